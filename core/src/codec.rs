@@ -1,0 +1,256 @@
+//! Records as bytes: one place that knows the serializer, and a seal round everything stored.
+//!
+//! Values are written by bincode through serde (variable-length integers). A sealed record is
+//!
+//! ```text
+//! magic:u32  version:u16  kind:u16  length:u32  checksum:u32  payload[length]      (little-endian)
+//! ```
+//!
+//! where the checksum is CRC-32C over the sixteen header bytes with the checksum as zero, then the
+//! payload. Whatever comes from a disk or a peer is sealed; a wrong seal is a reported fault.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::limits;
+
+/// Bytes in front of a sealed payload.
+pub const SEAL_BYTES: usize = 16;
+
+const MAGIC: u32 = 0x4153_464D; // "MFSA", read as little-endian bytes
+
+/// Why bytes are not the record that was expected.
+///
+/// Caused by a damaged disk, a damaged or hostile peer, or another version. What to do is up to
+/// the reader: drop the connection, fetch the record from a peer, or refuse to start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Fewer bytes than the header, or the length in the header, demand.
+    #[error("record is cut short: {have} of {need} bytes")]
+    Truncated {
+        /// Bytes there are.
+        have: usize,
+        /// Bytes there would have to be.
+        need: usize,
+    },
+    /// The first four bytes are not ours.
+    #[error("not a record of mfsha (magic {found:#010x})")]
+    Magic {
+        /// What stands there.
+        found: u32,
+    },
+    /// Written by a version that this one does not read.
+    #[error("record has format version {found}, this program reads up to {known}")]
+    Version {
+        /// Version of the record.
+        found: u16,
+        /// Highest version known here.
+        known: u16,
+    },
+    /// A record, but of another kind.
+    #[error("record is of kind {found}, expected {expected}")]
+    Kind {
+        /// Kind of the record.
+        found: u16,
+        /// Kind that was asked for.
+        expected: u16,
+    },
+    /// Longer than any record may be; nothing was allocated for it.
+    #[error("record says it is {length} bytes long, the limit is {limit}")]
+    TooLong {
+        /// Length that was claimed.
+        length: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// The bytes were changed after they were written.
+    #[error("checksum is {found:#010x}, the bytes give {computed:#010x}")]
+    Checksum {
+        /// Checksum in the record.
+        found: u32,
+        /// Checksum of the bytes.
+        computed: u32,
+    },
+    /// The payload does not parse.
+    #[error("payload does not parse: {reason}")]
+    Malformed {
+        /// What the parser said.
+        reason: String,
+    },
+    /// The payload parses but bytes are left over.
+    #[error("{extra} bytes follow the end of the payload")]
+    Trailing {
+        /// Bytes left over.
+        extra: usize,
+    },
+}
+
+fn config() -> impl bincode::config::Config {
+    bincode::config::standard().with_limit::<{ limits::RECORD_BYTES_MAX }>()
+}
+
+/// Writes a value, without a seal.
+///
+/// # Panics
+/// When the value is longer than [`limits::RECORD_BYTES_MAX`]: callers bound what they build.
+#[must_use]
+pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    let bytes = bincode::serde::encode_to_vec(value, bincode::config::standard())
+        .expect("types of this crate serialize to memory");
+    assert!(
+        bytes.len() <= limits::RECORD_BYTES_MAX,
+        "a record outgrew its bound"
+    );
+    bytes
+}
+
+/// Reads a value that [`encode`] wrote; all bytes must be used.
+///
+/// # Errors
+/// [`DecodeError::Malformed`] or [`DecodeError::Trailing`]; nothing is allocated beyond
+/// [`limits::RECORD_BYTES_MAX`].
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let (value, used) = bincode::serde::decode_from_slice(bytes, config()).map_err(|error| {
+        DecodeError::Malformed {
+            reason: error.to_string(),
+        }
+    })?;
+    match bytes.len() - used {
+        0 => Ok(value),
+        extra => Err(DecodeError::Trailing { extra }),
+    }
+}
+
+/// Puts a seal round a payload.
+///
+/// # Panics
+/// When the payload is longer than [`limits::RECORD_BYTES_MAX`].
+#[must_use]
+pub fn seal(kind: u16, version: u16, payload: &[u8]) -> Vec<u8> {
+    assert!(
+        payload.len() <= limits::RECORD_BYTES_MAX,
+        "a record outgrew its bound"
+    );
+    let mut out = Vec::with_capacity(SEAL_BYTES + payload.len());
+    out.extend_from_slice(&MAGIC.to_le_bytes());
+    out.extend_from_slice(&version.to_le_bytes());
+    out.extend_from_slice(&kind.to_le_bytes());
+    out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(payload);
+    let checksum = crc32c::crc32c(&out);
+    out[12..16].copy_from_slice(&checksum.to_le_bytes());
+    out
+}
+
+/// Takes the payload out of a sealed record of this kind; also says how many bytes it took, so
+/// that records can follow each other.
+///
+/// # Errors
+/// Every variant of [`DecodeError`] but `Malformed` and `Trailing`.
+pub fn unseal(kind: u16, known: u16, bytes: &[u8]) -> Result<(&[u8], usize), DecodeError> {
+    let Some(header) = bytes.first_chunk::<SEAL_BYTES>() else {
+        return Err(DecodeError::Truncated {
+            have: bytes.len(),
+            need: SEAL_BYTES,
+        });
+    };
+    let word = |at: usize| {
+        u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
+    let half = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
+    if word(0) != MAGIC {
+        return Err(DecodeError::Magic { found: word(0) });
+    }
+    let length = word(8) as usize;
+    if length > limits::RECORD_BYTES_MAX {
+        return Err(DecodeError::TooLong {
+            length,
+            limit: limits::RECORD_BYTES_MAX,
+        });
+    }
+    let end = SEAL_BYTES + length;
+    if bytes.len() < end {
+        return Err(DecodeError::Truncated {
+            have: bytes.len(),
+            need: end,
+        });
+    }
+    let mut zeroed = *header;
+    zeroed[12..16].fill(0);
+    let computed = crc32c::crc32c_append(crc32c::crc32c(&zeroed), &bytes[SEAL_BYTES..end]);
+    if word(12) != computed {
+        return Err(DecodeError::Checksum {
+            found: word(12),
+            computed,
+        });
+    }
+    if half(4) > known {
+        return Err(DecodeError::Version {
+            found: half(4),
+            known,
+        });
+    }
+    if half(6) != kind {
+        return Err(DecodeError::Kind {
+            found: half(6),
+            expected: kind,
+        });
+    }
+    Ok((&bytes[SEAL_BYTES..end], end))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_sealed_record_comes_back(payload: Vec<u8>, kind: u16) {
+            let sealed = seal(kind, 1, &payload);
+            prop_assert_eq!(unseal(kind, 1, &sealed), Ok((&payload[..], sealed.len())));
+        }
+
+        #[test]
+        fn every_flipped_bit_is_noticed(payload: Vec<u8>, at: prop::sample::Index, bit in 0..8u8) {
+            let mut sealed = seal(7, 1, &payload);
+            let at = at.index(sealed.len());
+            sealed[at] ^= 1 << bit;
+            prop_assert!(unseal(7, 1, &sealed).is_err());
+        }
+
+        #[test]
+        fn every_prefix_errs(payload: Vec<u8>, cut: prop::sample::Index) {
+            let sealed = seal(7, 1, &payload);
+            prop_assert!(unseal(7, 1, &sealed[..cut.index(sealed.len())]).is_err());
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let _ = unseal(7, 1, &bytes);
+            let _ = decode::<Vec<(u64, String, Option<Vec<u8>>)>>(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_claimed_length_allocates_nothing() {
+        // A vector that says it has 2^60 members.
+        let bytes = encode(&(1u64 << 60));
+        assert!(matches!(
+            decode::<Vec<u64>>(&bytes),
+            Err(DecodeError::Malformed { .. })
+        ));
+    }
+
+    #[test]
+    fn left_over_bytes_are_refused() {
+        let mut bytes = encode(&5u32);
+        bytes.push(0);
+        assert_eq!(
+            decode::<u32>(&bytes),
+            Err(DecodeError::Trailing { extra: 1 })
+        );
+    }
+}

@@ -1,0 +1,41 @@
+//! The machines and values of mfsha, without input or output.
+//!
+//! Everything in here is a function of its state, the time it is told and one input.
+//! What touches the world (sockets, files, clocks, threads) is a driver: `mfsha-sim` runs these
+//! machines under a seed, `mfsha-net-real` runs them on tokio.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`machine`] | the contract between a machine and its driver |
+//! | [`time`], [`id`], [`limits`], [`rng`] | the vocabulary: instants, newtype ids, every bound, seeded randomness |
+//! | [`codec`] | records as bytes: magic, version, length, checksum |
+//! | [`crdt`] | join-semilattices and their laws |
+//! | [`disk`], [`wal`] | what a disk can do, and the write-ahead log on top of it |
+//! | [`store`] | ordered keys with snapshots and checkpoints |
+//! | [`namespace`] | the replicated file-system tree: `apply(index, &Command) -> Outcome` |
+//! | `raft` | consensus as a machine (feature `raft`) |
+//! | `node` | one node's machines, composed (feature `raft`) |
+//!
+//! **Invariant:** nothing here reads a clock, starts a thread, opens a file or a socket, or draws
+//! randomness that it was not handed. `core/clippy.toml` and `docs/architecture.md` say how this
+//! is watched.
+#![forbid(unsafe_code)]
+
+pub mod codec;
+pub mod crdt;
+pub mod disk;
+pub mod id;
+pub mod limits;
+pub mod machine;
+pub mod namespace;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+pub mod rng;
+pub mod store;
+pub mod time;
+pub mod wal;
+
+#[cfg(feature = "raft")]
+pub mod node;
+#[cfg(feature = "raft")]
+pub mod raft;
