@@ -1,1 +1,11 @@
-//! The file-system tree.
+//! The file-system tree of MooseFS as a deterministic replicated state machine.
+//!
+//! [`op::Command`]s come out of the Raft log and are applied in log order; [`op::Query`]s read.
+//! Everything is kept in an ordered key-value store; every value is a join-semilattice, and state
+//! changes by joining deltas alone.
+//!
+//! **Invariant:** neither clock nor randomness: two replicas that apply the same commands hold the
+//! same bytes.
+
+pub mod error;
+pub mod op;
