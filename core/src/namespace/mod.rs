@@ -8,4 +8,7 @@
 //! same bytes.
 
 pub mod error;
+pub mod key;
 pub mod op;
+pub mod record;
+mod txn;
