@@ -196,11 +196,7 @@ impl<'a> Txn<'a> {
     }
 
     /// The next few keys and values under a prefix, stored and pending together.
-    fn page(
-        &self,
-        prefix: &[u8],
-        from: &Bound<Vec<u8>>,
-    ) -> Result<Page, StoreError> {
+    fn page(&self, prefix: &[u8], from: &Bound<Vec<u8>>) -> Result<Page, StoreError> {
         const PAGE: usize = 64;
         let lower = match from {
             Bound::Included(key) => Bound::Included(key.as_slice()),

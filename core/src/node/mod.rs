@@ -3,7 +3,16 @@
 //! A node owns its disk and its state store and writes to them itself; what finishes later
 //! (flushes, checkpoints) comes back as events. Everything else goes out as effects.
 
+mod consensus;
+mod machine;
+mod options;
+mod peer;
+mod pending;
+mod repair;
 pub mod request;
+mod serve;
+mod snapshots;
+mod transfer;
 
 use crate::disk::{DiskError, FlushId};
 use crate::id::{ChunkId, GroupId, LogIndex, NodeId, Term};
@@ -11,6 +20,9 @@ use crate::namespace::op::Notice;
 use crate::raft::Role;
 use crate::store::{CheckpointId, StoreError};
 use request::{ClientId, Request, Response};
+
+pub use machine::{Node, OpenError};
+pub use options::Options;
 
 /// Something that happened, and what the node's wall clock said then.
 #[derive(Clone, Debug)]
