@@ -11,6 +11,7 @@ mod apply;
 mod attr;
 mod genesis;
 mod hooks;
+mod inspect;
 mod node;
 mod path;
 mod permission;
@@ -27,3 +28,4 @@ pub mod op;
 pub mod record;
 
 pub use apply::Namespace;
+pub use inspect::inspect;

@@ -15,7 +15,7 @@ use crate::crdt::Hlc;
 use crate::disk::Disk;
 use crate::id::{LogIndex, NodeId, Term, WriteId};
 use crate::machine::{Machine, Outbox, Timers};
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, inspect};
 use crate::raft::{self, AppliedState, RaftMachine, Recovered, Role, SnapshotId, SnapshotMeta};
 use crate::rng::Seed;
 use crate::store::{CheckpointId, StateStore, StoreError};
@@ -241,6 +241,8 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         let options = self.options.raft.clone();
         let seed = self.seed.child("raft").index(self.options.life);
         self.raft = Some(RaftMachine::new(options, recovered, seed, self.now));
+        // What it wants at once comes out with its first step.
+        self.inbox.push_back(raft::Input::Tick);
         if empty && let Some(voters) = self.options.bootstrap.clone() {
             self.inbox.push_back(raft::Input::Initialize { voters });
         }
@@ -413,16 +415,12 @@ impl<D: Disk, S: StateStore> Machine for Node<D, S> {
 
 /// Opens the state; a damaged mark of what was applied means that the state is worth nothing, so
 /// an empty one takes its place and is healed from a peer.
-fn open_state<S: StateStore>(store: S) -> Result<(Namespace<S>, AppliedState), StoreError> {
-    let namespace = match Namespace::open(store) {
-        Ok(namespace) => namespace,
-        Err((StoreError::Corrupt { .. }, mut store)) => {
-            store.restore_begin()?;
-            store.restore_commit()?;
-            Namespace::open(store).map_err(|(error, _)| error)?
-        }
-        Err((error, _)) => return Err(error),
-    };
+fn open_state<S: StateStore>(mut store: S) -> Result<(Namespace<S>, AppliedState), StoreError> {
+    if let Err(StoreError::Corrupt { .. }) = inspect(&store) {
+        store.restore_begin()?;
+        store.restore_commit()?;
+    }
+    let namespace = Namespace::open(store)?;
     let applied = read_note(&namespace.applied().note)?;
     Ok((namespace, applied))
 }
