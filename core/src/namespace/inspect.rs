@@ -13,7 +13,11 @@ use crate::time::{Stamp, WallTime};
 /// [`StoreError::Corrupt`] when the mark is damaged or missing in a store that holds something:
 /// then nothing in it can be trusted. [`StoreError::Io`].
 pub fn inspect(store: &dyn StateView) -> Result<Option<AppliedMark>, StoreError> {
-    let moment = Moment { index: LogIndex(0), stamp: Stamp::MIN, now: WallTime(0) };
+    let moment = Moment {
+        index: LogIndex(0),
+        stamp: Stamp::MIN,
+        now: WallTime(0),
+    };
     let txn = Txn::new(store, moment);
     if txn.next_key(&[])?.is_none() {
         return Ok(None);

@@ -4,11 +4,11 @@ use super::Effect;
 use super::machine::Node;
 use super::pending::{Caller, Proposed, WaitingRead};
 use super::request::{
-    CallId, ClientId, Consistency, NodeError, Request, RequestBody, Response, ResponseBody,
+    ClientId, Consistency, NodeError, Request, RequestBody, Response, ResponseBody,
 };
 use crate::codec;
 use crate::disk::Disk;
-use crate::id::{LogIndex, NodeId, SessionId};
+use crate::id::{NodeId, SessionId};
 use crate::limits;
 use crate::machine::Outbox;
 use crate::namespace::op::{Command, Op, Query, RequestId};
