@@ -1,1 +1,3 @@
 //! mfsha-sim
+pub mod crash_points;
+pub mod disk;
