@@ -1,6 +1,7 @@
 //! Running consensus: hands its inputs in, carries its effects out, applies what is committed.
 
 use super::machine::{Node, Purpose};
+use super::observe::{Observed, ObservedPayload};
 use super::peer::{PeerBody, PeerMessage};
 use super::request::{NodeError, ResponseBody};
 use super::{ChunkOrder, Effect};
@@ -97,8 +98,14 @@ impl<D: Disk, S: StateStore> Node<D, S> {
     }
 
     fn persist(&mut self, write: WriteId, record: Record, out: &mut Outbox<Effect>) {
+        let seen = self.observer.is_some().then(|| record.clone());
         match self.wal.append(self.options.group, record) {
-            Ok(log) => self.writes.push_back((log, write)),
+            Ok(log) => {
+                self.writes.push_back((log, write));
+                if let (Some(observer), Some(record)) = (&mut self.observer, &seen) {
+                    observer.on_record(log, record);
+                }
+            }
             // What consensus wants kept and cannot be: it must not go on as if it were.
             Err(error) => self.become_stopped(format!("log: {error}"), out),
         }
@@ -128,9 +135,11 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         let index = entry.id.index;
         let mut applied = self.applied.clone();
         applied.last = Some(entry.id);
+        let mut said = ObservedPayload::Blank;
         let command = match entry.payload {
             Payload::Blank => None,
             Payload::Membership(membership) => {
+                said = ObservedPayload::Membership(membership.clone());
                 applied.membership = membership;
                 None
             }
@@ -156,6 +165,17 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             .apply_noted(index, note, command.as_ref())
             .map_err(Fault::State)?;
         self.applied = applied;
+        if let Some(observer) = &mut self.observer {
+            if let (Some(command), Some(outcome)) = (command, &outcome) {
+                said = ObservedPayload::Command(Box::new((command, outcome.clone())));
+            }
+            let version = self.namespace.version();
+            observer.on_applied(Observed {
+                id: entry.id,
+                payload: said,
+                version,
+            });
+        }
         Ok(outcome)
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::observe::{Observed, Observer};
 use super::options::Options;
 use super::peer::TransferId;
 use super::pending::Pending;
@@ -116,6 +117,8 @@ pub struct Node<D, S: StateStore> {
     /// A peer's state that heals this node has arrived.
     pub(super) heal_pending: bool,
     pub(super) repair: Option<Repair>,
+    /// `None` unless [`Options::observe`] asks for it.
+    pub(super) observer: Option<Observer>,
     pub(super) stopped: Option<String>,
     /// Peer messages dropped because they made no sense.
     pub(super) nonsense: u64,
@@ -161,6 +164,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             judging: None,
             heal_pending: false,
             repair: None,
+            observer: options.observe.then(Observer::default),
             stopped: None,
             nonsense: 0,
             now,
@@ -219,6 +223,30 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         &self.namespace
     }
 
+    /// Entries applied since the last call, in order; empty unless [`Options::observe`].
+    pub fn take_applied(&mut self) -> Vec<Observed> {
+        self.observer
+            .as_mut()
+            .map(Observer::take_applied)
+            .unwrap_or_default()
+    }
+
+    /// Entries of the log that are not purged: ids, and hashes of what they say; empty unless
+    /// [`Options::observe`].
+    #[must_use]
+    pub fn log_image(&self) -> Vec<(LogId, u64)> {
+        self.observer
+            .as_ref()
+            .map(Observer::log)
+            .unwrap_or_default()
+    }
+
+    /// The last log entry that is durable here; `None` unless [`Options::observe`].
+    #[must_use]
+    pub fn durable_entry(&self) -> Option<LogId> {
+        self.observer.as_ref().and_then(Observer::durable)
+    }
+
     /// Why the node has stopped, when it has.
     #[must_use]
     pub fn stopped(&self) -> Option<&str> {
@@ -228,6 +256,9 @@ impl<D: Disk, S: StateStore> Node<D, S> {
     /// Builds the consensus machine over a log without a hole.
     pub(super) fn start_consensus(&mut self, log: GroupLog) {
         assert!(log.is_whole(), "consensus is never built over a hole");
+        if let Some(observer) = &mut self.observer {
+            observer.on_recovered(log.purged, &log.entries);
+        }
         let recovered = Recovered {
             vote: log.vote,
             purged: log.purged,
@@ -322,6 +353,9 @@ impl<D: Disk, S: StateStore> Node<D, S> {
     }
 
     fn on_durable(&mut self, write: WriteId) {
+        if let Some(observer) = &mut self.observer {
+            observer.on_durable(write);
+        }
         let mut last = None;
         while self.writes.front().is_some_and(|(log, _)| *log <= write) {
             last = self.writes.pop_front();

@@ -5,6 +5,7 @@
 
 mod consensus;
 mod machine;
+mod observe;
 mod options;
 mod peer;
 mod pending;
@@ -12,6 +13,8 @@ mod repair;
 pub mod request;
 mod serve;
 mod snapshots;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use crate::disk::{DiskError, FlushId};
@@ -22,6 +25,7 @@ use crate::store::{CheckpointId, StoreError};
 use request::{ClientId, Request, Response};
 
 pub use machine::{Node, OpenError};
+pub use observe::{Observed, ObservedPayload};
 pub use options::Options;
 
 /// Something that happened, and what the node's wall clock said then.
@@ -133,6 +137,11 @@ pub enum Effect {
         index: LogIndex,
         /// Metadata version afterwards.
         version: u64,
+    },
+    /// The state was replaced by a peer's, which holds everything up to this index.
+    StateReplaced {
+        /// The index.
+        applied: LogIndex,
     },
     /// The role or the known leader changed: one line of the node's log.
     RoleChanged {

@@ -41,6 +41,8 @@ pub struct Options {
     pub snapshot_give_up: Duration,
     /// A node that lost entries asks the next peer after this long.
     pub repair_retry: Duration,
+    /// Keep what checkers want to see; costs memory.
+    pub observe: bool,
     /// Which bug the node has on purpose.
     #[cfg(feature = "planted-bugs")]
     pub bug: Option<crate::planted::Bug>,
@@ -66,6 +68,7 @@ impl Options {
             snapshot_resend: Duration::from_millis(500),
             snapshot_give_up: Duration::from_secs(10),
             repair_retry: Duration::from_millis(500),
+            observe: false,
             #[cfg(feature = "planted-bugs")]
             bug: None,
         }

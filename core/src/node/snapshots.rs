@@ -416,12 +416,14 @@ impl<D: Disk, S: StateStore> Node<D, S> {
     }
 
     /// Puts the state that arrived in place of the present one.
-    fn adopt_incoming(&mut self) -> Result<(), StoreError> {
+    fn adopt_incoming(&mut self, out: &mut Outbox<Effect>) -> Result<(), StoreError> {
         let store = self.namespace.store_mut();
         store.restore_commit()?;
         self.namespace.reload()?;
         self.applied = read_note(&self.namespace.applied().note)?;
         self.held = None;
+        let applied = self.namespace.applied().index;
+        out.push(Effect::StateReplaced { applied });
         Ok(())
     }
 
@@ -436,7 +438,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             "consensus installs a snapshot that has not arrived"
         );
         self.incoming = None;
-        if let Err(error) = self.adopt_incoming() {
+        if let Err(error) = self.adopt_incoming(out) {
             return self.become_wiping(&error, out);
         }
         let view = Arc::new(self.namespace.store().snapshot());
@@ -517,7 +519,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             return;
         }
         self.incoming = None;
-        match self.adopt_incoming() {
+        match self.adopt_incoming(out) {
             Ok(()) => self.want_checkpoint(Purpose::Heal, out),
             Err(error) => self.become_wiping(&error, out),
         }
