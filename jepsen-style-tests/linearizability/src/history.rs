@@ -94,7 +94,9 @@ impl<C, R> Operation<C, R> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HistoryError {
     /// An answer that is older than its question.
-    #[error("operation {operation} of {process} ended at {ended_at}, before its call at {invoked_at}")]
+    #[error(
+        "operation {operation} of {process} ended at {ended_at}, before its call at {invoked_at}"
+    )]
     EndsBeforeInvoke {
         /// Which.
         operation: OpIndex,
@@ -106,7 +108,9 @@ pub enum HistoryError {
         ended_at: u64,
     },
     /// A process asked again before it was answered.
-    #[error("{process} called operation {second} at {invoked_at} while its operation {first} was open")]
+    #[error(
+        "{process} called operation {second} at {invoked_at} while its operation {first} was open"
+    )]
     TwoOpen {
         /// Whose.
         process: ProcessId,
@@ -163,7 +167,10 @@ impl<C, R> History<C, R> {
         for (process, mut own) in by_process {
             own.sort_by_key(|&i| {
                 let operation = &operations[i];
-                (operation.invoked_at, operation.ended_at().unwrap_or(u64::MAX))
+                (
+                    operation.invoked_at,
+                    operation.ended_at().unwrap_or(u64::MAX),
+                )
             });
             for pair in own.windows(2) {
                 let (first, second) = (&operations[pair[0]], &operations[pair[1]]);
@@ -268,13 +275,11 @@ mod tests {
     #[test]
     fn who_never_gave_up_asks_nothing_more() {
         let stuck = End::Unknown { gave_up_at: None };
-        let gave_up = End::Unknown { gave_up_at: Some(3) };
-        assert!(
-            History::new(vec![operation(1, 0, stuck), operation(1, 4, returned(9))]).is_err()
-        );
-        assert!(
-            History::new(vec![operation(1, 0, gave_up), operation(1, 4, returned(9))]).is_ok()
-        );
+        let gave_up = End::Unknown {
+            gave_up_at: Some(3),
+        };
+        assert!(History::new(vec![operation(1, 0, stuck), operation(1, 4, returned(9))]).is_err());
+        assert!(History::new(vec![operation(1, 0, gave_up), operation(1, 4, returned(9))]).is_ok());
     }
 
     #[test]

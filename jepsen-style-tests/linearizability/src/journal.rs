@@ -88,7 +88,9 @@ pub enum JournalError {
         line: usize,
     },
     /// The last line has no end: its writer was stopped in the middle.
-    #[error("line {line} is cut short; the recorder may have been killed (a torn tail can be allowed)")]
+    #[error(
+        "line {line} is cut short; the recorder may have been killed (a torn tail can be allowed)"
+    )]
     Truncated {
         /// Which, from 1.
         line: usize,
@@ -172,7 +174,9 @@ impl<R: BufRead> JournalReader<R> {
             is_torn: false,
         };
         let refuse = |reason: String| JournalError::Header { reason };
-        let line = lines.next()?.ok_or_else(|| refuse("the file is empty".into()))?;
+        let line = lines
+            .next()?
+            .ok_or_else(|| refuse("the file is empty".into()))?;
         if lines.is_torn {
             return Err(JournalError::Truncated { line: 1 });
         }
@@ -218,10 +222,11 @@ impl<R: BufRead> JournalReader<R> {
                     TornTail::Forget => break,
                 }
             }
-            let event = serde_json::from_slice(&bytes).map_err(|error| JournalError::Malformed {
-                line,
-                reason: error.to_string(),
-            })?;
+            let event =
+                serde_json::from_slice(&bytes).map_err(|error| JournalError::Malformed {
+                    line,
+                    reason: error.to_string(),
+                })?;
             collected.on_line(line, event)?;
         }
         Ok(History::new(collected.operations)?)
@@ -242,7 +247,10 @@ impl<R: BufRead> Lines<R> {
     fn next(&mut self) -> Result<Option<Vec<u8>>, JournalError> {
         let mut line = Vec::new();
         let limit = LINE_BYTES_MAX as u64 + 1;
-        self.source.by_ref().take(limit).read_until(b'\n', &mut line)?;
+        self.source
+            .by_ref()
+            .take(limit)
+            .read_until(b'\n', &mut line)?;
         if line.is_empty() {
             return Ok(None);
         }
@@ -323,7 +331,10 @@ impl<C, R> Collected<C, R> {
         process: ProcessId,
         at: u64,
     ) -> Result<&mut Caller, JournalError> {
-        let caller = self.processes.entry(process).or_insert(Caller { at, open: None });
+        let caller = self
+            .processes
+            .entry(process)
+            .or_insert(Caller { at, open: None });
         if at < caller.at {
             return Err(JournalError::TimeRunsBack {
                 line,
@@ -363,7 +374,12 @@ impl<W: Write> JournalWriter<W> {
     ///
     /// # Errors
     /// When the sink fails.
-    pub fn invoke<C: Serialize>(&mut self, process: ProcessId, at: u64, call: &C) -> io::Result<()> {
+    pub fn invoke<C: Serialize>(
+        &mut self,
+        process: ProcessId,
+        at: u64,
+        call: &C,
+    ) -> io::Result<()> {
         self.line(&Line::<&C, ()>::Invoke { process, at, call })
     }
 
@@ -468,7 +484,11 @@ where
         .and_then(|reader| reader.read(TornTail::Refuse))
         .expect("what is written can be read");
     let sorted = |history: &History<C, R>| {
-        let mut all: Vec<_> = history.operations().iter().map(|op| format!("{op:?}")).collect();
+        let mut all: Vec<_> = history
+            .operations()
+            .iter()
+            .map(|op| format!("{op:?}"))
+            .collect();
         all.sort();
         all
     };

@@ -3,7 +3,7 @@
 //! A model knows nothing of time, processes or concurrency. It is the object as one thread would
 //! see it.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::hash::Hash;
 
 /// An object with a sequential meaning.
@@ -68,7 +68,7 @@ pub enum Touches<K> {
 /// (Herlihy and Wing's locality).
 pub trait Parts: Model {
     /// Name of a part.
-    type Key: Clone + Ord + Debug;
+    type Key: Clone + Ord + Debug + Display;
 
     /// What a call touches, whatever it answers.
     fn touches(&self, call: &Self::Call) -> Touches<Self::Key>;

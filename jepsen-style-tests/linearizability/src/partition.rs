@@ -181,7 +181,13 @@ mod tests {
     #[test]
     fn one_operation_on_two_parts_joins_them_for_good() {
         assert_eq!(
-            parts(&[Some(&[1]), Some(&[4]), Some(&[2]), Some(&[3, 2]), Some(&[1, 3])]),
+            parts(&[
+                Some(&[1]),
+                Some(&[4]),
+                Some(&[2]),
+                Some(&[3, 2]),
+                Some(&[1, 3])
+            ]),
             [(vec![1, 2, 3], vec![0, 2, 3, 4]), (vec![4], vec![1])]
         );
     }

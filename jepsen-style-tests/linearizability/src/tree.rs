@@ -178,7 +178,13 @@ fn rejoin<K: Hash + Clone, V: Hash + Clone>(
     left: Link<K, V>,
     right: Link<K, V>,
 ) -> Arc<Node<K, V>> {
-    join(node.priority, node.key.clone(), node.value.clone(), left, right)
+    join(
+        node.priority,
+        node.key.clone(),
+        node.value.clone(),
+        left,
+        right,
+    )
 }
 
 fn insert<K: Ord + Hash + Clone, V: Hash + Clone>(

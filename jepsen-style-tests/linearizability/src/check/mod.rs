@@ -53,7 +53,11 @@ impl Spent {
 
 impl fmt::Display for Spent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} configurations, {} steps", self.configurations, self.steps)
+        write!(
+            f,
+            "{} configurations, {} steps",
+            self.configurations, self.steps
+        )
     }
 }
 
@@ -84,8 +88,9 @@ pub struct Violation<S> {
     /// explained, but not that and its answer as well (where operations that were still open at
     /// that time count with the answers that they got later).
     pub blocked: OpIndex,
-    /// Longest orders that explain everything answered before `blocked` was, one for each of a
-    /// few distinct states; never empty.
+    /// Orders that explain everything answered before `blocked` was and place as many answered
+    /// operations as can be, with as few unanswered ones as that takes: one for each of a few
+    /// distinct states; never empty.
     pub partials: Vec<Partial<S>>,
     /// The operations to look at, in order of their calls: those called between the last instant
     /// before `blocked` at which nothing was open and the answer of `blocked`. Observers that the

@@ -16,8 +16,8 @@
 //! - operations are tried in order of their answers, so that one without an answer is only used
 //!   when nothing else leads on (this is order of search, not reduction).
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use super::{Budget, Partial, Spent};
@@ -44,9 +44,6 @@ pub(crate) enum Flaw {
     /// What was not answered is taken not to have happened.
     #[cfg(test)]
     UnknownNeverHappens,
-    /// What was not answered is taken to have happened.
-    #[cfg(test)]
-    UnknownAlwaysHappens,
     /// What certainly failed may have happened all the same.
     #[cfg(test)]
     FailedMayHappen,
@@ -141,23 +138,31 @@ pub(super) struct Search<'a, M: Model> {
     next: Vec<u32>,
     previous: Vec<u32>,
     is_placed: Vec<bool>,
+    answered_count: usize,
     answered_open: usize,
     states: States<M::State>,
     seen: HashSet<(Box<[u32]>, StateId)>,
     stack: Vec<Frame>,
     best: Best,
     spent: Spent,
-    #[cfg_attr(not(test), expect(dead_code, reason = "flaws are put in by tests alone"))]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "flaws are put in by tests alone")
+    )]
     flaw: Flaw,
 }
 
 /// The dead ends that came furthest.
 #[derive(Default)]
 struct Best {
-    /// (answer that could not be reached, operations placed), lexicographically greatest so far.
-    reached: Option<((bool, u64), u32, usize)>,
+    /// How far, the greatest so far.
+    reached: Option<Reach>,
     ends: Vec<DeadEnd>,
 }
+
+/// How far a dead end came: the answer that could not be reached and its operation, the answered
+/// operations placed, and, the fewer the better, the unanswered ones.
+type Reach = ((bool, u64), u32, usize, Reverse<usize>);
 
 struct DeadEnd {
     order: Vec<u32>,
@@ -201,12 +206,14 @@ impl<'a, M: Model> Search<'a, M> {
         ops.sort_by_key(|op| (op.invoked_at, op.rank(), op.index));
         find_twins(&mut ops, flaw);
         let count = ops.len() as u32; // bounded by OPERATION_COUNT_MAX
+        let answered_count = ops.iter().filter(|op| op.answer.is_some()).count();
         Self {
             model,
             next: (1..=count).chain([0]).collect(),
             previous: [count].into_iter().chain(0..count).collect(),
             is_placed: vec![false; ops.len()],
-            answered_open: ops.iter().filter(|op| op.answer.is_some()).count(),
+            answered_count,
+            answered_open: answered_count,
             ops,
             states: States {
                 ids: HashMap::new(),
@@ -232,6 +239,9 @@ impl<'a, M: Model> Search<'a, M> {
         }
         self.enter(root, None);
         while !self.stack.is_empty() {
+            if self.spent.configurations > budget.configurations {
+                return Finding::OutOfBudget;
+            }
             let Some((op, state)) = self.choose() else {
                 self.leave();
                 continue;
@@ -244,11 +254,9 @@ impl<'a, M: Model> Search<'a, M> {
             }
             if !self.enter(state, Some(op)) {
                 self.unplace(op);
-            } else if self.spent.configurations > budget.configurations {
-                return Finding::OutOfBudget;
             }
         }
-        let (_, blocked, _) = self.best.reached.expect("the root was left");
+        let (_, blocked, ..) = self.best.reached.expect("the root was left");
         let ends = std::mem::take(&mut self.best.ends);
         Finding::Stuck {
             blocked: self.index(blocked),
@@ -257,10 +265,6 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     fn is_explained(&self) -> bool {
-        #[cfg(test)]
-        if self.flaw == Flaw::UnknownAlwaysHappens {
-            return self.is_placed.iter().all(|placed| *placed);
-        }
         self.answered_open == 0
     }
 
@@ -387,16 +391,9 @@ impl<'a, M: Model> Search<'a, M> {
         let state = Rc::clone(&self.states.all[from as usize]);
         let answer = op.answer.map(|(_, value)| value);
         let next = self.model.step(&state, op.call, answer);
-        let keeps_useless = answer.is_some() || {
-            #[cfg(test)]
-            let keeps = self.flaw == Flaw::UnknownAlwaysHappens;
-            #[cfg(not(test))]
-            let keeps = false;
-            keeps
-        };
         next.into_iter()
             .map(|state| self.states.id(state))
-            .filter(|id| keeps_useless || *id != from)
+            .filter(|id| answer.is_some() || *id != from)
             .collect()
     }
 
@@ -411,8 +408,14 @@ impl<'a, M: Model> Search<'a, M> {
 
     /// Keeps a dead end that came at least as far as the ones before it.
     fn maybe_note(&mut self, frame: &Frame) {
-        let depth = self.stack.len() + 1;
-        let reached = (self.ops[frame.blocked as usize].rank(), frame.blocked, depth);
+        let placed = self.stack.len();
+        let answered = self.answered_count - self.answered_open;
+        let reached = (
+            self.ops[frame.blocked as usize].rank(),
+            frame.blocked,
+            answered,
+            Reverse(placed - answered),
+        );
         let best = self.best.reached.get_or_insert(reached);
         if reached < *best {
             return;

@@ -21,7 +21,10 @@ fn refusal(lines: &[&str]) -> String {
 
 #[test]
 fn a_journal_reads_as_it_was_written_by_hand() {
-    let history = read(&format!("{HEAD}{CALL}\n{ANSWER}\n{CALL_LATER}\n"), TornTail::Refuse);
+    let history = read(
+        &format!("{HEAD}{CALL}\n{ANSWER}\n{CALL_LATER}\n"),
+        TornTail::Refuse,
+    );
     let history = history.unwrap();
     assert_eq!(history.len(), 2);
     let first = history.get(OpIndex(0));
@@ -60,8 +63,15 @@ fn wrong_lines_are_named() {
 
 #[test]
 fn a_wrong_header_is_refused() {
-    let open = |text: &str| JournalReader::open(text.as_bytes()).unwrap_err().to_string();
-    assert_eq!(open(""), "line 1 is not the header of a journal: the file is empty");
+    let open = |text: &str| {
+        JournalReader::open(text.as_bytes())
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(
+        open(""),
+        "line 1 is not the header of a journal: the file is empty"
+    );
     assert!(open(&format!("{CALL}\n")).starts_with("line 1 is not the header"));
     assert_eq!(
         open(&HEAD.replace(":1,", ":2,")),
@@ -76,10 +86,16 @@ fn a_torn_tail_is_refused_unless_it_is_allowed() {
         let text = format!("{HEAD}{CALL}\n{}", &ANSWER[..cut]);
         let strict = read(&text, TornTail::Refuse);
         if cut > 0 {
-            assert!(matches!(strict, Err(JournalError::Truncated { line: 3 })), "{cut}");
+            assert!(
+                matches!(strict, Err(JournalError::Truncated { line: 3 })),
+                "{cut}"
+            );
         }
         let history = read(&text, TornTail::Forget).unwrap();
-        assert_eq!(history.get(OpIndex(0)).end, End::Unknown { gave_up_at: None });
+        assert_eq!(
+            history.get(OpIndex(0)).end,
+            End::Unknown { gave_up_at: None }
+        );
     }
 }
 
@@ -116,7 +132,9 @@ fn histories() -> impl Strategy<Value = History<u8, u8>> {
             clocks[own] = at;
             let end = match end {
                 0 => End::Failed { at },
-                1 => End::Unknown { gave_up_at: Some(at) },
+                1 => End::Unknown {
+                    gave_up_at: Some(at),
+                },
                 2 if value > 200 => {
                     stuck[own] = true;
                     End::Unknown { gave_up_at: None }

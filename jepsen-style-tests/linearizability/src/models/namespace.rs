@@ -136,9 +136,7 @@ impl fmt::Debug for Path {
 
 /// Errors that the tree itself answers. Any other error in a journal is recorded as a failure or
 /// as unknown.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[expect(missing_docs, reason = "errno(3) says it better")]
 pub enum Errno {
@@ -178,16 +176,40 @@ pub enum NamespaceCall {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mode: Option<u16>,
     },
-    Symlink { path: Path, target: String },
-    Link { from: Path, to: Path },
-    Unlink { path: Path },
-    Rmdir { path: Path },
-    Rename { from: Path, to: Path },
-    Lookup { path: Path },
-    Getattr { path: Path },
-    SetMode { path: Path, mode: u16 },
-    Readdir { path: Path },
-    Readlink { path: Path },
+    Symlink {
+        path: Path,
+        target: String,
+    },
+    Link {
+        from: Path,
+        to: Path,
+    },
+    Unlink {
+        path: Path,
+    },
+    Rmdir {
+        path: Path,
+    },
+    Rename {
+        from: Path,
+        to: Path,
+    },
+    Lookup {
+        path: Path,
+    },
+    Getattr {
+        path: Path,
+    },
+    SetMode {
+        path: Path,
+        mode: u16,
+    },
+    Readdir {
+        path: Path,
+    },
+    Readlink {
+        path: Path,
+    },
 }
 
 /// What was answered, as far as it was recorded. What is left out is not checked; `{}` says that
@@ -491,7 +513,13 @@ impl NamespaceState {
             let entry = self.entry(path).expect("collected above").clone();
             if !entry.links.is_empty() {
                 let is_moved = |link: &Path| link == from || link.is_below(from);
-                let rename = |link: &Path| if is_moved(link) { moved(link) } else { link.clone() };
+                let rename = |link: &Path| {
+                    if is_moved(link) {
+                        moved(link)
+                    } else {
+                        link.clone()
+                    }
+                };
                 relinked.insert(entry.links.iter().map(rename).collect());
             }
             self.entries.remove(path);
@@ -522,7 +550,11 @@ impl NamespaceState {
             let child = self.entry(&path.child(name));
             child.is_some_and(|child| child.kind == Kind::Directory)
         };
-        entry.names.iter().filter(|(name, ())| is_directory(name)).count() as u64
+        entry
+            .names
+            .iter()
+            .filter(|(name, ())| is_directory(name))
+            .count() as u64
     }
 
     /// Carries out a call. On success: the path that the answer is about, if it still leads
@@ -676,13 +708,19 @@ impl Model for Namespace {
 }
 
 impl Sequential for Namespace {
-    fn apply(&self, state: &NamespaceState, call: &NamespaceCall) -> (NamespaceState, NamespaceReply) {
+    fn apply(
+        &self,
+        state: &NamespaceState,
+        call: &NamespaceCall,
+    ) -> (NamespaceState, NamespaceReply) {
         let mut next = state.clone();
         let reply = match next.execute(call) {
             Ok(done) => NamespaceReply {
                 names: done.names,
                 target: done.target,
-                ..done.about.map_or_else(NamespaceReply::default, |path| next.describe(&path))
+                ..done
+                    .about
+                    .map_or_else(NamespaceReply::default, |path| next.describe(&path))
             },
             Err(refused) => NamespaceReply {
                 error: refused.0.first().copied(),
@@ -714,8 +752,10 @@ impl Parts for Namespace {
             | C::Readdir { path }
             | C::Readlink { path } => vec![path],
         };
-        let tops: Option<BTreeSet<String>> =
-            paths.iter().map(|path| path.names().next().map(str::to_owned)).collect();
+        let tops: Option<BTreeSet<String>> = paths
+            .iter()
+            .map(|path| path.names().next().map(str::to_owned))
+            .collect();
         tops.map_or(Touches::Everything, |tops| {
             Touches::Parts(tops.into_iter().collect())
         })

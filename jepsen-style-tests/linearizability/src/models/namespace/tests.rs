@@ -10,7 +10,11 @@ fn path(text: &str) -> Path {
 /// be shown.
 fn check(script: &str) {
     let mut state = Namespace.init();
-    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+    for line in script
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+    {
         let (call, expected) = line.split_once(" -> ").expect("a line has an answer");
         let call = parse(call);
         for answer in expected.split('|') {
@@ -21,15 +25,23 @@ fn check(script: &str) {
         let (next, own) = Namespace.apply(&state, &call);
         assert_eq!(
             Namespace.step(&state, &call, Some(&own)),
-            [next.clone()],
+            vec![next.clone()],
             "{line}: its own answer is {own:?}"
         );
         let is_refused = own.error.is_some();
-        assert_eq!(is_refused, !expected.starts_with(['o', '{']), "{line}: {own:?}");
+        assert_eq!(
+            is_refused,
+            !expected.starts_with(['o', '{']),
+            "{line}: {own:?}"
+        );
         if is_refused {
             assert_eq!(next, state, "{line}: a refused call changed something");
             let ok = NamespaceReply::default();
-            assert_eq!(Namespace.step(&state, &call, Some(&ok)), [], "{line}: also ok");
+            assert_eq!(
+                Namespace.step(&state, &call, Some(&ok)),
+                [],
+                "{line}: also ok"
+            );
         }
         // What is observed must not depend on the way there, so keep what the answer taught.
         let reply = expected_reply(expected.split('|').next().unwrap().trim());
@@ -53,16 +65,34 @@ fn parse(text: &str) -> NamespaceCall {
     use NamespaceCall as C;
     let words: Vec<&str> = text.split(' ').collect();
     match words[..] {
-        ["create", p] => C::Create { path: path(p), mode: None },
-        ["mkdir", p] => C::Mkdir { path: path(p), mode: Some(0o755) },
-        ["symlink", p, t] => C::Symlink { path: path(p), target: t.to_owned() },
-        ["link", f, t] => C::Link { from: path(f), to: path(t) },
+        ["create", p] => C::Create {
+            path: path(p),
+            mode: None,
+        },
+        ["mkdir", p] => C::Mkdir {
+            path: path(p),
+            mode: Some(0o755),
+        },
+        ["symlink", p, t] => C::Symlink {
+            path: path(p),
+            target: t.to_owned(),
+        },
+        ["link", f, t] => C::Link {
+            from: path(f),
+            to: path(t),
+        },
         ["unlink", p] => C::Unlink { path: path(p) },
         ["rmdir", p] => C::Rmdir { path: path(p) },
-        ["rename", f, t] => C::Rename { from: path(f), to: path(t) },
+        ["rename", f, t] => C::Rename {
+            from: path(f),
+            to: path(t),
+        },
         ["lookup", p] => C::Lookup { path: path(p) },
         ["getattr", p] => C::Getattr { path: path(p) },
-        ["chmod", p, m] => C::SetMode { path: path(p), mode: m.parse().unwrap() },
+        ["chmod", p, m] => C::SetMode {
+            path: path(p),
+            mode: m.parse().unwrap(),
+        },
         ["readdir", p] => C::Readdir { path: path(p) },
         ["readlink", p] => C::Readlink { path: path(p) },
         _ => panic!("what is {text}?"),
@@ -73,7 +103,10 @@ fn parse(text: &str) -> NamespaceCall {
 fn assert_consistent(state: &NamespaceState) {
     for (at, entry) in state.entries.iter() {
         for (name, ()) in entry.names.iter() {
-            assert!(state.entry(&at.child(name)).is_some(), "{at:?} has a dangling {name}");
+            assert!(
+                state.entry(&at.child(name)).is_some(),
+                "{at:?} has a dangling {name}"
+            );
         }
         if let Some((parent, name)) = at.split() {
             let parent = state.entry(&parent).expect("no entry without a directory");
@@ -135,10 +168,14 @@ fn attributes_are_learnt_once_and_held() {
     );
     let call = parse("getattr /d");
     let (state, _) = Namespace.apply(&Namespace.init(), &parse("mkdir /d"));
-    let shows = |text: &str| Namespace.step(&state, &call, Some(&expected_reply(text))).pop();
+    let shows = |text: &str| {
+        Namespace
+            .step(&state, &call, Some(&expected_reply(text)))
+            .pop()
+    };
     let learnt = shows(r#"{"inode":7}"#).expect("the first number is news");
     let again = |text: &str| Namespace.step(&learnt, &call, Some(&expected_reply(text)));
-    assert_eq!(again(r#"{"inode":7}"#), [learnt.clone()]);
+    assert_eq!(again(r#"{"inode":7}"#), vec![learnt.clone()]);
     assert_eq!(again(r#"{"inode":8}"#), []);
     assert_eq!(shows(r#"{"mode":492}"#), None);
     assert_eq!(shows(r#"{"kind":"file"}"#), None);
@@ -235,7 +272,9 @@ fn a_listing_is_exact() {
     let (state, _) = Namespace.apply(&Namespace.init(), &parse("create /f"));
     let lists = |text: &str| {
         let reply = expected_reply(text);
-        !Namespace.step(&state, &parse("readdir /"), Some(&reply)).is_empty()
+        !Namespace
+            .step(&state, &parse("readdir /"), Some(&reply))
+            .is_empty()
     };
     assert!(lists(r#"{"names":["f"]}"#));
     assert!(!lists(r#"{"names":[]}"#));
@@ -252,9 +291,18 @@ fn a_state_does_not_remember_the_way_to_it() {
     };
     assert_eq!(
         run(&["create /a", "create /b", "link /a /c", "unlink /b"]),
-        run(&["create /c", "mkdir /d", "link /c /d/a", "rename /d/a /a", "rmdir /d"])
+        run(&[
+            "create /c",
+            "mkdir /d",
+            "link /c /d/a",
+            "rename /d/a /a",
+            "rmdir /d"
+        ])
     );
-    assert_ne!(run(&["create /a", "link /a /b"]), run(&["create /a", "create /b"]));
+    assert_ne!(
+        run(&["create /a", "link /a /b"]),
+        run(&["create /a", "create /b"])
+    );
 }
 
 #[test]
