@@ -2,6 +2,7 @@
 
 mod command;
 mod planted;
+mod promises;
 mod scaling;
 mod simulation;
 mod textbook;

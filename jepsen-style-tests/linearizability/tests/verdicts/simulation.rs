@@ -206,13 +206,13 @@ pub fn simulate<M: Workload>(model: M, run: Run) -> HistoryOf<M> {
 #[derive(Clone, Copy)]
 pub struct FewKeys;
 
-/// Delegates a model to another.
-macro_rules! model_like {
-    ($name:ty, $inner:expr, $model:ty) => {
+/// Delegates what a model answers to another.
+macro_rules! same_answers {
+    ($name:ty, $inner:ident) => {
         impl mfsha_linearizability::model::Model for $name {
-            type State = <$model as mfsha_linearizability::model::Model>::State;
-            type Call = <$model as mfsha_linearizability::model::Model>::Call;
-            type Return = <$model as mfsha_linearizability::model::Model>::Return;
+            type State = <$inner as mfsha_linearizability::model::Model>::State;
+            type Call = <$inner as mfsha_linearizability::model::Model>::Call;
+            type Return = <$inner as mfsha_linearizability::model::Model>::Return;
 
             fn init(&self) -> Self::State {
                 $inner.init()
@@ -232,14 +232,20 @@ macro_rules! model_like {
             }
         }
 
-        impl Sequential for $name {
+        impl mfsha_linearizability::model::Sequential for $name {
             fn apply(&self, state: &Self::State, call: &Self::Call) -> (Self::State, Self::Return) {
                 $inner.apply(state, call)
             }
         }
+    };
+}
+pub(crate) use same_answers;
 
+/// Delegates to another model what belongs together, too.
+macro_rules! same_parts {
+    ($name:ty, $inner:ident) => {
         impl Parts for $name {
-            type Key = <$model as Parts>::Key;
+            type Key = <$inner as Parts>::Key;
 
             fn touches(
                 &self,
@@ -251,7 +257,8 @@ macro_rules! model_like {
     };
 }
 
-model_like!(FewKeys, Registers, Registers);
+same_answers!(FewKeys, Registers);
+same_parts!(FewKeys, Registers);
 
 impl Workload for FewKeys {
     fn draw(&self, dice: &mut Dice, number: i64) -> RegisterCall {
@@ -276,7 +283,8 @@ pub struct FewMembers {
     pub lists: bool,
 }
 
-model_like!(FewMembers, Set, Set);
+same_answers!(FewMembers, Set);
+same_parts!(FewMembers, Set);
 
 impl Workload for FewMembers {
     fn draw(&self, dice: &mut Dice, _number: i64) -> SetCall {
@@ -297,7 +305,8 @@ pub struct Trees {
     pub crosses: bool,
 }
 
-model_like!(Trees, Namespace, Namespace);
+same_answers!(Trees, Namespace);
+same_parts!(Trees, Namespace);
 
 pub fn path(text: &str) -> Path {
     Path::try_from(text.to_owned()).expect("a path")
