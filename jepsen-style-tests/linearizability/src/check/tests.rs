@@ -249,12 +249,21 @@ fn assert_explained<M: Model>(model: &M, history: &History<M::Call, M::Return>) 
     // What is called up to the blocked answer fails by itself ...
     let called = |index: OpIndex| history.get(index).invoked_at <= end;
     assert!(!brute_force(model, &keep(&called)));
-    // ... and still does without the observers of that time that are not in the window.
-    let first = violation
-        .window
-        .iter()
-        .map(|i| history.get(*i).invoked_at)
-        .min();
+    // ... and still does without the observers of that time that are not in the window, which
+    // begins with the last call before which nothing was open.
+    let spans = || {
+        let operations = history
+            .operations()
+            .iter()
+            .filter(|op| op.invoked_at <= end);
+        operations.filter_map(|op| match op.end {
+            End::Returned { at, .. } => Some((op.invoked_at, at)),
+            _ => None,
+        })
+    };
+    let is_quiet = |at: u64| !spans().any(|(from, to)| from < at && at <= to);
+    let before = |at: &u64| *at <= history.get(violation.blocked).invoked_at && is_quiet(*at);
+    let first = spans().map(|(from, _)| from).filter(before).max();
     let is_observer = |index: OpIndex| {
         let operation = history.get(index);
         operation
