@@ -17,122 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Model, Parts, Sequential, Touches};
 use crate::tree::Tree;
 
-/// Longest name in a path, bytes; as on the wire of MooseFS.
-const NAME_BYTES_MAX: usize = 255;
-/// Longest path, bytes; Linux's `PATH_MAX`.
-const PATH_BYTES_MAX: usize = 4_096;
+mod path;
 
-/// Why text is not a path that this model takes.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PathError {
-    /// It does not begin with a slash.
-    #[error("path {path:?} is not absolute")]
-    NotAbsolute {
-        /// The text.
-        path: String,
-    },
-    /// An empty name, `.`, `..`, a NUL, or a name that is too long.
-    #[error("path {path:?} has a name that no directory can hold: {name:?}")]
-    Name {
-        /// The text.
-        path: String,
-        /// The name.
-        name: String,
-    },
-    /// Longer than the kernel takes.
-    #[error("path is {bytes} bytes long, the limit is {PATH_BYTES_MAX}")]
-    TooLong {
-        /// Its length.
-        bytes: usize,
-    },
-}
-
-/// An absolute path in normal form: `/`, or names each behind one slash.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Path(Arc<str>);
-
-impl Path {
-    /// The top.
-    #[must_use]
-    pub fn root() -> Self {
-        Self("/".into())
-    }
-
-    /// The path as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    fn is_root(&self) -> bool {
-        &*self.0 == "/"
-    }
-
-    /// The names from the top down; none for the root.
-    fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.split('/').filter(|name| !name.is_empty())
-    }
-
-    /// The directory and the last name; `None` for the root.
-    fn split(&self) -> Option<(Self, &str)> {
-        let (parent, name) = self.0.rsplit_once('/')?;
-        match (parent, name) {
-            (_, "") => None,
-            ("", name) => Some((Self::root(), name)),
-            (parent, name) => Some((Self(parent.into()), name)),
-        }
-    }
-
-    fn child(&self, name: &str) -> Self {
-        Self(if self.is_root() {
-            format!("/{name}").into()
-        } else {
-            format!("{}/{name}", self.0).into()
-        })
-    }
-
-    fn is_below(&self, other: &Self) -> bool {
-        let rest = self.0.strip_prefix(&*other.0);
-        !self.is_root() && (other.is_root() || rest.is_some_and(|rest| rest.starts_with('/')))
-    }
-}
-
-impl TryFrom<String> for Path {
-    type Error = PathError;
-
-    fn try_from(path: String) -> Result<Self, PathError> {
-        if path.len() > PATH_BYTES_MAX {
-            return Err(PathError::TooLong { bytes: path.len() });
-        }
-        let Some(names) = path.strip_prefix('/') else {
-            return Err(PathError::NotAbsolute { path });
-        };
-        let is_bad = |name: &&str| {
-            matches!(*name, "" | "." | "..") || name.len() > NAME_BYTES_MAX || name.contains('\0')
-        };
-        let bad = match names {
-            "" => None,
-            names => names.split('/').find(is_bad).map(str::to_owned),
-        };
-        match bad {
-            Some(name) => Err(PathError::Name { path, name }),
-            None => Ok(Self(path.into())),
-        }
-    }
-}
-
-impl From<Path> for String {
-    fn from(path: Path) -> Self {
-        path.0.to_string()
-    }
-}
-
-impl fmt::Debug for Path {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+pub use path::{Path, PathError};
 
 /// Errors that the tree itself answers. Any other error in a journal is recorded as a failure or
 /// as unknown.
@@ -283,7 +170,7 @@ impl fmt::Debug for NamespaceState {
         };
         f.write_str("{")?;
         for (path, entry) in self.entries.iter().filter(|(path, _)| !path.is_root()) {
-            write!(f, " {}{}", path.0, kind_mark(entry))?;
+            write!(f, " {}{}", path.as_str(), kind_mark(entry))?;
             if let Some(mode) = entry.mode {
                 write!(f, " {mode:04o}")?;
             }
@@ -501,7 +388,7 @@ impl NamespaceState {
             unseen.extend(entry.names.iter().map(|(name, ())| path.child(name)));
             below.push(path);
         }
-        let moved = |path: &Path| Path(format!("{}{}", to.0, &path.0[from.0.len()..]).into());
+        let moved = |path: &Path| path.moved(from, to);
         let mut relinked: BTreeSet<Vec<Path>> = BTreeSet::new();
         let top = self.entry(from).expect("the source exists").clone();
         let (parent, name) = from.split().expect("the root is never moved");
