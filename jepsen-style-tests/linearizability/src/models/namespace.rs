@@ -2,7 +2,8 @@
 //!
 //! Errors and their precedence are those of MooseFS 3.0.117 behind a Linux mount; where kernel and
 //! master answer differently, either is taken. Unlinking a directory, for one: EPERM from the
-//! master, EISDIR from the kernel.
+//! master, EISDIR from the kernel. Renames between files and directories are refused as the kernel
+//! does; the master alone would let them pass.
 //!
 //! Not modelled: permissions, times, sizes, data. Symlinks are never followed: a symlink inside a
 //! path is "not a directory". A directory's state is its names, so there are no inode numbers to
