@@ -82,11 +82,11 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             op,
         };
         let bytes = codec::encode(&command);
-        if bytes.len() > limits::COMMAND_BYTES_MAX {
+        let limit = self.command_bytes_max();
+        if bytes.len() > limit {
             let reason = format!(
-                "the request takes {} bytes, the limit is {}",
-                bytes.len(),
-                limits::COMMAND_BYTES_MAX
+                "the request takes {} bytes, the limit is {limit}",
+                bytes.len()
             );
             return self.answer(caller, Err(NodeError::Invalid { reason }), out);
         }
@@ -95,6 +95,11 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             proposal,
             command: bytes,
         });
+    }
+
+    /// A command is wrapped by consensus before the log takes it.
+    fn command_bytes_max(&self) -> usize {
+        limits::COMMAND_BYTES_MAX.min(self.options.wal.record_bytes_max / 2)
     }
 
     fn on_read(

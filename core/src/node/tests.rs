@@ -249,6 +249,7 @@ impl Cluster {
         let options = Options {
             wal: WalOptions {
                 record_bytes_max: 8_000,
+                segment_bytes: 64 << 10,
                 ..WalOptions::small(id)
             },
             bootstrap: Some(all.clone()),
