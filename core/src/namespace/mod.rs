@@ -9,15 +9,25 @@
 
 mod apply;
 mod attr;
+mod check;
+mod create;
+mod entry;
 mod genesis;
 mod hooks;
+mod lookup;
 mod node;
+mod open;
 mod path;
 mod permission;
 mod quota;
+mod remove;
+mod rename;
+mod session;
+mod setattr;
 mod stats;
 #[cfg(test)]
 mod testing;
+mod trash;
 mod txn;
 mod who;
 
@@ -27,3 +37,4 @@ pub mod op;
 pub mod record;
 
 pub use apply::Namespace;
+pub use check::{Law, Violation};
