@@ -6,10 +6,11 @@
 use super::error::FsError;
 use super::genesis::genesis;
 use super::key::Key;
-use super::op::{Answer, Command, Op, Outcome, Query, Reply, RequestId};
-use super::quota;
+use super::node::New;
+use super::op::{Answer, Command, NodeKind, Op, Outcome, Query, Reply, RequestId};
 use super::record::{Applied, AppliedMark, LaneLast, LaneRecord};
 use super::txn::{Fail, Moment, Res, Txn};
+use super::{create, lookup, open, path, quota, remove, rename, session, setattr, trash};
 use crate::id::{LogIndex, SessionId};
 use crate::limits;
 use crate::store::{StateStore, StoreError, WriteBatch};
@@ -293,16 +294,153 @@ fn before_all() -> Moment {
 
 /// Hands an operation to the module that knows it.
 fn run(txn: &mut Txn<'_>, op: &Op) -> Res<Reply> {
-    let _ = txn;
     match op {
+        Op::OpenSession { params } => session::open(txn, params),
+        Op::UpdateSession { session, params } => session::update(txn, *session, params),
+        Op::SetSessionConnected { session, connected } => {
+            session::set_connected(txn, *session, *connected)
+        }
+        Op::CloseSession { session } => session::close(txn, *session),
+        Op::SetOpenFiles { session, inodes } => session::set_open_files(txn, *session, inodes),
+        Op::Create {
+            caller,
+            parent,
+            name,
+            kind,
+            mode,
+            umask,
+            rdev,
+            open,
+        } => {
+            let new = New {
+                kind: *kind,
+                mode: *mode,
+                umask: *umask,
+                rdev: *rdev,
+                target: Vec::new(),
+                copy_setgid: false,
+            };
+            create::create(txn, caller, *parent, name, &new, *open)
+        }
+        Op::Mkdir {
+            caller,
+            parent,
+            name,
+            mode,
+            umask,
+            copy_setgid,
+        } => {
+            let new = New {
+                kind: NodeKind::Directory,
+                mode: *mode,
+                umask: *umask,
+                rdev: 0,
+                target: Vec::new(),
+                copy_setgid: *copy_setgid,
+            };
+            create::mkdir(txn, caller, *parent, name, &new)
+        }
+        Op::Symlink {
+            caller,
+            parent,
+            name,
+            target,
+        } => create::symlink(txn, caller, *parent, name, target),
+        Op::Link {
+            caller,
+            inode,
+            parent,
+            name,
+        } => create::link(txn, caller, *inode, *parent, name),
+        Op::Unlink {
+            caller,
+            parent,
+            name,
+        } => remove::unlink(txn, caller, *parent, name),
+        Op::Rmdir {
+            caller,
+            parent,
+            name,
+        } => remove::rmdir(txn, caller, *parent, name),
+        Op::Rename {
+            caller,
+            src_parent,
+            src_name,
+            dst_parent,
+            dst_name,
+        } => rename::rename(txn, caller, *src_parent, src_name, *dst_parent, dst_name),
+        Op::SetAttr {
+            caller,
+            inode,
+            opened,
+            set,
+        } => setattr::set_attr(txn, caller, *inode, *opened, set),
+        Op::TouchAtime { inode } => setattr::touch_atime(txn, *inode),
+        Op::SetTimes { session, times } => setattr::set_times(txn, *session, times),
+        Op::Open {
+            caller,
+            inode,
+            flags,
+        } => open::open(txn, caller, *inode, *flags),
+        Op::SetQuota {
+            caller,
+            inode,
+            limits,
+        } => quota::set_quota(txn, caller, *inode, limits.as_ref()),
+        Op::SetTrashPath {
+            caller,
+            inode,
+            path,
+        } => trash::set_path(txn, caller, *inode, path),
+        Op::Undelete { caller, inode } => trash::undelete(txn, caller, *inode),
+        Op::PurgeTrash { caller, inode } => trash::purge(txn, caller, *inode),
+        Op::Sweep { after, limit } => trash::sweep(txn, *after, *limit),
         _ => Err(FsError::NotSupported.into()),
     }
 }
 
 /// Hands a question to the module that knows it.
 fn ask(txn: &Txn<'_>, query: &Query) -> Res<Answer> {
-    let _ = txn;
     match query {
+        Query::Lookup {
+            caller,
+            parent,
+            name,
+        } => lookup::lookup(txn, caller, *parent, name),
+        Query::GetAttr {
+            caller,
+            inode,
+            opened,
+        } => lookup::get_attr(txn, caller, *inode, *opened),
+        Query::Access {
+            caller,
+            inode,
+            mask,
+        } => lookup::access(txn, caller, *inode, *mask),
+        Query::ReadLink { caller, inode } => lookup::read_link(txn, caller, *inode),
+        Query::ReadDir {
+            caller,
+            inode,
+            attrs,
+            after,
+            max,
+        } => lookup::read_dir(txn, caller, *inode, *attrs, after, *max),
+        Query::StatFs {
+            caller,
+            total,
+            free,
+        } => lookup::stat_fs(txn, caller, *total, *free),
+        Query::DirStats { caller, inode } => lookup::dir_stats(txn, caller, *inode),
+        Query::GetQuota { caller, inode } => quota::get_quota(txn, caller, *inode),
+        Query::ListQuotas { session } => quota::list_quotas(txn, *session),
+        Query::Parents { caller, inode } => path::parents(txn, caller, *inode),
+        Query::Paths { caller, inode } => path::paths(txn, caller, *inode),
+        Query::ListTrash { session, bucket } => trash::list_trash(txn, *session, *bucket),
+        Query::ListSustained { session } => trash::list_sustained(txn, *session),
+        Query::TrashPath { session, inode } => trash::path(txn, *session, *inode),
+        Query::DetachedAttr { session, inode } => trash::detached_attr(txn, *session, *inode),
+        Query::GetSession { session } => session::get(txn, *session),
+        Query::ListOpenFiles { session } => session::list_open_files(txn, *session),
         _ => Err(FsError::NotSupported.into()),
     }
 }

@@ -9,16 +9,26 @@
 
 mod apply;
 mod attr;
+mod check;
+mod create;
+mod entry;
 mod genesis;
 mod hooks;
 mod inspect;
+mod lookup;
 mod node;
+mod open;
 mod path;
 mod permission;
 mod quota;
+mod remove;
+mod rename;
+mod session;
+mod setattr;
 mod stats;
 #[cfg(test)]
 mod testing;
+mod trash;
 mod txn;
 mod who;
 
@@ -28,4 +38,5 @@ pub mod op;
 pub mod record;
 
 pub use apply::Namespace;
+pub use check::{Law, Violation};
 pub use inspect::inspect;
