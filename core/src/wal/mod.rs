@@ -10,6 +10,8 @@
 //! are bytes to it. It does no waiting: the driver reports finished flushes.
 
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod groups;
 mod options;
 pub mod record;
@@ -262,7 +264,7 @@ impl<D: Disk> Wal<D> {
     /// Whether [`Wal::start_flush`] would begin a flush.
     #[must_use]
     pub fn needs_flush(&self) -> bool {
-        let due = self.wanted > self.flushed || self.flush_owed || !self.marks_due.is_empty();
+        let due = self.wanted > self.flushed || self.flush_owed;
         due && self.in_flight.is_none() && self.poisoned.is_none()
     }
 

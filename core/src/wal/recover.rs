@@ -60,6 +60,11 @@ pub enum What {
         /// How many.
         length: u64,
     },
+    /// The file is shorter than it was made.
+    CutShort {
+        /// Bytes it should have.
+        length: u64,
+    },
     /// Two files say they are the same segment; this one was left aside.
     Duplicate {
         /// Number of the segment.
@@ -92,7 +97,8 @@ pub enum Tail {
         /// Frames after that place that could be read and were dropped.
         dropped: u64,
     },
-    /// The disk cannot read the place where the log ended: flushed frames may have stood there.
+    /// The place where the log ended cannot be read, or its file is cut short there: flushed
+    /// frames may have stood in it.
     Unreadable {
         /// The file.
         file: FileName,
@@ -145,6 +151,8 @@ pub(super) struct Found {
 struct Scanned {
     file: FileName,
     length: u64,
+    /// Length that the header speaks of; 0 when no header could be read.
+    declared: u64,
     number: u64,
     salt: u64,
     first: u64,
@@ -280,22 +288,23 @@ fn scan<D: Disk>(
     let mut bad = Vec::new();
     for copy in 0..SEGMENT_HEADER_COPIES {
         match read_segment_header(disk, file, &mut bytes, copy * PAGE_BYTES) {
-            Some(header) => copies.push(header),
+            Some(header) => {
+                refuse_foreign(options, file, &header)?;
+                copies.push(header);
+            }
             None => bad.push(copy as u8),
         }
     }
     let header = copies.into_iter().max_by_key(|header| header.number);
+    let declared = header.as_ref().map_or(0, |header| header.length);
     let (number, salt, first, flushed, start) = match header {
-        Some(header) => {
-            refuse_foreign(options, file, &header)?;
-            (
-                header.number,
-                header.salt,
-                header.first,
-                header.flushed,
-                header.start,
-            )
-        }
+        Some(header) => (
+            header.number,
+            header.salt,
+            header.first,
+            header.flushed,
+            header.start,
+        ),
         None => {
             let Some(frame) = newest_frame(&bytes) else {
                 return Ok(None);
@@ -306,6 +315,7 @@ fn scan<D: Disk>(
     let mut found = Scanned {
         file: file.into(),
         length,
+        declared,
         number,
         salt,
         first,
@@ -508,7 +518,11 @@ fn judge(scanned: &[Scanned], blind: Option<(FileName, u64)>, damage: Vec<Damage
         if range.is_empty() {
             continue;
         }
-        if !cut && found.first <= judged.next_frame.max(flushed + 1) {
+        if !cut && found.first <= flushed + 1 && judged.next_frame < found.first {
+            // What is missing up to here stood at the end of the segment before.
+            judged.lose(found.first - 1, &place);
+        }
+        if !cut && found.first <= judged.next_frame {
             place = (found.file.clone(), DATA_START as u64);
         }
         for frame in &found.frames {
@@ -611,8 +625,14 @@ impl Judged {
     ) {
         let at_end = scanned.iter().find(|found| found.file == place.0);
         let dark_end = at_end.and_then(|found| {
-            let range = found.unreadable.iter().find(|range| range.end > place.1);
-            range.map(|range| (found.file.clone(), range.start.max(place.1)))
+            let cut_short = found.length < found.declared && found.first <= self.flushed;
+            let missing = cut_short.then_some(found.length..found.declared);
+            let range = found
+                .unreadable
+                .iter()
+                .chain(&missing)
+                .find(|r| r.end > place.1)?;
+            Some((found.file.clone(), range.start.max(place.1)))
         });
         if let Some((file, offset)) = dark_end.or(blind) {
             self.lose(self.next_frame, &(file.clone(), offset));
@@ -630,6 +650,12 @@ impl Judged {
             self.live[at] = true;
             if found.first > self.flushed {
                 continue;
+            }
+            if found.length < found.declared {
+                let what = What::CutShort {
+                    length: found.declared,
+                };
+                self.damage.push(damage_at(&found.file, found.length, what));
             }
             match found.header_copies_bad[..] {
                 [] => {}
@@ -664,7 +690,7 @@ fn conclude<D: Disk>(
         let vote_is_single = group.vote.is_some() && copies < 2;
         let loss_is_new = (group.vote_lost || group.tail_lost) && !marked;
         if id == OWN_GROUP {
-            if unattributed && !marked {
+            if unattributed && !group.vote_lost {
                 found.marks_due.insert(id);
             }
             found
