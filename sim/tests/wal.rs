@@ -270,10 +270,8 @@ fn every_crash_point_recovers_to_a_prefix_with_everything_acknowledged() {
                 );
             }
         }
-        assert!(
-            points > 500 * Variant::ALL.len() / 5,
-            "only {points} points"
-        );
+        assert!(points > 500, "only {points} points");
+        assert!(reused(&record) > 0, "no segment was ever reused");
         assert!(
             *promised.last().unwrap() > 150,
             "hardly anything was acknowledged"
@@ -317,7 +315,6 @@ fn a_disk_that_lies_about_a_flush_is_caught() {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 64,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

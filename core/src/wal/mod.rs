@@ -31,7 +31,9 @@ pub use replay::{Damaged, GroupLog};
 use crate::disk::{Disk, DiskError, FileName, FlushId};
 use crate::id::{GroupId, WriteId};
 use crate::limits::PAGE_BYTES;
-use frame::{COUNTER_MAX, FRAME_HEADER_BYTES, FrameHeader, OWN_GROUP};
+use frame::{
+    COUNTER_MAX, FRAME_HEADER_BYTES, FrameHeader, OWN_GROUP, SEGMENT_HEADER_BYTES, SegmentHeader,
+};
 use groups::Group;
 use record::{LogId, Record};
 use segment::{Active, Retiring, Segment};
@@ -150,7 +152,7 @@ impl<D: Disk> Wal<D> {
     pub fn open(disk: D, options: WalOptions, life: u64) -> Result<(Self, Recovery), WalError> {
         options.validate()?;
         let found = recover::recover(&disk, &options)?;
-        let wal = Self {
+        let mut wal = Self {
             disk,
             options,
             life,
@@ -180,6 +182,7 @@ impl<D: Disk> Wal<D> {
             groups: found.groups,
             poisoned: None,
         };
+        wal.write_headers(&found.headers_due);
         wal.check();
         Ok((wal, found.recovery))
     }
@@ -418,6 +421,21 @@ impl<D: Disk> Wal<D> {
                     || group.lowest_mark().is_none_or(|at| at >= self.start),
                 "group {id}: a mark that matters stands before the start of the log"
             );
+        }
+    }
+
+    /// Writes copies of segment headers again; where the disk refuses, the other copy or the frames
+    /// go on serving.
+    fn write_headers(&mut self, due: &[(FileName, Vec<u8>, SegmentHeader)]) {
+        for (file, copies, header) in due {
+            let mut bytes = [0; SEGMENT_HEADER_BYTES];
+            header.encode(&mut bytes);
+            for copy in copies {
+                let offset = u64::from(*copy) * PAGE_BYTES as u64;
+                if let Err(error) = self.disk.write(file, offset, &bytes) {
+                    tracing::warn!(%error, "cannot write a segment header again");
+                }
+            }
         }
     }
 

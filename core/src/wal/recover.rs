@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::disk::{Disk, DiskError, FileName};
-use crate::id::GroupId;
+use crate::id::{GroupId, NodeId};
 use crate::limits::PAGE_BYTES;
 use crate::wal::WalError;
 use crate::wal::frame::{
@@ -135,6 +135,7 @@ impl Recovery {
 
 /// What a running log begins with.
 pub(super) struct Found {
+    pub owner: NodeId,
     pub recovery: Recovery,
     pub groups: BTreeMap<GroupId, Group>,
     pub marks_due: BTreeSet<GroupId>,
@@ -145,6 +146,35 @@ pub(super) struct Found {
     pub flushed: u64,
     pub next_segment: u64,
     pub next_file: u64,
+    /// Segment headers to write again: file, copies, header. An opening that adopts a segment
+    /// whose header a crash spoilt would otherwise leave it for the next one to take for damage.
+    pub headers_due: Vec<(FileName, Vec<u8>, SegmentHeader)>,
+}
+
+impl Found {
+    fn adopt(&mut self, scanned: Scanned) {
+        let file = scanned.file;
+        if !scanned.header_copies_bad.is_empty() {
+            let header = SegmentHeader {
+                version: FORMAT_VERSION,
+                owner: self.owner,
+                number: scanned.number,
+                salt: scanned.salt,
+                first: scanned.first,
+                flushed: scanned.flushed.min(scanned.first - 1),
+                start: scanned.start,
+                length: scanned.declared.max(scanned.length),
+            };
+            let due = (file.clone(), scanned.header_copies_bad, header);
+            self.headers_due.push(due);
+        }
+        self.segments.push(Segment {
+            number: scanned.number,
+            file,
+            first: scanned.first,
+            length: scanned.length,
+        });
+    }
 }
 
 /// One file, as far as it can be understood.
@@ -217,6 +247,7 @@ pub(super) fn recover<D: Disk>(disk: &D, options: &WalOptions) -> Result<Found, 
         scanned,
         judged,
         Found {
+            owner: options.owner,
             recovery: Recovery {
                 groups: BTreeMap::new(),
                 tail: Tail::Clean,
@@ -233,6 +264,7 @@ pub(super) fn recover<D: Disk>(disk: &D, options: &WalOptions) -> Result<Found, 
             flushed: 0,
             next_segment,
             next_file,
+            headers_due: Vec::new(),
         },
     ))
 }
@@ -267,12 +299,15 @@ fn read_file<D: Disk>(
     Ok((bytes, unreadable))
 }
 
-/// Reads a piece of a file again, over what was read before; false when the disk refuses.
-fn read_again<D: Disk>(disk: &D, file: &str, bytes: &mut [u8], range: Range<usize>) -> bool {
+/// Reads a piece of a file again; what was read before stays when the disk refuses.
+fn read_again<D: Disk>(disk: &D, file: &str, bytes: &mut [u8], range: Range<usize>) {
     let offset = range.start as u64;
-    bytes
-        .get_mut(range)
-        .is_some_and(|into| disk.read(file, offset, into).is_ok())
+    let mut again = vec![0; range.len()];
+    if let Some(into) = bytes.get_mut(range)
+        && disk.read(file, offset, &mut again).is_ok()
+    {
+        into.copy_from_slice(&again);
+    }
 }
 
 /// Finds out what a file is and which frames stand in it; `None` when it is no segment.
@@ -285,17 +320,23 @@ fn scan<D: Disk>(
 ) -> Result<Option<Scanned>, WalError> {
     let length = bytes.len() as u64;
     let mut copies = Vec::new();
-    let mut bad = Vec::new();
     for copy in 0..SEGMENT_HEADER_COPIES {
-        match read_segment_header(disk, file, &mut bytes, copy * PAGE_BYTES) {
-            Some(header) => {
-                refuse_foreign(options, file, &header)?;
-                copies.push(header);
-            }
-            None => bad.push(copy as u8),
+        let header = read_segment_header(disk, file, &mut bytes, copy * PAGE_BYTES);
+        if let Some(header) = &header {
+            refuse_foreign(options, file, header)?;
         }
+        copies.push(header);
     }
-    let header = copies.into_iter().max_by_key(|header| header.number);
+    let header = copies
+        .iter()
+        .flatten()
+        .max_by_key(|header| header.number)
+        .cloned();
+    // A copy that a crash left from the file's last use is as bad as an unreadable one.
+    let bad = (0..)
+        .zip(&copies)
+        .filter(|(_, copy)| copy.is_none() || **copy != header);
+    let bad = bad.map(|(at, _)| at).collect();
     let declared = header.as_ref().map_or(0, |header| header.length);
     let (number, salt, first, flushed, start) = match header {
         Some(header) => (
@@ -338,9 +379,10 @@ fn read_segment_header<D: Disk>(
 ) -> Option<SegmentHeader> {
     for _ in 0..READ_ATTEMPTS {
         let header = bytes.get(at..).and_then(SegmentHeader::parse);
-        if header.is_some() || !read_again(disk, file, bytes, at..at + SEGMENT_HEADER_BYTES) {
+        if header.is_some() {
             return header;
         }
+        read_again(disk, file, bytes, at..at + SEGMENT_HEADER_BYTES);
     }
     None
 }
@@ -393,11 +435,8 @@ impl Scanned {
                 if self.expects_frame(at) && retried != at {
                     retried = at;
                     for _ in 1..READ_ATTEMPTS {
-                        let range = at..at + FRAME_HEADER_BYTES;
-                        if self.own_frame(bytes, at).is_none()
-                            && !read_again(disk, &self.file, bytes, range)
-                        {
-                            break;
+                        if self.own_frame(bytes, at).is_none() {
+                            read_again(disk, &self.file, bytes, at..at + FRAME_HEADER_BYTES);
                         }
                     }
                     continue;
@@ -436,9 +475,7 @@ impl Scanned {
                 Some(payload) if crc32c::crc32c(payload) == header.payload_crc => return true,
                 Some(_) => {}
             }
-            if !read_again(disk, &self.file, bytes, range.clone()) {
-                return false;
-            }
+            read_again(disk, &self.file, bytes, range.clone());
         }
         false
     }
@@ -711,22 +748,10 @@ fn conclude<D: Disk>(
         found.marks_due.insert(OWN_GROUP);
     }
     for (at, scanned) in scanned.into_iter().enumerate() {
-        let Scanned {
-            file,
-            length,
-            number,
-            first,
-            ..
-        } = scanned;
         if judged.live[at] {
-            found.segments.push(Segment {
-                number,
-                file,
-                first,
-                length,
-            });
+            found.adopt(scanned);
         } else {
-            found.spare.push((file, length));
+            found.spare.push((scanned.file, scanned.length));
         }
     }
     judged
