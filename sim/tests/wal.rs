@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use mfsha_core::disk::DiskError;
 use mfsha_core::id::{GroupId, LogIndex, NodeId, Term, WriteId};
 use mfsha_core::rng::{Rng, Seed};
 use mfsha_core::wal::record::{LogId, Record};
@@ -146,6 +147,15 @@ impl Driven {
         apply(&mut model, group, &record);
         self.states.push(model);
         assert_eq!(write, WriteId(self.states.len() as u64 - 1));
+    }
+
+    fn fail_flush(&mut self, fate: &mut Rng) {
+        let flush = self.wal.start_flush().unwrap().unwrap();
+        self.disk.fail_flush(flush, fate);
+        let file = "any".into();
+        let reason = "simulated".into();
+        let result = Err(DiskError::Io { file, reason });
+        assert!(self.wal.on_flushed(flush, result).is_err());
     }
 
     fn flush(&mut self) {
@@ -333,26 +343,26 @@ proptest! {
             disk.set_faults(DiskFaults::default());
             prop_assert!(expected.iter().any(|state| same(state, &model)),
                 "life {life}: recovered {model:?}");
-            let until = rng.below(120);
-            for _ in 0..until {
+            for _ in 0..rng.below(120) {
                 driven.append(&mut rng);
+                if rng.chance(1, 200) {
+                    driven.fail_flush(&mut fate);
+                    break;
+                }
                 if rng.chance(1, 4) {
                     driven.flush();
                 }
             }
-            let flushed_once = driven.acknowledged > 0;
-            if rng.chance(1, 4) {
+            // Before the first flush of a life what it recovered is not sure to be durable.
+            let mut states = driven.states.split_off(driven.acknowledged);
+            if driven.acknowledged == 0 {
+                states.append(&mut expected);
+            }
+            expected = states;
+            if rng.chance(1, 3) {
                 disk.kill();
-                // Nothing written is lost when the process alone dies; the buffer is.
-                expected = driven.states.split_off(driven.acknowledged);
             } else {
                 disk.crash(CrashFate::ANY, &mut fate);
-                // Before the first flush of a life what it recovered is not sure to be durable.
-                let mut states = driven.states.split_off(driven.acknowledged);
-                if !flushed_once {
-                    states.append(&mut expected);
-                }
-                expected = states;
             }
         }
     }

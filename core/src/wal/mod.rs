@@ -148,7 +148,7 @@ impl<D: Disk> Wal<D> {
     ///
     /// # Errors
     /// [`WalError::Options`]; [`WalError::Foreign`]; [`WalError::Disk`] when the directory cannot
-    /// be read. Damage to the content is no error: it is in [`Recovery`].
+    /// be read, or the end of the log not be written again. Damage to the content is no error: it is in [`Recovery`].
     pub fn open(disk: D, options: WalOptions, life: u64) -> Result<(Self, Recovery), WalError> {
         options.validate()?;
         let found = recover::recover(&disk, &options)?;
@@ -183,6 +183,9 @@ impl<D: Disk> Wal<D> {
             poisoned: None,
         };
         wal.write_headers(&found.headers_due);
+        for (file, offset, bytes) in &found.bytes_due {
+            wal.disk.write(file, *offset, bytes)?;
+        }
         wal.check();
         Ok((wal, found.recovery))
     }

@@ -149,12 +149,20 @@ pub(super) struct Found {
     /// Segment headers to write again: file, copies, header. An opening that adopts a segment
     /// whose header a crash spoilt would otherwise leave it for the next one to take for damage.
     pub headers_due: Vec<(FileName, Vec<u8>, SegmentHeader)>,
+    /// Bytes to write again as they are: file, offset, content. They were adopted without a proof
+    /// that they are durable. After a failed flush the kernel may hold them as clean although the
+    /// disk never got them, and would not write them with the next flush.
+    pub bytes_due: Vec<(FileName, u64, Vec<u8>)>,
 }
 
 impl Found {
     fn adopt(&mut self, scanned: Scanned) {
         let file = scanned.file;
-        if !scanned.header_copies_bad.is_empty() {
+        let mut copies = scanned.header_copies_bad;
+        if scanned.first > self.flushed {
+            copies = (0..SEGMENT_HEADER_COPIES as u8).collect();
+        }
+        if !copies.is_empty() {
             let header = SegmentHeader {
                 version: FORMAT_VERSION,
                 owner: self.owner,
@@ -165,8 +173,7 @@ impl Found {
                 start: scanned.start,
                 length: scanned.declared.max(scanned.length),
             };
-            let due = (file.clone(), scanned.header_copies_bad, header);
-            self.headers_due.push(due);
+            self.headers_due.push((file.clone(), copies, header));
         }
         self.segments.push(Segment {
             number: scanned.number,
@@ -265,6 +272,7 @@ pub(super) fn recover<D: Disk>(disk: &D, options: &WalOptions) -> Result<Found, 
             next_segment,
             next_file,
             headers_due: Vec::new(),
+            bytes_due: Vec::new(),
         },
     ))
 }
@@ -747,6 +755,8 @@ fn conclude<D: Disk>(
             .insert(OWN_GROUP, Group::of_the_log(&Group::default(), true));
         found.marks_due.insert(OWN_GROUP);
     }
+    found.bytes_due = unproven(disk, &scanned, &judged);
+    found.flushed = judged.flushed;
     for (at, scanned) in scanned.into_iter().enumerate() {
         if judged.live[at] {
             found.adopt(scanned);
@@ -762,8 +772,46 @@ fn conclude<D: Disk>(
     found.recovery.unattributed = unattributed;
     found.start = judged.start;
     found.next_frame = judged.next_frame;
-    found.flushed = judged.flushed;
     found
+}
+
+/// What was adopted above the highest proof of durability, segment by segment.
+fn unproven<D: Disk>(
+    disk: &D,
+    scanned: &[Scanned],
+    judged: &Judged,
+) -> Vec<(FileName, u64, Vec<u8>)> {
+    let mut due = Vec::new();
+    let unproven = |read: &&Read| read.header.seq > judged.flushed;
+    let frames: Vec<&Read> = judged.frames.iter().filter(unproven).collect();
+    for frames in frames.chunk_by(|a, b| a.file == b.file) {
+        let (Some(first), Some(last)) = (frames.first(), frames.last()) else {
+            continue;
+        };
+        let file = &scanned[first.file];
+        let from = u64::from(first.header.offset);
+        let to = (end_of(&last.header) as u64).min(file.length);
+        let bytes = (0..READ_ATTEMPTS).find_map(|_| {
+            let mut bytes = vec![0; (to - from) as usize];
+            disk.read(&file.file, from, &mut bytes).ok()?;
+            let same = |read: &&Read| {
+                let at = (u64::from(read.header.offset) - from) as usize;
+                let body = at + FRAME_HEADER_BYTES;
+                let payload = bytes.get(body..body + read.header.length as usize);
+                FrameHeader::parse(&bytes[at..]).as_ref() == Some(&read.header)
+                    && payload.map(crc32c::crc32c) == Some(read.header.payload_crc)
+            };
+            frames.iter().all(same).then_some(bytes)
+        });
+        match bytes {
+            Some(bytes) => due.push((file.file.clone(), from, bytes)),
+            None => tracing::warn!(
+                file = file.file,
+                "cannot read the end of the log twice alike"
+            ),
+        }
+    }
+    due
 }
 
 fn load<D: Disk>(disk: &D, file: &str, header: &FrameHeader) -> Option<Vec<u8>> {
