@@ -3,6 +3,11 @@
 //! On real files the flush is the disk's; set `MFSHA_BENCH_DIR` to choose the disk. In memory only
 //! the log's own work remains.
 
+#![expect(
+    missing_docs,
+    reason = "the macro of criterion makes a public function"
+)]
+
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::sync::mpsc;
