@@ -655,7 +655,10 @@ impl Judged {
     /// Frames from the next one through `last` were flushed and are not there.
     fn lose(&mut self, last: u64, place: &(FileName, u64)) {
         let first = self.next_frame;
-        self.lost.push(Lost { first, last });
+        match self.lost.last_mut() {
+            Some(before) if before.last + 1 == first => before.last = last,
+            _ => self.lost.push(Lost { first, last }),
+        }
         let what = What::Frames { first, last };
         self.damage.push(damage_at(&place.0, place.1, what));
         self.next_frame = last + 1;
@@ -680,7 +683,8 @@ impl Judged {
             Some((found.file.clone(), range.start.max(place.1)))
         });
         if let Some((file, offset)) = dark_end.or(blind) {
-            self.lose(self.next_frame, &(file.clone(), offset));
+            // Two frames stand for an unknown number: of one alone it could turn out whose it was.
+            self.lose(self.next_frame + 1, &(file.clone(), offset));
             self.tail = Tail::Unreadable { file, offset };
         }
     }

@@ -64,7 +64,8 @@ pub(super) struct Read {
     pub file: usize,
 }
 
-/// Frames that were flushed and cannot be read, both ends included.
+/// Frames that were flushed and cannot be read, both ends included. Between two of these stands a
+/// frame that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lost {
     /// The first.

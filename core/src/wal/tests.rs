@@ -698,6 +698,98 @@ fn unreasonable_options_are_refused_by_name() {
 }
 
 #[test]
+fn segments_of_another_length_are_read_and_in_time_removed() {
+    let (mut wal, _) = open(MemDisk::new(), 1);
+    wal.append(A, vote("old")).unwrap();
+    for index in 1..=30 {
+        wal.append(A, entry(1, index)).unwrap();
+    }
+    flush(&mut wal);
+    let longer = WalOptions {
+        segment_bytes: 2 * options().segment_bytes,
+        ..options()
+    };
+    let (mut wal, recovery) = Wal::open(wal.into_disk(), longer.clone(), 2).unwrap();
+    assert_eq!(recovery.group(A).entries.len(), 30);
+    flush(&mut wal);
+    wal.append(A, Record::Purge { through: id(1, 30) }).unwrap();
+    for index in 31..=40 {
+        wal.append(A, entry(1, index)).unwrap();
+        flush(&mut wal);
+    }
+    let length = longer.segment_bytes as usize;
+    assert!(wal.disk().files.values().all(|bytes| bytes.len() == length));
+    let (_, recovery) = Wal::open(wal.into_disk(), longer, 3).unwrap();
+    let log = recovery.group(A);
+    assert_eq!(
+        (log.entries.len(), log.vote.as_deref()),
+        (10, Some(&b"old"[..]))
+    );
+    assert_eq!(recovery.damage, []);
+}
+
+#[test]
+fn an_unreadable_page_is_reported_and_what_stood_in_it_is_in_doubt() {
+    /// Refuses to read one page.
+    struct Broken(MemDisk, FileName, u64);
+
+    impl Disk for Broken {
+        fn list(&self) -> Result<Vec<(FileName, u64)>, DiskError> {
+            self.0.list()
+        }
+        fn create(&mut self, file: &str, length: u64) -> Result<(), DiskError> {
+            self.0.create(file, length)
+        }
+        fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
+            self.0.rename(from, to)
+        }
+        fn remove(&mut self, file: &str) -> Result<(), DiskError> {
+            self.0.remove(file)
+        }
+        fn read(&self, file: &str, offset: u64, into: &mut [u8]) -> Result<(), DiskError> {
+            let end = offset + into.len() as u64;
+            if file == self.1 && offset < self.2 + PAGE_BYTES as u64 && end > self.2 {
+                let reason = "broken".into();
+                return Err(DiskError::Io {
+                    file: file.into(),
+                    reason,
+                });
+            }
+            self.0.read(file, offset, into)
+        }
+        fn write(&mut self, file: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+            self.0.write(file, offset, bytes)
+        }
+        fn start_flush(&mut self) -> FlushId {
+            self.0.start_flush()
+        }
+    }
+
+    let history = history();
+    for (file, bytes) in &history.disk.files {
+        for page in (0..bytes.len()).step_by(PAGE_BYTES) {
+            let disk = Broken(history.disk.clone(), file.clone(), page as u64);
+            let (wal, recovery) = Wal::open(disk, options(), 2).unwrap();
+            wal.check();
+            history.judge(&recovery);
+            let length = PAGE_BYTES as u64;
+            let there = |damage: &Damage| {
+                damage.file == *file
+                    && damage.offset == page as u64
+                    && damage.what == What::Unreadable { length }
+            };
+            assert!(recovery.damage.iter().any(there), "{file} {page}");
+            let held_frames = !frames_of(bytes).is_empty() && page >= frame::DATA_START;
+            let doubtful = recovery.groups.values().any(|log| !log.is_whole());
+            assert!(
+                !held_frames || doubtful || history.is_last(&recovery),
+                "{file} {page}"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_longest_records_fit_and_come_back() {
     let (mut wal, _) = open(MemDisk::new(), 1);
     for index in 1..=20 {
