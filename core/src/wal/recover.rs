@@ -589,6 +589,13 @@ fn judge(scanned: &[Scanned], blind: Option<(FileName, u64)>, damage: Vec<Damage
     if judged.next_frame <= flushed {
         judged.lose(flushed, &place);
     }
+    if let Some(half) = judged.drop_half_a_vote() {
+        dropped += 1;
+        place = (
+            scanned[half.file].file.clone(),
+            u64::from(half.header.offset),
+        );
+    }
     if dropped > 0 {
         let (file, offset) = place.clone();
         judged.tail = Tail::Torn {
@@ -662,6 +669,18 @@ impl Judged {
         let what = What::Frames { first, last };
         self.damage.push(damage_at(&place.0, place.1, what));
         self.next_frame = last + 1;
+    }
+
+    /// The first copy of a vote at the end, without the second, was never acknowledged. It goes, so
+    /// that the frame behind a first copy is always its second.
+    fn drop_half_a_vote(&mut self) -> Option<Read> {
+        let half = self.frames.pop_if(|last| {
+            let header = &last.header;
+            let first_copy = header.kind == Kind::Vote && header.detail == 0;
+            first_copy && header.seq > self.flushed && header.seq + 1 == self.next_frame
+        })?;
+        self.next_frame = half.header.seq;
+        Some(half)
     }
 
     /// Where the disk could not read the place at which the log seems to end, more may have stood.

@@ -580,6 +580,34 @@ fn one_good_copy_of_a_vote_serves_and_is_doubled_again() {
 }
 
 #[test]
+fn half_a_vote_that_was_never_acknowledged_is_dropped() {
+    let (mut wal, _) = open(MemDisk::new(), 1);
+    wal.append(A, vote("old")).unwrap();
+    flush(&mut wal);
+    wal.append(A, vote("new")).unwrap();
+    wal.start_flush().unwrap().unwrap();
+    let mut disk = wal.into_disk();
+    let newest = disk
+        .files
+        .values()
+        .flat_map(|b| frames_of(b))
+        .map(|f| f.seq)
+        .max()
+        .unwrap();
+    assert_eq!(spoil(&mut disk, |frame| frame.seq == newest, true), 1);
+    let (wal, recovery) = open(disk, 2);
+    assert_eq!(wal.next_frame, newest - 1);
+    assert_eq!(recovery.damage, []);
+    assert!(
+        matches!(recovery.tail, Tail::Torn { dropped: 1, .. }),
+        "{:?}",
+        recovery.tail
+    );
+    assert_eq!(recovery.group(A).vote.as_deref(), Some(&b"old"[..]));
+    assert!(recovery.group(A).is_whole());
+}
+
+#[test]
 fn a_vote_with_both_copies_damaged_is_lost_and_said_to_be() {
     for header_too in [false, true] {
         let mut disk = history().disk;
