@@ -1,1 +1,1 @@
-//! mfsha-benches
+//! Benchmarks of mfsha; see `benches/`. There is nothing here.
