@@ -190,12 +190,21 @@ impl RaftMachine {
             options.append_bytes_max + limits::COMMAND_BYTES_MAX < limits::RECORD_BYTES_MAX / 2,
             "a message of entries must stay below the longest record"
         );
-        let (log, repairs) = match Log::recover(&recovered) {
+        #[cfg_attr(
+            not(feature = "planted-bugs"),
+            expect(unused_mut, reason = "only a bug put in on purpose changes it")
+        )]
+        let (mut log, repairs) = match Log::recover(&recovered) {
             Ok(recovered) => recovered,
             Err(error) => panic!("the owner repairs its log before it builds the machine: {error}"),
         };
-        let had_vote = log.vote().is_some();
-        let alone = is_alone(options.node, &recovered);
+        #[cfg(feature = "planted-bugs")]
+        if options.bug == Some(crate::planted::Bug::VoteNotPersisted) {
+            log.forget_vote();
+        }
+        let promised = log
+            .vote()
+            .is_some_and(|vote| vote.committed && vote.leader_id.node != options.node);
         let life = seed.child("life").rng().next_u64();
         let shell = Shell::new(
             options.node,
@@ -231,7 +240,7 @@ impl RaftMachine {
         let shared = Arc::clone(machine.executor.shared());
         Executor::enter(&shared, || {
             machine.start(&recovered);
-            if had_vote && !alone {
+            if promised {
                 machine.keep_quiet();
             }
             machine.executor.run();
@@ -317,8 +326,10 @@ impl RaftMachine {
         }
     }
 
-    /// A voter that restarts has forgotten which lease it promised: for as long as the longest
-    /// one could run it neither votes nor asks for votes. openraft starts with an expired lease.
+    /// A voter that followed a leader and restarts has forgotten until when it promised that
+    /// leader its lease: for as long as that could be it neither votes nor asks for votes.
+    /// openraft starts with an expired lease. Whoever voted for itself, or for one that was not
+    /// yet seen to lead, had no promise left.
     fn keep_quiet(&mut self) {
         #[cfg(feature = "planted-bugs")]
         if self.shell.has(crate::planted::Bug::LeaseForgottenOnRestart) {
@@ -441,10 +452,7 @@ impl RaftMachine {
                 id,
                 body: reply,
             };
-            shell.ask(Effect::Send {
-                to: from,
-                message: message.encode(),
-            });
+            shell.send(from, &message);
             drop(serving);
         });
     }
@@ -803,13 +811,6 @@ impl RaftMachine {
             let _ = raft.trigger().transfer_leader(to).await;
         });
     }
-}
-
-/// Whether this node is the only voter of its group.
-fn is_alone(node: NodeId, recovered: &Recovered) -> bool {
-    // A membership in the log may be newer than the applied one: then there was somebody else.
-    let alone = [BTreeSet::from([node])];
-    recovered.applied.membership.voters == alone && recovered.entries.is_empty()
 }
 
 /// Works on a peer's request.

@@ -3,7 +3,7 @@
 //!
 //! Everything is behind short locks that are never held while a task is woken.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::log_storage::Log;
@@ -53,11 +53,9 @@ struct Calls {
     waiting: BTreeMap<(NodeId, u64), OneSender<Reply>>,
     /// Requests of each peer that are being worked on.
     serving: BTreeMap<NodeId, u64>,
-    #[cfg_attr(
-        not(feature = "planted-bugs"),
-        expect(dead_code, reason = "only a bug put in on purpose gives a peer up")
-    )]
-    given_up: BTreeSet<NodeId>,
+    /// Peers that are sent nothing more, by a bug put in on purpose.
+    #[cfg(feature = "planted-bugs")]
+    given_up: std::collections::BTreeSet<NodeId>,
 }
 
 struct Snapshots {
@@ -74,7 +72,7 @@ struct Snapshots {
 struct Pending {
     proposals: BTreeMap<ProposalId, ()>,
     /// When each proposal is given up, oldest first.
-    deadlines: std::collections::VecDeque<(Instant, ProposalId)>,
+    deadlines: VecDeque<(Instant, ProposalId)>,
 }
 
 /// Takes a request out of the table when its caller stops waiting.
@@ -202,15 +200,24 @@ impl Shell {
             id,
             body,
         };
-        self.ask(Effect::Send {
-            to,
-            message: message.encode(),
-        });
+        self.send(to, &message);
         Call {
             shell: Arc::clone(self),
             key: (to, id),
             reply,
         }
+    }
+
+    /// Sends a message.
+    pub(super) fn send(&self, to: NodeId, message: &Message) {
+        #[cfg(feature = "planted-bugs")]
+        if lock(&self.calls).given_up.contains(&to) {
+            return;
+        }
+        self.ask(Effect::Send {
+            to,
+            message: message.encode(),
+        });
     }
 
     /// Gives a reply to whoever waits for it.
@@ -259,11 +266,6 @@ impl Shell {
     #[cfg(feature = "planted-bugs")]
     pub(super) fn give_up(&self, peer: NodeId) {
         lock(&self.calls).given_up.insert(peer);
-    }
-
-    #[cfg(feature = "planted-bugs")]
-    pub(super) fn is_given_up(&self, peer: NodeId) -> bool {
-        lock(&self.calls).given_up.contains(&peer)
     }
 
     // ---- snapshots ----------------------------------------------------------------------------
