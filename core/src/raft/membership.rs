@@ -68,10 +68,14 @@ pub(super) async fn change_membership(
     }
     match last {
         Some(id) => Ok(id),
-        // Nothing had to change: the present membership's entry is the answer.
-        None => members(raft)
-            .set_by
-            .ok_or_else(|| refused("the group has no membership")),
+        // Nothing had to change: the present membership's entry is the answer, once committed.
+        None => {
+            let now = members(raft);
+            match now.set_by {
+                Some(id) if now.committed => Ok(id),
+                _ => Err(refused("another change is not yet committed")),
+            }
+        }
     }
 }
 
@@ -79,6 +83,7 @@ struct Members {
     voters: BTreeSet<NodeId>,
     all: BTreeSet<NodeId>,
     joint: bool,
+    committed: bool,
     set_by: Option<LogId>,
 }
 
@@ -91,6 +96,7 @@ fn members(raft: &Raft) -> Members {
         voters: membership.voter_ids().collect(),
         all: membership.nodes().map(|(node, ())| *node).collect(),
         joint: membership.get_joint_config().len() > 1,
+        committed: metrics.committed_membership_config.log_id() == stored.log_id(),
         set_by: stored.log_id().as_ref().map(ours),
     }
 }

@@ -65,7 +65,13 @@ struct Snapshots {
     building: Vec<OneSender<SnapshotMeta>>,
     installing: Option<(SnapshotId, OneSender<()>)>,
     next_transfer: u64,
-    transfers: BTreeMap<u64, OneSender<Result<Vec<u8>, String>>>,
+    transfers: BTreeMap<u64, Outgoing>,
+}
+
+/// A snapshot that is being streamed to a peer, and who waits for the outcome.
+struct Outgoing {
+    to: NodeId,
+    outcome: OneSender<Result<Vec<u8>, String>>,
 }
 
 #[derive(Default)]
@@ -247,6 +253,11 @@ impl Shell {
                 .collect()
         };
         drop(lost);
+        let lost: Vec<_> = {
+            let transfers = &mut lock(&self.snapshots).transfers;
+            transfers.extract_if(.., |_, transfer| transfer.to == peer).collect()
+        };
+        drop(lost);
     }
 
     /// Counts a request of a peer as under way, unless there are too many.
@@ -356,7 +367,7 @@ impl Shell {
             let mut snapshots = lock(&self.snapshots);
             let transfer = snapshots.next_transfer;
             snapshots.next_transfer += 1;
-            snapshots.transfers.insert(transfer, tx);
+            snapshots.transfers.insert(transfer, Outgoing { to, outcome: tx });
             transfer
         };
         self.ask(Effect::SendSnapshot {
@@ -374,7 +385,7 @@ impl Shell {
 
     pub(super) fn on_snapshot_sent(&self, transfer: u64, result: Result<Vec<u8>, String>) {
         let waiting = lock(&self.snapshots).transfers.remove(&transfer);
-        let taken = waiting.is_some_and(|sender| sender.send(result).is_ok());
+        let taken = waiting.is_some_and(|transfer| transfer.outcome.send(result).is_ok());
         if !taken {
             self.count(|counters| counters.stale_answers += 1);
         }

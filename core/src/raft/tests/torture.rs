@@ -153,6 +153,7 @@ fn change(world: &mut World) {
 }
 
 pub(super) fn torture(seed: u64, rounds: u64, tune: impl Fn(&mut Options)) -> World {
+    println!("seed {seed}");
     let mut world = world(seed, tune);
     storm(&mut world, rounds);
     heal(&mut world);

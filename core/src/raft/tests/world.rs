@@ -295,6 +295,7 @@ impl World {
 
     /// Loses what was not flushed, but for a random beginning of it.
     pub(super) fn crash(&mut self, node: NodeId) {
+        if std::env::var("TRACE").is_ok() { eprintln!("{} {node} CRASH", self.now as f64/1e6); } //D
         let keep = self.rng.next_u64();
         let state = self.nodes.get_mut(&node).unwrap();
         state.machine = None;
@@ -317,6 +318,7 @@ impl World {
     }
 
     pub(super) fn start(&mut self, node: NodeId) {
+        if std::env::var("TRACE").is_ok() { eprintln!("{} {node} START cut {:?}", self.now as f64/1e6, self.cut); } //D
         let now = self.local(node);
         let seed = self.seed.child("node").index(node.0);
         let state = self.nodes.get_mut(&node).unwrap();
@@ -353,6 +355,10 @@ impl World {
             assert!(effect.after.is_none(), "consensus orders by itself");
             let line = format!("{} {node} {:?}\n", self.now, effect.effect);
             self.hash.update(line.as_bytes());
+            if std::env::var("TRACE").is_ok() {
+                let l: String = line.chars().take(400).collect();
+                if let Effect::Send { to, message } = &effect.effect { let m = format!("{:?}", Message::decode(node, message)); eprintln!("{} {node} SEND {to} {}", self.now as f64/1e6, m.chars().take(400).collect::<String>()); } else { eprintln!("{} {l}", self.now as f64 / 1e6); }
+            } //D
             self.effect(node, effect.effect);
         }
         self.schedule(node);
@@ -389,6 +395,7 @@ impl World {
         let read = ReadId(self.next_name);
         self.next_name += 1;
         let floor = self.seen;
+        if std::env::var("TRACE").is_ok() { eprintln!("{} {node} READ {read:?} {policy:?} floor {floor}", self.now as f64/1e6); } //D
         self.open_reads.insert(read, OpenRead { floor });
         self.input(node, Input::Read { read, policy });
         read
@@ -842,6 +849,17 @@ impl World {
             });
             return;
         }
+        // The transport gives up by itself when no answer comes.
+        let life = self.nodes[&from].life;
+        self.at(
+            self.now + 1_000 * MS,
+            Event::SnapshotEnds {
+                to: from,
+                life,
+                transfer,
+                result: Err("no answer".to_owned()),
+            },
+        );
         let state = self.nodes.get_mut(&to).unwrap();
         let id = SnapshotId(state.next_snapshot);
         state.next_snapshot += 1;
@@ -887,7 +905,11 @@ impl World {
     ) {
         let until = self.now + limit.as_nanos() as u64;
         while !done(self) {
-            assert!(self.step(until), "law liveness: {what} within {limit:?}");
+            assert!(
+                self.step(until),
+                "law liveness: {what} within {limit:?}\n{}",
+                self.describe()
+            );
         }
     }
 
