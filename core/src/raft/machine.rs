@@ -61,6 +61,8 @@ pub struct RaftMachine {
     /// A lease promised before the restart may still run: no vote is given and none asked for.
     quiet: Arc<AtomicBool>,
     reads: Arc<AtomicUsize>,
+    /// A change of membership is under way; there is one at a time.
+    changing: Arc<AtomicBool>,
     /// What the owner says that it has applied.
     applied: Option<LogId>,
     seen: Seen,
@@ -224,6 +226,7 @@ impl RaftMachine {
             metrics: None,
             quiet: Arc::new(AtomicBool::new(false)),
             reads: Arc::new(AtomicUsize::new(0)),
+            changing: Arc::new(AtomicBool::new(false)),
             applied: recovered.applied.last,
             seen: Seen {
                 role: Role::Learner,
@@ -562,12 +565,23 @@ impl RaftMachine {
         voters: BTreeSet<NodeId>,
         learners: BTreeSet<NodeId>,
     ) {
+        if self.changing.swap(true, Ordering::Relaxed) {
+            self.shell.ask(Effect::Proposed {
+                proposal,
+                result: Err(RaftError::Refused {
+                    reason: "another change is under way".to_owned(),
+                }),
+            });
+            return;
+        }
+        let changing = Arc::clone(&self.changing);
         // No deadline: catching up takes as long as it takes; losing leadership ends it.
         self.shell.proposal_begins(proposal, Instant(u64::MAX));
         let shell = Arc::clone(&self.shell);
         let (times, node) = (self.times.change, self.options.node);
         self.spawn(async move {
             let result = change_membership(&raft, node, voters, learners, times).await;
+            changing.store(false, Ordering::Relaxed);
             shell.proposal_ends(proposal, result);
         });
     }

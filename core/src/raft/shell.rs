@@ -255,7 +255,9 @@ impl Shell {
         drop(lost);
         let lost: Vec<_> = {
             let transfers = &mut lock(&self.snapshots).transfers;
-            transfers.extract_if(.., |_, transfer| transfer.to == peer).collect()
+            transfers
+                .extract_if(.., |_, transfer| transfer.to == peer)
+                .collect()
         };
         drop(lost);
     }
@@ -367,7 +369,9 @@ impl Shell {
             let mut snapshots = lock(&self.snapshots);
             let transfer = snapshots.next_transfer;
             snapshots.next_transfer += 1;
-            snapshots.transfers.insert(transfer, Outgoing { to, outcome: tx });
+            snapshots
+                .transfers
+                .insert(transfer, Outgoing { to, outcome: tx });
             transfer
         };
         self.ask(Effect::SendSnapshot {
