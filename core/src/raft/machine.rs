@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader, RaftError as ORaftError};
@@ -62,6 +61,8 @@ pub struct RaftMachine {
     /// A lease promised before the restart may still run: no vote is given and none asked for.
     quiet: Arc<AtomicBool>,
     reads: Arc<AtomicUsize>,
+    /// A change of membership is under way; there is one at a time.
+    changing: Arc<AtomicBool>,
     /// What the owner says that it has applied.
     applied: Option<LogId>,
     seen: Seen,
@@ -191,12 +192,21 @@ impl RaftMachine {
             options.append_bytes_max + limits::COMMAND_BYTES_MAX < limits::RECORD_BYTES_MAX / 2,
             "a message of entries must stay below the longest record"
         );
-        let (log, repairs) = match Log::recover(&recovered) {
+        #[cfg_attr(
+            not(feature = "planted-bugs"),
+            expect(unused_mut, reason = "only a bug put in on purpose changes it")
+        )]
+        let (mut log, repairs) = match Log::recover(&recovered) {
             Ok(recovered) => recovered,
             Err(error) => panic!("the owner repairs its log before it builds the machine: {error}"),
         };
-        let had_vote = log.vote().is_some();
-        let alone = is_alone(options.node, &recovered);
+        #[cfg(feature = "planted-bugs")]
+        if options.bug == Some(crate::planted::Bug::VoteNotPersisted) {
+            log.forget_vote();
+        }
+        let promised = log
+            .vote()
+            .is_some_and(|vote| vote.committed && vote.leader_id.node != options.node);
         let life = seed.child("life").rng().next_u64();
         let shell = Shell::new(
             options.node,
@@ -216,6 +226,7 @@ impl RaftMachine {
             metrics: None,
             quiet: Arc::new(AtomicBool::new(false)),
             reads: Arc::new(AtomicUsize::new(0)),
+            changing: Arc::new(AtomicBool::new(false)),
             applied: recovered.applied.last,
             seen: Seen {
                 role: Role::Learner,
@@ -232,7 +243,7 @@ impl RaftMachine {
         let shared = Arc::clone(machine.executor.shared());
         Executor::enter(&shared, || {
             machine.start(&recovered);
-            if had_vote && !alone {
+            if promised {
                 machine.keep_quiet();
             }
             machine.executor.run();
@@ -318,8 +329,10 @@ impl RaftMachine {
         }
     }
 
-    /// A voter that restarts has forgotten which lease it promised: for as long as the longest
-    /// one could run it neither votes nor asks for votes. openraft starts with an expired lease.
+    /// A voter that followed a leader and restarts has forgotten until when it promised that
+    /// leader its lease: for as long as that could be it neither votes nor asks for votes.
+    /// openraft starts with an expired lease. Whoever voted for itself, or for one that was not
+    /// yet seen to lead, had no promise left.
     fn keep_quiet(&mut self) {
         #[cfg(feature = "planted-bugs")]
         if self.shell.has(crate::planted::Bug::LeaseForgottenOnRestart) {
@@ -442,10 +455,7 @@ impl RaftMachine {
                 id,
                 body: reply,
             };
-            shell.ask(Effect::Send {
-                to: from,
-                message: message.encode(),
-            });
+            shell.send(from, &message);
             drop(serving);
         });
     }
@@ -486,7 +496,8 @@ impl RaftMachine {
             }
         });
         // It only puts a message into a queue that has room: a task is the exception.
-        if let Poll::Pending = Pin::new(&mut task).poll(&mut Context::from_waker(Waker::noop())) {
+        let mut context = Context::from_waker(Waker::noop());
+        if task.as_mut().poll(&mut context).is_pending() {
             self.executor.shared().spawn(task);
         }
     }
@@ -554,12 +565,23 @@ impl RaftMachine {
         voters: BTreeSet<NodeId>,
         learners: BTreeSet<NodeId>,
     ) {
+        if self.changing.swap(true, Ordering::Relaxed) {
+            self.shell.ask(Effect::Proposed {
+                proposal,
+                result: Err(RaftError::Refused {
+                    reason: "another change is under way".to_owned(),
+                }),
+            });
+            return;
+        }
+        let changing = Arc::clone(&self.changing);
         // No deadline: catching up takes as long as it takes; losing leadership ends it.
         self.shell.proposal_begins(proposal, Instant(u64::MAX));
         let shell = Arc::clone(&self.shell);
         let (times, node) = (self.times.change, self.options.node);
         self.spawn(async move {
             let result = change_membership(&raft, node, voters, learners, times).await;
+            changing.store(false, Ordering::Relaxed);
             shell.proposal_ends(proposal, result);
         });
     }
@@ -803,13 +825,6 @@ impl RaftMachine {
             let _ = raft.trigger().transfer_leader(to).await;
         });
     }
-}
-
-/// Whether this node is the only voter of its group.
-fn is_alone(node: NodeId, recovered: &Recovered) -> bool {
-    // A membership in the log may be newer than the applied one: then there was somebody else.
-    let alone = [BTreeSet::from([node])];
-    recovered.applied.membership.voters == alone && recovered.entries.is_empty()
 }
 
 /// Works on a peer's request.
