@@ -1,1 +1,30 @@
-//! mfsha-sim
+//! A seeded world that breaks mfsha's nodes and judges what they promise.
+//!
+//! One `u64` fixes everything: the cluster, its limits, the workload, the faults, every latency.
+//! The same seed gives the same events, in another process and on another machine.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`options`], [`schedule`], [`generator`], [`fault`] | what a seed draws: options, and explicit lists of faults and operations |
+//! | [`world`], [`seat`], [`node`] | the event loop, the machine room of a node, and the door to it |
+//! | [`net`], [`clock`], [`store`], [`buggify`] | what is faked |
+//! | [`nemesis`], [`atlas`] | who breaks things, and what must not be broken |
+//! | [`workload`], [`chunkserver`] | who asks |
+//! | [`event`], [`check`], [`coverage`], [`trace`], [`html`] | what happened, who judges it, what was reached, how it is told |
+//! | [`runner`], [`shrink`], [`regression`], [`verdict`] | many seeds, smaller failures, failures kept, and what came of a run |
+//!
+//! **Invariant:** nothing here draws from a clock, a thread or the system's randomness while a run
+//! is under way; madsim makes such a call fail or repeat.
+#![forbid(unsafe_code)]
+
+pub mod buggify;
+pub mod check;
+pub mod clock;
+pub mod draw;
+pub mod event;
+pub mod fault;
+pub mod generator;
+pub mod net;
+pub mod options;
+pub mod place;
+pub mod time;
