@@ -6,6 +6,10 @@
 //! everything unflushed is unknown for ever (the kernel may have dropped the dirty pages and will
 //! not report it twice), so the owner of the disk must stop, not retry.
 
+mod mem;
+
+pub use mem::{MemDisk, range_of};
+
 /// Name of a file: short, of letters, digits, `-`, `_` and `.`.
 pub type FileName = String;
 
