@@ -16,6 +16,8 @@ use crate::options::Options;
 use crate::place::Seat;
 use crate::time::SimTime;
 
+pub mod canary;
+pub mod live;
 pub mod process;
 
 /// What kind of promise was broken; decides the exit code.
@@ -145,7 +147,14 @@ pub fn broken(checker: &dyn Checker, sentence: String) -> Violation {
 /// Every checker of a run: add yours here.
 #[must_use]
 pub fn all(options: &Options) -> Vec<Box<dyn Checker>> {
-    vec![Box::new(process::ProcessChecker::new(options))]
+    let mut checkers: Vec<Box<dyn Checker>> = vec![
+        Box::new(process::ProcessChecker::new(options)),
+        Box::new(live::LiveChecker),
+    ];
+    if options.canary {
+        checkers.push(Box::new(canary::Canary));
+    }
+    checkers
 }
 
 /// Highest index and term that a status shows, for messages.
