@@ -243,7 +243,8 @@ impl Coverage {
                 // Seats hold nodes of the same order until one is replaced; a coverage count may
                 // miss some, so only seats whose node never changed are looked at.
                 let seat = Seat(node.0.saturating_sub(1).min(255) as u8);
-                if usize::from(seat.0) < self.seats && self.roles.get(&seat) == Some(&Role::Follower)
+                if usize::from(seat.0) < self.seats
+                    && self.roles.get(&seat) == Some(&Role::Follower)
                 {
                     self.reached("read strict at a follower");
                 }
@@ -314,7 +315,9 @@ mod tests {
         for kind in FaultKind::ALL {
             let name = format!("fault {}", kind.name());
             assert!(
-                REQUIRED.iter().any(|situation| situation.starts_with(&name)),
+                REQUIRED
+                    .iter()
+                    .any(|situation| situation.starts_with(&name)),
                 "{name}"
             );
         }

@@ -17,14 +17,25 @@
 //! is under way; madsim makes such a call fail or repeat.
 #![forbid(unsafe_code)]
 
+pub mod atlas;
 pub mod buggify;
 pub mod check;
+pub mod chunkserver;
 pub mod clock;
+pub mod coverage;
+pub mod crash_points;
+pub mod disk;
 pub mod draw;
 pub mod event;
 pub mod fault;
 pub mod generator;
 pub mod net;
+pub mod node;
 pub mod options;
 pub mod place;
+pub mod schedule;
+pub mod store;
+pub mod task;
 pub mod time;
+pub mod trace;
+pub mod workload;

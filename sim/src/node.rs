@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use mfsha_core::id::NodeId;
 use mfsha_core::machine::Machine;
+use mfsha_core::node::request::NodeStatus;
 use mfsha_core::node::{Effect, Input};
 use mfsha_core::raft;
 use mfsha_core::rng::Seed;
@@ -32,8 +33,11 @@ pub struct NodeSpec {
 
 /// A node that the world can run.
 pub trait SimNode: Machine<Input = Input, Effect = Effect> + 'static {
-    /// What its consensus machine shows.
-    fn raft(&self) -> raft::Status;
+    /// What its consensus machine shows; `None` while it heals or has stopped.
+    fn raft(&self) -> Option<raft::Status>;
+
+    /// How it stands, as it tells clients.
+    fn status(&self) -> NodeStatus;
 
     /// Metadata version of its state.
     fn version(&self) -> u64;

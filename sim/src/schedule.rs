@@ -74,7 +74,8 @@ impl Schedule {
     /// Takes out everything that is not kept.
     #[must_use]
     pub fn keep(mut self, kept: &Kept) -> Self {
-        self.faults.retain(|entry| kept.faults.contains(&entry.number));
+        self.faults
+            .retain(|entry| kept.faults.contains(&entry.number));
         self.operations
             .retain(|entry| kept.operations.contains(&entry.number));
         self

@@ -50,7 +50,10 @@ impl SimStore {
     /// more (the node crashed) ends in nothing: `None`.
     pub fn finish_checkpoint(&self, id: CheckpointId) -> Option<Result<(), StoreError>> {
         let mut inner = self.lock();
-        let at = inner.pending.iter().position(|(pending, _)| *pending == id)?;
+        let at = inner
+            .pending
+            .iter()
+            .position(|(pending, _)| *pending == id)?;
         let (_, map) = inner.pending.remove(at);
         if std::mem::take(&mut inner.fail_next) {
             return Some(Err(StoreError::Io {
@@ -91,7 +94,9 @@ impl SimStore {
             .filter(|(_, value)| !value.is_empty())
             .map(|(key, _)| key.clone())
             .collect();
-        let key = full.get((draw % full.len().max(1) as u64) as usize)?.clone();
+        let key = full
+            .get((draw % full.len().max(1) as u64) as usize)?
+            .clone();
         let value = map.get_mut(&key).expect("the key was listed above");
         let bit = (draw >> 20) % (value.len() as u64 * 8);
         value[(bit / 8) as usize] ^= 1 << (bit % 8);

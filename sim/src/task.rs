@@ -12,6 +12,7 @@ use std::task::{Poll, Waker};
 
 use mfsha_core::id::NodeId;
 use mfsha_core::machine::Outbox;
+use mfsha_core::node::request::NodeStatus;
 use mfsha_core::node::{Effect, Input};
 use mfsha_core::raft;
 use mfsha_core::time::Instant;
@@ -31,7 +32,9 @@ pub struct Stepped {
     /// When it wants a tick.
     pub deadline: Option<Instant>,
     /// What it shows afterwards.
-    pub raft: raft::Status,
+    pub raft: Option<raft::Status>,
+    /// How it stands, as it tells clients.
+    pub status: NodeStatus,
     /// Last durable log entry, when it can tell.
     pub durable: Option<LogId>,
     /// Metadata version.
@@ -82,7 +85,9 @@ impl NodeTask {
             .name(name.to_string())
             .init(|| {
                 STARTING.with_borrow_mut(|starting| {
-                    starting.take().expect("a node starts once, and never again")
+                    starting
+                        .take()
+                        .expect("a node starts once, and never again")
                 })
             })
             .build();
@@ -239,6 +244,7 @@ fn obey<N: SimNode>(node: &mut N, order: Order) -> Answer {
         applied: node.take_applied(),
         deadline: node.deadline(),
         raft: node.raft(),
+        status: node.status(),
         durable: node.durable(),
         version: node.version(),
     }))

@@ -241,7 +241,11 @@ fn absorb(hasher: &mut blake3::Hasher, event: &Event) {
             life,
             entry,
         } => {
-            let head = write!(into, "applied{seat}{node}{life}{:?}{}", entry.id, entry.version);
+            let head = write!(
+                into,
+                "applied{seat}{node}{life}{:?}{}",
+                entry.id, entry.version
+            );
             match &entry.payload {
                 AppliedPayload::Command { command, outcome } => {
                     into.bytes(&codec::encode(&**command));

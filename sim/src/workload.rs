@@ -141,8 +141,9 @@ impl Workload {
             lanes: (0..lanes).map(|_| LaneState::default()).collect(),
             probed: false,
         };
-        let mut clients: Vec<Client> =
-            (0..options.clients).map(|_| client(options.lanes)).collect();
+        let mut clients: Vec<Client> = (0..options.clients)
+            .map(|_| client(options.lanes))
+            .collect();
         for client in &mut clients {
             client.lanes[0].queue.push_back(Want::Session);
         }
@@ -219,10 +220,11 @@ impl Workload {
         let number = CallNumber(response.call.0 >> 16);
         let attempt = (response.call.0 & 0xFFFF) as u32;
         let lanes = &self.clients[usize::from(client)].lanes;
-        let Some(lane) = lanes
-            .iter()
-            .position(|lane| lane.current.as_ref().is_some_and(|call| call.number == number))
-        else {
+        let Some(lane) = lanes.iter().position(|lane| {
+            lane.current
+                .as_ref()
+                .is_some_and(|call| call.number == number)
+        }) else {
             return;
         };
         let lane = lane as u8;
@@ -410,7 +412,9 @@ impl Workload {
             Want::Operation(entry) => self.seed.child("operation").index(entry.draw).rng(),
             _ => self.seed.child("other").index(self.next_call).rng(),
         };
-        let session = self.clients[usize::from(client)].session.unwrap_or_default();
+        let session = self.clients[usize::from(client)]
+            .session
+            .unwrap_or_default();
         let wish = match &want {
             Want::Operation(entry) => {
                 let Some(wish) = self.knowledge.draw(&entry.kind, session, &mut rng) else {
@@ -455,7 +459,9 @@ impl Workload {
         wish: Option<&Wish>,
         rng: &mut Rng,
     ) -> RequestBody {
-        let session = self.clients[usize::from(client)].session.unwrap_or_default();
+        let session = self.clients[usize::from(client)]
+            .session
+            .unwrap_or_default();
         match (want, wish) {
             (Want::Admin(body), _) => body.clone(),
             (_, Some(Wish::Write(op))) => {
@@ -837,10 +843,7 @@ mod tests {
         let late = SimTime(2) + Duration::from_millis(workload.options.give_up_ms);
         out.clear();
         workload.on_timer(late, timer, &mut out);
-        assert!(matches!(
-            out[0],
-            Action::Tell(Event::GaveUp { .. })
-        ));
+        assert!(matches!(out[0], Action::Tell(Event::GaveUp { .. })));
         assert!(workload.is_idle());
     }
 
@@ -853,7 +856,13 @@ mod tests {
         let write = sent(&out).remove(0);
         assert_eq!(workload.unserved(), [0]);
         out.clear();
-        workload.on_response(SimTime(3), 0, NodeId(2), written(write.1.call, Reply::Done), &mut out);
+        workload.on_response(
+            SimTime(3),
+            0,
+            NodeId(2),
+            written(write.1.call, Reply::Done),
+            &mut out,
+        );
         let read = sent(&out).remove(0);
         assert_eq!(read.0, Seat(1));
         let response = Response {

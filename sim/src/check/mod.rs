@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mfsha_core::id::{LogIndex, NodeId, Term};
+use mfsha_core::id::NodeId;
+use mfsha_core::node::request::NodeStatus;
 use mfsha_core::raft;
 use mfsha_core::wal::record::LogId;
 use serde::{Deserialize, Serialize};
@@ -54,8 +55,10 @@ pub struct NodeView {
     pub node: NodeId,
     /// Which life, from 1.
     pub life: u32,
-    /// What its consensus machine shows.
-    pub raft: raft::Status,
+    /// What its consensus machine shows; `None` while the node heals or has stopped.
+    pub raft: Option<raft::Status>,
+    /// How it stands, as it tells clients.
+    pub status: NodeStatus,
     /// Last log entry that is durable on its disk, when the node can tell.
     pub durable: Option<LogId>,
     /// Metadata version of its state.
@@ -155,13 +158,4 @@ pub fn all(options: &Options) -> Vec<Box<dyn Checker>> {
         checkers.push(Box::new(canary::Canary));
     }
     checkers
-}
-
-/// Highest index and term that a status shows, for messages.
-#[must_use]
-pub fn position(status: &raft::Status) -> (Term, LogIndex) {
-    (
-        status.term,
-        status.applied.map_or(LogIndex(0), |id| id.index),
-    )
 }
