@@ -29,6 +29,8 @@ pub struct Atlas {
     damaged: BTreeMap<Seat, FaultKind>,
     /// Leave every fault out that would make the operator busy in a second place.
     replacing: Option<Seat>,
+    /// A voter is a learner for a while: fewer copies make a majority.
+    cycling: bool,
 }
 
 impl Atlas {
@@ -41,6 +43,7 @@ impl Atlas {
             leases: options.workload.read_lease > 0,
             damaged: BTreeMap::new(),
             replacing: None,
+            cycling: false,
         }
     }
 
@@ -59,8 +62,11 @@ impl Atlas {
             Fault::LoseDisk { .. } if self.replacing.is_some() => {
                 return Err("another node is being replaced");
             }
-            Fault::CycleMember { .. } if self.replacing.is_some() => {
-                return Err("a node is being replaced");
+            Fault::CycleMember { .. } if self.cycling || !self.is_whole() => {
+                return Err("fewer voters would hold too few good copies");
+            }
+            Fault::CycleMember { .. } if self.seats < 3 => {
+                return Err("too few voters would be left");
             }
             _ => {}
         }
@@ -69,6 +75,9 @@ impl Atlas {
         };
         if self.detection_only && fault.kind() != FaultKind::LoseDisk {
             return Ok(());
+        }
+        if self.cycling {
+            return Err("a voter is a learner, so fewer copies are good");
         }
         let others = self.damaged.keys().filter(|other| **other != seat).count();
         if others + 1 > usize::from(self.seats.saturating_sub(1) / 2) {
@@ -85,6 +94,17 @@ impl Atlas {
                 self.replacing = Some(seat);
             }
         }
+    }
+
+    /// A voter becomes a learner, or is a voter again.
+    pub fn set_cycling(&mut self, cycling: bool) {
+        self.cycling = cycling;
+    }
+
+    /// Whether a voter is a learner for a while.
+    #[must_use]
+    pub fn is_cycling(&self) -> bool {
+        self.cycling
     }
 
     /// A node refused to start on what its disk has become: it will be replaced.

@@ -27,6 +27,10 @@ pub struct NodeSpec {
     pub node: NodeId,
     /// The first voters of a new cluster; empty for a node that joins one.
     pub bootstrap: BTreeSet<NodeId>,
+    /// The other nodes of the cluster.
+    pub peers: BTreeSet<NodeId>,
+    /// Which life of the node this is, from 1; with the seed, unlike any other life.
+    pub life: u32,
     /// The run's options.
     pub options: Options,
 }

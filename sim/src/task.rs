@@ -207,7 +207,7 @@ async fn serve<N: SimNode>(node: N, door: Rc<RefCell<Door>>) {
         let answer = catch_unwind(AssertUnwindSafe(|| obey(&mut node, order)));
         let panicked = answer.is_err();
         let mut door = leaving.0.borrow_mut();
-        door.answer = Some(answer.unwrap_or_else(|panic| Answer::Panicked(panic_text(&panic))));
+        door.answer = Some(answer.unwrap_or_else(|panic| Answer::Panicked(panic_text(&*panic))));
         if let Some(waker) = door.world.take() {
             waker.wake();
         }
@@ -251,7 +251,7 @@ fn obey<N: SimNode>(node: &mut N, order: Order) -> Answer {
 }
 
 /// What a panic said, and where, as far as the hook of [`watch_panics`] saw it.
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let message = panic
         .downcast_ref::<String>()
         .map(String::as_str)
