@@ -692,6 +692,7 @@ fn a_hole_in_the_log_is_healed_from_a_peer_before_taking_part() {
     cluster.hosts[&broken].store.crash();
     spoil(&cluster.hosts[&broken].disk, b"d05");
     cluster.start(broken).unwrap();
+    cluster.run_for(Duration::from_millis(1));
     assert!(cluster.node(broken).status().repairing);
     cluster.assert_converged();
     assert!(
@@ -703,6 +704,7 @@ fn a_hole_in_the_log_is_healed_from_a_peer_before_taking_part() {
     // Healed for good: the next start finds no hole.
     cluster.kill(broken);
     cluster.start(broken).unwrap();
+    cluster.run_for(Duration::from_millis(1));
     assert!(!cluster.node(broken).status().repairing);
     cluster.assert_converged();
 }
