@@ -389,7 +389,9 @@ impl RaftMachine {
                 id,
             } => self.on_snapshot_received(raft, from, transfer, &header, id),
             Input::SnapshotInstalled { id } => {
-                self.shell.on_snapshot_installed(id);
+                if let Some(last) = self.shell.on_snapshot_installed(id) {
+                    self.applied = self.applied.max(Some(last));
+                }
             }
         }
     }
@@ -750,16 +752,14 @@ impl RaftMachine {
         true
     }
 
-    /// Moves leadership to a voter with a higher priority, once this node has led for a while.
+    /// Moves leadership to a voter with a higher priority, once this node has led for a while; a
+    /// leader that was demoted to learner moves it to any voter.
     fn maybe_move_leadership(&mut self) -> bool {
         let Some(since) = self.leading_since else {
             return false;
         };
         let pause = self.times.move_pause;
-        if self.options.priority.is_empty()
-            || self.now < since + pause
-            || self.move_tried.is_some_and(|at| self.now < at + pause)
-        {
+        if self.now < since + pause || self.move_tried.is_some_and(|at| self.now < at + pause) {
             return false;
         }
         let Some(to) = self.better_leader() else {
@@ -775,18 +775,23 @@ impl RaftMachine {
     }
 
     fn better_leader(&self) -> Option<NodeId> {
-        let own = self.priority(self.options.node);
-        let voters = {
+        let voters: BTreeSet<NodeId> = {
             let metrics = self.metrics.as_ref()?.borrow_watched();
             let membership = metrics.membership_config.membership();
             if membership.get_joint_config().len() != 1 {
                 return None;
             }
-            membership.voter_ids().collect::<Vec<_>>()
+            membership.voter_ids().collect()
         };
+        let own = voters
+            .contains(&self.options.node)
+            .then(|| self.priority(self.options.node));
+        if own.is_some() && self.options.priority.is_empty() {
+            return None;
+        }
         voters
             .into_iter()
-            .filter(|voter| self.priority(*voter) > own && self.can_lead(*voter))
+            .filter(|voter| Some(self.priority(*voter)) > own && self.can_lead(*voter))
             .max_by_key(|voter| self.priority(*voter))
     }
 

@@ -54,18 +54,20 @@ pub(super) async fn change_membership(
         last = Some(done(added)?);
     }
     catch_up(raft, node, &voters, times).await?;
-    // Learners that go, go first: afterwards this node may itself be gone.
-    let idle = before.all.difference(&before.voters).copied();
-    last = remove(raft, idle.collect(), &wanted).await?.or(last);
+    // This node goes last: whoever is gone must not propose a change.
+    let mut idle: BTreeSet<NodeId> = before.all.difference(&before.voters).copied().collect();
+    let leads_as_learner = idle.remove(&node);
+    last = remove(raft, idle, &wanted).await?.or(last);
+    let mut demotes = leads_as_learner;
     if before.voters != voters || before.joint {
         // Voters that leave stay as learners where one of them is to be demoted.
         let mut leaving = before.voters.difference(&voters);
-        let demotes = leaving.any(|leaver| learners.contains(leaver));
+        demotes |= leaving.any(|leaver| learners.contains(leaver));
         let changed = raft.change_membership(voters.clone(), demotes).await;
         last = Some(done(changed)?);
-        if demotes {
-            last = remove(raft, before.voters, &wanted).await?.or(last);
-        }
+    }
+    if demotes {
+        last = remove(raft, before.all, &wanted).await?.or(last);
     }
     match last {
         Some(id) => Ok(id),
@@ -86,7 +88,8 @@ async fn remove(
     mut nodes: BTreeSet<NodeId>,
     wanted: &BTreeSet<NodeId>,
 ) -> Result<Option<LogId>, RaftError> {
-    nodes.retain(|node| !wanted.contains(node));
+    let present = members(raft).all;
+    nodes.retain(|node| present.contains(node) && !wanted.contains(node));
     if nodes.is_empty() {
         return Ok(None);
     }

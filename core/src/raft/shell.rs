@@ -63,7 +63,7 @@ struct Snapshots {
     current: Option<(AppliedState, Option<SnapshotId>)>,
     build_asked: bool,
     building: Vec<OneSender<SnapshotMeta>>,
-    installing: Option<(SnapshotId, OneSender<()>)>,
+    installing: Option<(SnapshotMeta, OneSender<()>)>,
     next_transfer: u64,
     transfers: BTreeMap<u64, Outgoing>,
 }
@@ -327,7 +327,7 @@ impl Shell {
     /// Asks for a snapshot to be put in place of the state.
     pub(super) fn install_snapshot(&self, meta: SnapshotMeta) -> OneReceiver<()> {
         let (tx, rx) = one();
-        let before = lock(&self.snapshots).installing.replace((meta.id, tx));
+        let before = lock(&self.snapshots).installing.replace((meta.clone(), tx));
         assert!(before.is_none(), "openraft installs one snapshot at a time");
         self.ask(Effect::InstallSnapshot { meta });
         rx
@@ -338,23 +338,18 @@ impl Shell {
         lock(&self.snapshots).put_current(meta);
     }
 
-    pub(super) fn on_snapshot_installed(&self, id: SnapshotId) {
-        let installing = {
-            let mut snapshots = lock(&self.snapshots);
-            match snapshots.installing.take() {
-                Some((expected, sender)) if expected == id => Some(sender),
-                other => {
-                    snapshots.installing = other;
-                    None
-                }
-            }
+    /// Ends an installation; says which entry the state then ends with.
+    pub(super) fn on_snapshot_installed(&self, id: SnapshotId) -> Option<LogId> {
+        let installing = lock(&self.snapshots)
+            .installing
+            .take_if(|(meta, _)| meta.id == id);
+        let Some((meta, sender)) = installing else {
+            self.count(|counters| counters.stale_answers += 1);
+            return None;
         };
-        match installing {
-            Some(sender) => {
-                let _ = sender.send(());
-            }
-            None => self.count(|counters| counters.stale_answers += 1),
-        }
+        // The task that waits goes only when the machine does.
+        let _ = sender.send(());
+        meta.applied.last
     }
 
     /// Asks for the readable snapshot to be streamed to a peer.

@@ -295,9 +295,6 @@ impl World {
 
     /// Loses what was not flushed, but for a random beginning of it.
     pub(super) fn crash(&mut self, node: NodeId) {
-        if std::env::var("TRACE").is_ok() {
-            eprintln!("{} {node} CRASH", self.now as f64 / 1e6);
-        } //D
         let keep = self.rng.next_u64();
         let state = self.nodes.get_mut(&node).unwrap();
         state.machine = None;
@@ -320,9 +317,6 @@ impl World {
     }
 
     pub(super) fn start(&mut self, node: NodeId) {
-        if std::env::var("TRACE").is_ok() {
-            eprintln!("{} {node} START cut {:?}", self.now as f64 / 1e6, self.cut);
-        } //D
         let now = self.local(node);
         let seed = self.seed.child("node").index(node.0);
         let state = self.nodes.get_mut(&node).unwrap();
@@ -359,19 +353,6 @@ impl World {
             assert!(effect.after.is_none(), "consensus orders by itself");
             let line = format!("{} {node} {:?}\n", self.now, effect.effect);
             self.hash.update(line.as_bytes());
-            if std::env::var("TRACE").is_ok() {
-                let l: String = line.chars().take(400).collect();
-                if let Effect::Send { to, message } = &effect.effect {
-                    let m = format!("{:?}", Message::decode(node, message));
-                    eprintln!(
-                        "{} {node} SEND {to} {}",
-                        self.now as f64 / 1e6,
-                        m.chars().take(400).collect::<String>()
-                    );
-                } else {
-                    eprintln!("{} {l}", self.now as f64 / 1e6);
-                }
-            } //D
             self.effect(node, effect.effect);
         }
         self.schedule(node);
@@ -408,12 +389,6 @@ impl World {
         let read = ReadId(self.next_name);
         self.next_name += 1;
         let floor = self.seen;
-        if std::env::var("TRACE").is_ok() {
-            eprintln!(
-                "{} {node} READ {read:?} {policy:?} floor {floor}",
-                self.now as f64 / 1e6
-            );
-        } //D
         self.open_reads.insert(read, OpenRead { floor });
         self.input(node, Input::Read { read, policy });
         read
