@@ -346,7 +346,7 @@ mod tests {
                 .collect::<Vec<_>>(),
             other => panic!("{other:?}"),
         };
-        let mut all = vec![(ROOT, "/"), (inner, "top/inner"), (top, "top")];
+        let mut all = [(ROOT, "/"), (inner, "top/inner"), (top, "top")];
         all.sort();
         assert_eq!(
             listed(SessionId(0)),
@@ -354,7 +354,7 @@ mod tests {
                 .map(|(ino, path)| (*ino, (*path).to_owned()))
                 .collect::<Vec<_>>()
         );
-        let mut seen = vec![(ROOT, "/"), (inner, "inner")];
+        let mut seen = [(ROOT, "/"), (inner, "inner")];
         seen.sort();
         assert_eq!(
             listed(below),
