@@ -51,7 +51,8 @@ pub fn open(txn: &mut Txn<'_>, caller: &Caller, ino: InodeId, flags: OpenFlags) 
     Ok(Reply::Attr(attr(txn, &who, ino, &node)?))
 }
 
-/// Makes a file empty: its chunks go, its sums shrink, mtime and ctime become now.
+/// Makes a file empty: its chunks go, its sums shrink, room that was reserved for appends is given
+/// up, mtime and ctime become now.
 fn empty(txn: &mut Txn<'_>, ino: InodeId, node: &Inode) -> Res<Inode> {
     let before = stats::of_file(txn, ino, node)?;
     hooks::release_chunks(txn, ino, 0)?;
@@ -65,6 +66,7 @@ fn empty(txn: &mut Txn<'_>, ino: InodeId, node: &Inode) -> Res<Inode> {
     let now = txn.now();
     change(txn, ino, |node, stamp| Inode {
         length: node.length.write(stamp, 0),
+        reserved: node.reserved.write(stamp, 0),
         mtime: node.mtime.write(stamp, now),
         ctime: node.ctime.write(stamp, now),
         eattr: unsnapshot(node, stamp),
