@@ -7,8 +7,23 @@
 //! **Invariant:** neither clock nor randomness: two replicas that apply the same commands hold the
 //! same bytes.
 
+mod apply;
+mod attr;
+mod genesis;
+mod hooks;
+mod node;
+mod path;
+mod permission;
+mod quota;
+mod stats;
+#[cfg(test)]
+mod testing;
+mod txn;
+mod who;
+
 pub mod error;
 pub mod key;
 pub mod op;
 pub mod record;
-mod txn;
+
+pub use apply::Namespace;

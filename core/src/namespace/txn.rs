@@ -3,14 +3,19 @@
 //! Changes are joins of deltas; they reach the store together, or not at all. Every stored value
 //! ends in a CRC-32C over its key and itself, so that rot and misplaced writes are noticed.
 
+use std::collections::BTreeSet;
 use std::ops::{Bound, ControlFlow};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::error::FsError;
 use super::key::Key;
-use super::record::Record;
+use super::op::Notice;
+use super::record::{Inode, Record};
 use crate::codec;
-use crate::crdt::{Dot, LOG_REPLICA};
-use crate::id::LogIndex;
+use crate::crdt::{Dot, LOG_REPLICA, Lww};
+use crate::id::{InodeId, LogIndex};
 use crate::store::{StateView, StoreError, WriteBatch};
 use crate::time::{Stamp, WallTime};
 
@@ -63,6 +68,20 @@ pub struct Txn<'a> {
     pending: WriteBatch,
     moment: Moment,
     dots: u64,
+    notices: Vec<Notice>,
+    kept: Option<FsError>,
+    measured: BTreeSet<InodeId>,
+}
+
+/// What a command came to, to be written and told.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its changes.
+    pub batch: WriteBatch,
+    /// What others have to be told.
+    pub notices: Vec<Notice>,
+    /// A refusal that leaves the changes in place.
+    pub kept: Option<FsError>,
 }
 
 impl<'a> Txn<'a> {
@@ -74,6 +93,9 @@ impl<'a> Txn<'a> {
             pending: WriteBatch::default(),
             moment,
             dots: 0,
+            notices: Vec::new(),
+            kept: None,
+            measured: BTreeSet::new(),
         }
     }
 
@@ -196,11 +218,7 @@ impl<'a> Txn<'a> {
     }
 
     /// The next few keys and values under a prefix, stored and pending together.
-    fn page(
-        &self,
-        prefix: &[u8],
-        from: &Bound<Vec<u8>>,
-    ) -> Result<Page, StoreError> {
+    fn page(&self, prefix: &[u8], from: &Bound<Vec<u8>>) -> Result<Page, StoreError> {
         const PAGE: usize = 64;
         let lower = match from {
             Bound::Included(key) => Bound::Included(key.as_slice()),
@@ -238,6 +256,93 @@ impl<'a> Txn<'a> {
             return self.page(prefix, &Bound::Excluded(end));
         }
         Ok(merged.into_iter().collect())
+    }
+
+    /// A node.
+    ///
+    /// # Errors
+    /// `NoEnt` when there is none.
+    pub fn inode(&self, ino: InodeId) -> Res<Inode> {
+        Ok(self.get(&Key::Inode(ino))?.ok_or(FsError::NoEnt)?)
+    }
+
+    /// The value of a register that is replaced as a whole.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn value<T>(&self, key: &Key) -> Result<Option<T>, StoreError>
+    where
+        T: Clone + Ord + Serialize + DeserializeOwned,
+    {
+        let register: Option<Lww<Option<T>>> = self.get(key)?;
+        Ok(register.and_then(|register| register.get().cloned().flatten()))
+    }
+
+    /// Writes a register that is replaced as a whole; `None` removes it, there or not.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn set<T>(&mut self, key: &Key, value: Option<T>) -> Result<(), StoreError>
+    where
+        T: Clone + Ord + Serialize + DeserializeOwned,
+    {
+        let old: Option<Lww<Option<T>>> = self.get(key)?;
+        if old.is_none() && value.is_none() {
+            return Ok(());
+        }
+        let delta = old.unwrap_or_default().write(self.stamp(), value);
+        self.join(key, &delta)?;
+        Ok(())
+    }
+
+    /// Whether any key begins with `prefix`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn any(&self, prefix: &[u8]) -> Result<bool, StoreError> {
+        Ok(!self
+            .page(prefix, &Bound::Included(prefix.to_vec()))?
+            .is_empty())
+    }
+
+    /// The first key of the store at or after `from`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn next_key(&self, from: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let page = self.page(&[], &Bound::Included(from.to_vec()))?;
+        Ok(page.into_iter().next().map(|(key, _)| key))
+    }
+
+    /// Tells somebody else, once the command is carried out.
+    pub fn notify(&mut self, notice: Notice) {
+        self.notices.push(notice);
+    }
+
+    /// The command is refused, but what it did so far stays. Only for `WriteChunkEnd`, which
+    /// unlocks a chunk even when the quota stops its file from growing.
+    pub fn refuse_but_keep(&mut self, error: FsError) {
+        self.kept = Some(error);
+    }
+
+    /// Notes that the sums of a directory with a quota changed.
+    pub fn measured(&mut self, dir: InodeId) {
+        self.measured.insert(dir);
+    }
+
+    /// Takes the directories that [`Self::measured`] noted.
+    pub fn take_measured(&mut self) -> BTreeSet<InodeId> {
+        std::mem::take(&mut self.measured)
+    }
+
+    /// Ends the command: what is to be written and told.
+    #[must_use]
+    pub fn finish(self) -> Finished {
+        Finished {
+            batch: self.pending,
+            notices: self.notices,
+            kept: self.kept,
+        }
     }
 
     /// Takes the changes out, to be written.
