@@ -3,6 +3,7 @@
 use super::change;
 use super::error::FsError;
 use super::key::Key;
+use super::node;
 use super::op::{Acl, AclKind, Answer, Caller, Disable, NodeKind, Reply};
 use super::permission::{IMMUTABLE, NO_MASK};
 use super::record::Inode;
@@ -42,7 +43,6 @@ pub fn set(
     }
     valid(acl)?;
     let key = Key::Acl(ino, kind);
-    let mut node = node;
     if is_removal(acl) {
         if !txn.has(&key)? {
             return Err(FsError::NoAttr.into());
@@ -52,16 +52,15 @@ pub fn set(
         let acl = filled(acl, node.mode.value());
         if kind == AclKind::Access {
             let mode = mode_of(&acl, node.mode.value());
-            let delta = Inode {
-                mode: node.mode.write(txn.stamp(), mode),
+            node::change(txn, ino, |node, stamp| Inode {
+                mode: node.mode.write(stamp, mode),
                 ..Inode::default()
-            };
-            node = txn.join(&Key::Inode(ino), &delta)?;
+            })?;
         }
         let says_more_than_mode = !is_minimal(&acl) || kind == AclKind::Default;
         txn.set(&key, says_more_than_mode.then_some(acl))?;
     }
-    change::decorate(txn, ino, &node)?;
+    change::decorate(txn, ino)?;
     Ok(Reply::Done)
 }
 

@@ -7,19 +7,32 @@
 //! **Invariant:** neither clock nor randomness: two replicas that apply the same commands hold the
 //! same bytes.
 
+mod acl;
+mod append;
 mod apply;
+mod archive;
 mod attr;
+mod change;
+mod chunk;
+mod class;
 mod genesis;
 mod hooks;
+mod lock;
 mod node;
 mod path;
 mod permission;
 mod quota;
+mod snapshot_copy;
+mod snapshot_remove;
 mod stats;
+mod subtree;
 #[cfg(test)]
 mod testing;
+mod truncate;
 mod txn;
+mod walk;
 mod who;
+mod xattr;
 
 pub mod error;
 pub mod key;

@@ -72,15 +72,6 @@ pub fn children(txn: &Txn<'_>, dir: InodeId, max: usize) -> Res<Vec<(Name, Targe
     Ok(out)
 }
 
-/// What a name in a directory stands for.
-///
-/// # Errors
-/// Only that the state cannot be read.
-pub fn child(txn: &Txn<'_>, dir: InodeId, name: &[u8]) -> Res<Option<Target>> {
-    let edge: Option<Edge> = txn.get(&Key::Edge(dir, name.to_vec()))?;
-    Ok(edge.and_then(|edge| edge.latest().copied()))
-}
-
 /// Visits every record of one kind, in order of slot and inode. `key` makes the kind's key of an
 /// inode.
 ///

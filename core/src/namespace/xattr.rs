@@ -65,7 +65,7 @@ pub fn set(
         }
     }
     txn.set(&key, value)?;
-    change::decorate(txn, ino, &node)?;
+    change::decorate(txn, ino)?;
     Ok(Reply::Done)
 }
 
