@@ -202,8 +202,8 @@ fn valid_list(list: &[LabelExpr]) -> Result<(), FsError> {
 fn is_used(txn: &Txn<'_>, id: u8) -> Res<bool> {
     let mut used = false;
     walk::every::<Inode>(txn, Key::Inode, |_, node| {
-        used = matches!(node.kind(), NodeKind::File | NodeKind::Directory)
-            && node.class.value() == id;
+        used =
+            matches!(node.kind(), NodeKind::File | NodeKind::Directory) && node.class.value() == id;
         Ok(if used {
             ControlFlow::Break(())
         } else {

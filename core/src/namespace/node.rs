@@ -55,7 +55,8 @@ pub fn make(
     let is_dir = new.kind == NodeKind::Directory;
     let mut mode = new.mode & 0o7777;
     let acls = inherit_acls(txn, parent, &dir, new, &mut mode)?;
-    if !acls.replaces_umask {
+    // A symlink's own bits are never looked at; no umask narrows them.
+    if !acls.replaces_umask && new.kind != NodeKind::Symlink {
         mode &= !(new.umask | who.params.umask);
     }
     let setgid = dir.mode.value() & 0o2000 != 0;

@@ -2,9 +2,10 @@
 
 use super::error::FsError;
 use super::key::Key;
-use super::op::Name;
+use super::op::{Answer, Caller, Name, Whereabouts};
 use super::record::Inode;
 use super::txn::{Fail, Res, Txn};
+use super::who::Who;
 use crate::id::InodeId;
 use crate::limits;
 use crate::store::StoreError;
@@ -99,4 +100,59 @@ pub fn valid_name(name: &[u8]) -> Result<(), FsError> {
         && name != b".."
         && !name.iter().any(|byte| matches!(byte, 0 | b'/'));
     if valid { Ok(()) } else { Err(FsError::Invalid) }
+}
+
+/// The paths of a node from `top` down, without a leading slash, in order; "/" for `top` itself.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn of_node(txn: &Txn<'_>, top: InodeId, ino: InodeId) -> Res<Vec<Vec<u8>>> {
+    if ino == top {
+        return Ok(vec![b"/".to_vec()]);
+    }
+    let mut paths = Vec::new();
+    for (_, (parent, name)) in known(txn, ino)?.parents.iter() {
+        paths.extend(below(txn, top, *parent, name)?);
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// The directories that hold a name of a node, one entry per name, in order; those that the
+/// session cannot see are left out, and the session's root has none.
+///
+/// # Errors
+/// `NoEnt`.
+pub fn parents(txn: &Txn<'_>, caller: &Caller, ino: InodeId) -> Res<Answer> {
+    let who = Who::enter(txn, caller, &[], false)?;
+    let (ino, node) = who.node(txn, ino, false)?;
+    let mut out = Vec::new();
+    if ino != who.params.root {
+        for (_, (parent, _)) in node.parents.iter() {
+            if is_within(txn, *parent, who.params.root)? {
+                out.push(who.shown(*parent));
+            }
+        }
+    }
+    out.sort();
+    Ok(Answer::Inodes(out))
+}
+
+/// The paths of a node from the session's root. A file in the trash, or sustained, shows the path
+/// that it had.
+///
+/// # Errors
+/// `NoEnt`.
+pub fn paths(txn: &Txn<'_>, caller: &Caller, ino: InodeId) -> Res<Answer> {
+    let who = Who::enter(txn, caller, &[], false)?;
+    let (ino, node) = who.node(txn, ino, false)?;
+    let detached = |kind: &[u8], key: Key| -> Res<Vec<Vec<u8>>> {
+        let path: Vec<u8> = txn.value(&key)?.unwrap_or_default();
+        Ok(vec![[b"./", kind, b" (", &path, b")"].concat()])
+    };
+    Ok(Answer::Paths(match node.whereabouts.value() {
+        Whereabouts::Linked => of_node(txn, who.params.root, ino)?,
+        Whereabouts::Trash => detached(b"TRASH", Key::Trashed(ino))?,
+        Whereabouts::Sustained => detached(b"SUSTAINED", Key::Sustained(ino))?,
+    }))
 }

@@ -1,13 +1,16 @@
 //! Quotas of directories: limits of what a subtree may hold.
 
+use std::ops::ControlFlow;
+
 use super::error::FsError;
 use super::key::Key;
-use super::op::{DirStats, QuotaLimits};
+use super::op::{Answer, Caller, DirStats, NodeKind, QuotaLimits, QuotaState, Reply};
 use super::path;
-use super::record::QuotaRecord;
+use super::record::{Quota, QuotaRecord};
 use super::stats;
 use super::txn::{Res, Txn};
-use crate::id::InodeId;
+use super::who::Who;
+use crate::id::{InodeId, SessionId};
 use crate::time::WallTime;
 
 /// Refuses what would grow a directory, or one above it, beyond its quota.
@@ -87,7 +90,8 @@ fn exceeds(limits: &QuotaLimits, used: &DirStats, more: &DirStats) -> bool {
 }
 
 /// Whether any sum is above its limit.
-fn is_over(limits: &QuotaLimits, used: &DirStats) -> bool {
+#[must_use]
+pub fn is_over(limits: &QuotaLimits, used: &DirStats) -> bool {
     fields(limits, used, used)
         .into_iter()
         .any(|(limit, used, _)| limit.is_some_and(|limit| i128::from(used) > limit))
@@ -145,4 +149,110 @@ fn judge(mut quota: QuotaRecord, used: &DirStats, now: WallTime) -> QuotaRecord 
         None
     };
     quota
+}
+
+/// Sets a directory's limits, or removes them.
+///
+/// # Errors
+/// `NoEnt`, `Perm` without an administrator's session, `Access` for anybody but root, `Perm` for
+/// what is no directory.
+pub fn set_quota(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    ino: InodeId,
+    limits: Option<&(QuotaLimits, QuotaLimits, u32)>,
+) -> Res<Reply> {
+    let who = Who::enter(txn, caller, &[], true)?;
+    let (ino, node) = who.node(txn, ino, false)?;
+    if !who.params.flags.admin {
+        return Err(FsError::Perm.into());
+    }
+    if !who.is_root() {
+        return Err(FsError::Access.into());
+    }
+    if node.kind() != NodeKind::Directory {
+        return Err(FsError::Perm.into());
+    }
+    let key = Key::Quota(ino);
+    let old: Option<QuotaRecord> = txn.value(&key)?;
+    let used = stats::of_dir(txn, ino)?;
+    let record = limits.map(|(soft, hard, grace_seconds)| {
+        let record = QuotaRecord {
+            soft: *soft,
+            hard: *hard,
+            grace_seconds: *grace_seconds,
+            over_soft_since: old.and_then(|old| old.over_soft_since),
+        };
+        judge(record, &used, txn.now())
+    });
+    txn.set(&key, record)?;
+    Ok(Reply::Done)
+}
+
+/// A directory's limits, empty where none are set, and what it holds.
+///
+/// # Errors
+/// `NoEnt`, `Perm` for what is no directory.
+pub fn get_quota(txn: &Txn<'_>, caller: &Caller, ino: InodeId) -> Res<Answer> {
+    let who = Who::enter(txn, caller, &[], false)?;
+    let (ino, node) = who.node(txn, ino, false)?;
+    if node.kind() != NodeKind::Directory {
+        return Err(FsError::Perm.into());
+    }
+    let record: Option<QuotaRecord> = txn.value(&Key::Quota(ino))?;
+    Ok(Answer::Quota(QuotaState {
+        inode: who.shown(ino),
+        ..state(txn, ino, record)?
+    }))
+}
+
+/// All limits and the paths of their directories from the root of the tree, in order of inode.
+///
+/// # Errors
+/// `BadSession`.
+pub fn list_quotas(txn: &Txn<'_>, session: SessionId) -> Res<Answer> {
+    Who::of_session(txn, session)?;
+    let mut found = Vec::new();
+    txn.slots_with(0, b'Q', b'Q', |slot| {
+        let prefix = [slot.0.to_be_bytes().as_slice(), b"Q"].concat();
+        txn.scan::<Quota>(&prefix, None, |key, quota| {
+            if let Key::Quota(ino) = key {
+                found.push((ino, quota.get().cloned().flatten()));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    found.sort_by_key(|(ino, _)| *ino);
+    let mut out = Vec::new();
+    for (ino, quota) in found {
+        let paths = path::of_node(txn, InodeId::ROOT, ino)?;
+        out.push((
+            state(txn, ino, quota)?,
+            paths.into_iter().next().unwrap_or_default(),
+        ));
+    }
+    Ok(Answer::Quotas(out))
+}
+
+fn state(txn: &Txn<'_>, ino: InodeId, record: Option<QuotaRecord>) -> Res<QuotaState> {
+    let used = stats::of_dir(txn, ino)?;
+    Ok(record.map_or(
+        QuotaState {
+            inode: ino,
+            soft: QuotaLimits::default(),
+            hard: QuotaLimits::default(),
+            grace_seconds: 0,
+            over_soft_since: None,
+            used,
+        },
+        |quota| QuotaState {
+            inode: ino,
+            soft: quota.soft,
+            hard: quota.hard,
+            grace_seconds: quota.grace_seconds,
+            over_soft_since: quota.over_soft_since,
+            used,
+        },
+    ))
 }

@@ -326,12 +326,16 @@ impl Copier<'_> {
 /// Gives a new node the extended attributes and ACLs of another one.
 fn copy_decoration(txn: &mut Txn<'_>, from: InodeId, copy: InodeId) -> Res<()> {
     let mut xattrs = Vec::new();
-    txn.scan::<Xattr>(&Key::Xattr(from, Vec::new()).prefix(), None, |key, value| {
-        if let Key::Xattr(_, name) = key {
-            xattrs.push((name, value.get().cloned().flatten()));
-        }
-        Ok(ControlFlow::Continue(()))
-    })?;
+    txn.scan::<Xattr>(
+        &Key::Xattr(from, Vec::new()).prefix(),
+        None,
+        |key, value| {
+            if let Key::Xattr(_, name) = key {
+                xattrs.push((name, value.get().cloned().flatten()));
+            }
+            Ok(ControlFlow::Continue(()))
+        },
+    )?;
     for (name, value) in xattrs {
         txn.set(&Key::Xattr(copy, name), value)?;
     }

@@ -103,9 +103,7 @@ fn may_empty(txn: &Txn<'_>, who: &Who, ino: InodeId, dir: &Inode) -> Res<bool> {
 /// Whether one node can go: not protected, not held by a sticky bit, and empty by now.
 fn removable(txn: &Txn<'_>, who: &Who, dir: InodeId, ino: InodeId) -> Res<bool> {
     let node = path::known(txn, ino)?;
-    if node.eattr.value() & PROTECTION != 0
-        || sticky_forbids(who, &path::known(txn, dir)?, &node)
-    {
+    if node.eattr.value() & PROTECTION != 0 || sticky_forbids(who, &path::known(txn, dir)?, &node) {
         return Ok(false);
     }
     Ok(node.kind() != NodeKind::Directory || node::is_empty(txn, ino)?)

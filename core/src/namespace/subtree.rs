@@ -157,8 +157,7 @@ pub fn set_eattr(txn: &mut Txn<'_>, caller: &Caller, scope: Scope, bits: u8) -> 
             SetMode::Increase => old | bits,
             SetMode::Decrease => old & !bits,
         };
-        let protection_needs_admin =
-            (old ^ new) & PROTECTION != 0 && !who.params.flags.admin;
+        let protection_needs_admin = (old ^ new) & PROTECTION != 0 && !who.params.flags.admin;
         if !change::is_owner(&who, node) || protection_needs_admin {
             return Ok(Verdict::Refused);
         }
@@ -176,12 +175,7 @@ pub fn set_eattr(txn: &mut Txn<'_>, caller: &Caller, scope: Scope, bits: u8) -> 
 ///
 /// # Errors
 /// After the session's: `NoEnt`; `Invalid` for a subtree that is too large.
-pub fn trash_times(
-    txn: &Txn<'_>,
-    caller: &Caller,
-    inode: InodeId,
-    recursive: bool,
-) -> Res<Answer> {
+pub fn trash_times(txn: &Txn<'_>, caller: &Caller, inode: InodeId, recursive: bool) -> Res<Answer> {
     count(txn, caller, inode, recursive, |node| {
         has_data(node).then(|| u32::from(node.trash_hours.value()) * HOUR)
     })

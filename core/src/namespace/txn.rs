@@ -15,7 +15,7 @@ use super::op::Notice;
 use super::record::{Inode, Record};
 use crate::codec;
 use crate::crdt::{Dot, LOG_REPLICA, Lww};
-use crate::id::{InodeId, LogIndex};
+use crate::id::{InodeId, LogIndex, Slot};
 use crate::store::{StateView, StoreError, WriteBatch};
 use crate::time::{Stamp, WallTime};
 
@@ -310,8 +310,61 @@ impl<'a> Txn<'a> {
     /// # Errors
     /// [`StoreError`].
     pub fn next_key(&self, from: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let page = self.page(&[], &Bound::Included(from.to_vec()))?;
-        Ok(page.into_iter().next().map(|(key, _)| key))
+        let from = Bound::Included(from);
+        let mut stored = None;
+        self.view.scan(from, Bound::Unbounded, &mut |key, _| {
+            if self.pending.changes.get(key) == Some(&None) {
+                return ControlFlow::Continue(());
+            }
+            stored = Some(key.to_vec());
+            ControlFlow::Break(())
+        })?;
+        let pending = self
+            .pending
+            .changes
+            .range::<[u8], _>((from, Bound::Unbounded))
+            .find(|(_, value)| value.is_some())
+            .map(|(key, _)| key.clone());
+        Ok(match (stored, pending) {
+            (Some(stored), Some(pending)) => Some(stored.min(pending)),
+            (stored, pending) => stored.or(pending),
+        })
+    }
+
+    /// Visits the key prefixes of those slots, in order and from `first` on, in which a key of
+    /// one of the kinds `low..=high` lies (see [`Key`]). Costs a step or two per slot in use,
+    /// however many keys of other kinds there are.
+    ///
+    /// # Errors
+    /// [`StoreError`], and whatever `visit` fails with.
+    pub fn slots_with(
+        &self,
+        first: u16,
+        low: u8,
+        high: u8,
+        mut visit: impl FnMut(Slot) -> Res<ControlFlow<()>>,
+    ) -> Res<()> {
+        let mut slot = first;
+        while slot < super::key::SHARD {
+            let from = [slot.to_be_bytes().as_slice(), &[low]].concat();
+            let Some(key) = self.next_key(&from)? else {
+                return Ok(());
+            };
+            let Some((head, [kind, ..])) = key.split_first_chunk::<2>() else {
+                let reason = "too short for a key".to_owned();
+                return Err(StoreError::Corrupt { key, reason }.into());
+            };
+            let found = u16::from_be_bytes(*head);
+            if found == slot {
+                if *kind <= high && visit(Slot(slot))?.is_break() {
+                    return Ok(());
+                }
+                slot += 1;
+            } else {
+                slot = found;
+            }
+        }
+        Ok(())
     }
 
     /// Tells somebody else, once the command is carried out.
@@ -364,7 +417,10 @@ fn seal<R: Record>(key: &[u8], record: &R) -> Vec<u8> {
 type Page = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Decodes the value of a key.
-fn open<R: Record>(key: &[u8], value: &[u8]) -> Result<R, StoreError> {
+///
+/// # Errors
+/// [`StoreError::Corrupt`].
+pub fn open<R: Record>(key: &[u8], value: &[u8]) -> Result<R, StoreError> {
     let corrupt = |reason: String| StoreError::Corrupt {
         key: key.to_vec(),
         reason,

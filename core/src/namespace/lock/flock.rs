@@ -219,7 +219,10 @@ fn take_waiting(
     table: &mut FlockTable,
     mut which: impl FnMut(&FlockWaiter) -> bool,
 ) -> Vec<FlockWaiter> {
-    table.waiting.extract_if(.., |waiter| which(waiter)).collect()
+    table
+        .waiting
+        .extract_if(.., |waiter| which(waiter))
+        .collect()
 }
 
 #[cfg(test)]
@@ -244,13 +247,28 @@ mod tests {
     #[test]
     fn readers_share_and_a_writer_is_alone() {
         let mut table = FlockTable::default();
-        assert_eq!(request(&mut table, ask(1, 1, false), false).0, Asked::Granted);
-        assert_eq!(request(&mut table, ask(2, 2, false), false).0, Asked::Granted);
-        assert_eq!(request(&mut table, ask(3, 3, true), false).0, Asked::Refused);
+        assert_eq!(
+            request(&mut table, ask(1, 1, false), false).0,
+            Asked::Granted
+        );
+        assert_eq!(
+            request(&mut table, ask(2, 2, false), false).0,
+            Asked::Granted
+        );
+        assert_eq!(
+            request(&mut table, ask(3, 3, true), false).0,
+            Asked::Refused
+        );
         unlock(&mut table, me(1));
         unlock(&mut table, me(2));
-        assert_eq!(request(&mut table, ask(3, 3, true), false).0, Asked::Granted);
-        assert_eq!(request(&mut table, ask(1, 4, false), false).0, Asked::Refused);
+        assert_eq!(
+            request(&mut table, ask(3, 3, true), false).0,
+            Asked::Granted
+        );
+        assert_eq!(
+            request(&mut table, ask(1, 4, false), false).0,
+            Asked::Refused
+        );
     }
 
     #[test]
@@ -258,8 +276,14 @@ mod tests {
         let mut table = FlockTable::default();
         request(&mut table, ask(1, 1, false), true);
         assert_eq!(request(&mut table, ask(2, 2, true), true).0, Asked::Waiting);
-        assert_eq!(request(&mut table, ask(3, 3, false), false).0, Asked::Refused);
-        assert_eq!(request(&mut table, ask(3, 4, false), true).0, Asked::Waiting);
+        assert_eq!(
+            request(&mut table, ask(3, 3, false), false).0,
+            Asked::Refused
+        );
+        assert_eq!(
+            request(&mut table, ask(3, 4, false), true).0,
+            Asked::Waiting
+        );
         let woken = unlock(&mut table, me(1));
         assert_eq!(woken.granted, [ask(2, 2, true)]);
         let woken = unlock(&mut table, me(2));
@@ -282,7 +306,10 @@ mod tests {
         let mut table = FlockTable::default();
         request(&mut table, ask(1, 1, false), true);
         request(&mut table, ask(2, 2, false), true);
-        assert_eq!(request(&mut table, ask(1, 3, true), false).0, Asked::Refused);
+        assert_eq!(
+            request(&mut table, ask(1, 3, true), false).0,
+            Asked::Refused
+        );
         assert_eq!(held(&table, me(1)), Some(false));
     }
 
@@ -316,10 +343,16 @@ mod tests {
             waiting: Vec::new(),
         };
         let next = LOCK_COUNT_MAX as u64;
-        assert_eq!(request(&mut table, ask(next, 1, false), true).0, Asked::Full);
+        assert_eq!(
+            request(&mut table, ask(next, 1, false), true).0,
+            Asked::Full
+        );
         assert_eq!(request(&mut table, ask(next, 1, true), true).0, Asked::Full);
         unlock(&mut table, me(0));
-        assert_eq!(request(&mut table, ask(next, 1, false), true).0, Asked::Granted);
+        assert_eq!(
+            request(&mut table, ask(next, 1, false), true).0,
+            Asked::Granted
+        );
     }
 
     /// The same rules said plainly: two lists, every pair compared.

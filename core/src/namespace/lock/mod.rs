@@ -10,12 +10,8 @@ use std::ops::ControlFlow;
 
 use super::error::FsError;
 use super::key::Key;
-use super::op::{
-    Answer, FlockOp, HeldLock, NodeKind, Notice, PosixLockKind, PosixOp, Reply,
-};
-use super::record::{
-    FlockTable, FlockWaiter, Flocks, PosixLocks, PosixRange, PosixTable,
-};
+use super::op::{Answer, FlockOp, HeldLock, NodeKind, Notice, PosixLockKind, PosixOp, Reply};
+use super::record::{FlockTable, FlockWaiter, Flocks, PosixLocks, PosixRange, PosixTable};
 use super::txn::{Res, Txn};
 use super::walk;
 use super::who::Who;
@@ -152,12 +148,7 @@ pub fn posix(
 ///
 /// # Errors
 /// As [`posix`], but for what only a taken lock meets.
-pub fn test(
-    txn: &Txn<'_>,
-    session: SessionId,
-    ino: InodeId,
-    request: RangeRequest,
-) -> Res<Answer> {
+pub fn test(txn: &Txn<'_>, session: SessionId, ino: InodeId, request: RangeRequest) -> Res<Answer> {
     let ino = lockable(txn, session, ino)?;
     let range = range(session, &request)?;
     let table = ranges(txn, ino)?;
@@ -173,11 +164,21 @@ pub fn list(txn: &Txn<'_>, ino: InodeId) -> Res<Answer> {
     let mut locks = Vec::new();
     if ino == InodeId(0) {
         walk::every::<Flocks>(txn, Key::Flocks, |ino, table| {
-            locks.extend(table.get().iter().flat_map(|t| held_flocks(ino, t.as_ref())));
+            locks.extend(
+                table
+                    .get()
+                    .iter()
+                    .flat_map(|t| held_flocks(ino, t.as_ref())),
+            );
             Ok(ControlFlow::Continue(()))
         })?;
         walk::every::<PosixLocks>(txn, Key::PosixLocks, |ino, table| {
-            locks.extend(table.get().iter().flat_map(|t| held_ranges(ino, t.as_ref())));
+            locks.extend(
+                table
+                    .get()
+                    .iter()
+                    .flat_map(|t| held_ranges(ino, t.as_ref())),
+            );
             Ok(ControlFlow::Continue(()))
         })?;
     } else {
@@ -249,29 +250,31 @@ fn ranges(txn: &Txn<'_>, ino: InodeId) -> Res<PosixTable> {
     Ok(txn.value(&Key::PosixLocks(ino))?.unwrap_or_default())
 }
 
-fn keep_flocks(
-    txn: &mut Txn<'_>,
-    ino: InodeId,
-    table: FlockTable,
-    woken: flock::Woken,
-) -> Res<()> {
+fn keep_flocks(txn: &mut Txn<'_>, ino: InodeId, table: FlockTable, woken: flock::Woken) -> Res<()> {
     let table = (!flock::is_empty(&table)).then_some(table);
     txn.set(&Key::Flocks(ino), table)?;
     for waiter in woken.ended {
-        txn.notify(ended(ino, waiter.session, waiter.owner, waiter.reqid, false));
+        txn.notify(ended(
+            ino,
+            waiter.session,
+            waiter.owner,
+            waiter.reqid,
+            false,
+        ));
     }
     for waiter in woken.granted {
-        txn.notify(granted(ino, waiter.session, waiter.owner, waiter.reqid, false));
+        txn.notify(granted(
+            ino,
+            waiter.session,
+            waiter.owner,
+            waiter.reqid,
+            false,
+        ));
     }
     Ok(())
 }
 
-fn keep_ranges(
-    txn: &mut Txn<'_>,
-    ino: InodeId,
-    table: PosixTable,
-    woken: posix::Woken,
-) -> Res<()> {
+fn keep_ranges(txn: &mut Txn<'_>, ino: InodeId, table: PosixTable, woken: posix::Woken) -> Res<()> {
     let table = (!posix::is_empty(&table)).then_some(table);
     txn.set(&Key::PosixLocks(ino), table)?;
     for (range, reqid) in woken.ended {

@@ -28,7 +28,12 @@ pub struct Woken {
 }
 
 /// Asks for a range, which is not empty and whose kind is not `Unlock`.
-pub fn request(table: &mut PosixTable, asked: PosixRange, reqid: u32, wait: bool) -> (Asked, Woken) {
+pub fn request(
+    table: &mut PosixTable,
+    asked: PosixRange,
+    reqid: u32,
+    wait: bool,
+) -> (Asked, Woken) {
     if table
         .waiting
         .iter()
@@ -332,7 +337,9 @@ mod tests {
         fn held_against(&self, asked: &PosixRange) -> bool {
             bytes(asked).any(|byte| {
                 self.bytes.iter().any(|((who, at), (kind, _))| {
-                    *at == byte && *who != identity(asked) && (*kind == Write || asked.kind == Write)
+                    *at == byte
+                        && *who != identity(asked)
+                        && (*kind == Write || asked.kind == Write)
                 })
             })
         }
@@ -367,8 +374,8 @@ mod tests {
             // Round after round through the queue, until a round grants nothing.
             let mut from = 0;
             loop {
-                let next = (from..self.waiting.len())
-                    .find(|at| !self.blocked(*at, &self.waiting[*at].0));
+                let next =
+                    (from..self.waiting.len()).find(|at| !self.blocked(*at, &self.waiting[*at].0));
                 match next {
                     Some(at) => {
                         let waiter = self.waiting.remove(at);
