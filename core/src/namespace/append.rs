@@ -110,3 +110,125 @@ fn position(at: i64, count: u64) -> u64 {
 fn index(at: u64) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::op::{Notice, Op, QuotaLimits, TruncateMode};
+    use super::super::testing::{Bed, ROOT, chmod, hard_quota, root, somebody, user};
+    use super::*;
+
+    const CHUNK: u64 = limits::CHUNK_BYTES;
+
+    fn slice(dst: InodeId, src: InodeId, from: i64, to: i64) -> Op {
+        Op::AppendSlice {
+            caller: root(),
+            dst,
+            src,
+            from,
+            to,
+        }
+    }
+
+    #[test]
+    fn appended_chunks_begin_at_a_border_and_count_the_sources_tail() {
+        let mut bed = Bed::new();
+        let src = bed.file(&root(), ROOT, "src");
+        let dst = bed.file(&root(), ROOT, "dst");
+        bed.add_chunk(src, 0, CHUNK);
+        bed.add_chunk(src, 2, 2 * CHUNK + 7);
+        bed.add_chunk(dst, 0, 3);
+        let outcome = bed.outcome(slice(dst, src, 0, i64::MAX));
+        let length = CHUNK + 2 * CHUNK + 7;
+        assert_eq!(
+            outcome.notices,
+            [Notice::LengthChanged { inode: dst, length }]
+        );
+        assert_eq!(bed.attr(dst).length, length);
+        assert_eq!(bed.sums(ROOT).chunks, 5);
+        // The last but one chunk of a file, counted from the end: whole, though it is a hole.
+        bed.ok(slice(dst, src, -2, -1));
+        assert_eq!(bed.attr(dst).length, 5 * CHUNK);
+        assert_eq!(bed.sums(ROOT).chunks, 5);
+    }
+
+    #[test]
+    fn chunks_behind_the_end_do_not_show_through_an_appended_hole() {
+        let mut bed = Bed::new();
+        let src = bed.file(&root(), ROOT, "src");
+        bed.ok(Op::Truncate {
+            caller: root(),
+            inode: src,
+            length: CHUNK,
+            mode: TruncateMode::Opened,
+        });
+        let dst = bed.file(&root(), ROOT, "dst");
+        let hidden = bed.add_chunk(dst, 0, 0);
+        let outcome = bed.outcome(slice(dst, src, 0, 1));
+        assert!(outcome.notices.contains(&Notice::ChunkUnused {
+            chunk: hidden,
+            version: 1
+        }));
+        assert_eq!(bed.sums(ROOT).chunks, 0);
+    }
+
+    #[test]
+    fn appends_are_refused_for_reasons_in_order() {
+        let mut bed = Bed::new();
+        let src = bed.file(&root(), ROOT, "src");
+        let dst = bed.file(&root(), ROOT, "dst");
+        bed.add_chunk(src, 0, 10);
+        let by = |caller: &Caller| Op::AppendSlice {
+            caller: caller.clone(),
+            dst,
+            src,
+            from: 0,
+            to: 1,
+        };
+        let disabled = bed.session_with(|p| p.disables = 1 << Disable::AppendChunks as u32);
+        let reader = bed.session_with(|p| p.flags.read_only = true);
+        bed.refused(vec![
+            (FsError::Perm, by(&user(disabled, 0))),
+            (FsError::ReadOnly, by(&user(reader, 0))),
+            (FsError::NoEnt, slice(InodeId(9_999), src, 0, 1)),
+            (FsError::NoEnt, slice(dst, InodeId(9_999), 0, 1)),
+            (FsError::Perm, slice(ROOT, src, 0, 1)),
+            (FsError::Perm, slice(dst, ROOT, 0, 1)),
+            (FsError::Invalid, slice(dst, dst, 0, 1)),
+            (FsError::Access, by(&somebody(5))),
+            (FsError::Invalid, slice(dst, src, 1, 0)),
+        ]);
+        bed.ok(chmod(&root(), dst, 0o666));
+        bed.ok(chmod(&root(), src, 0o600));
+        bed.refused(vec![(FsError::Access, by(&somebody(5)))]);
+        bed.set_eattr(dst, IMMUTABLE);
+        bed.refused(vec![(FsError::Perm, slice(dst, src, 0, 1))]);
+        bed.set_eattr(dst, 0);
+        bed.ok(slice(dst, src, 5, 9));
+        assert_eq!(bed.attr(dst).length, 0);
+        let large = bed.file(&root(), ROOT, "large");
+        bed.ok(Op::Truncate {
+            caller: root(),
+            inode: large,
+            length: limits::FILE_BYTES_MAX,
+            mode: TruncateMode::Opened,
+        });
+        bed.refused(vec![(FsError::IndexTooBig, slice(large, src, 0, 1))]);
+    }
+
+    #[test]
+    fn a_quota_stops_appends() {
+        let mut bed = Bed::new();
+        let dir = bed.dir(&root(), ROOT, "d");
+        let src = bed.file(&root(), ROOT, "src");
+        let dst = bed.file(&root(), dir, "dst");
+        bed.add_chunk(src, 0, 10);
+        bed.ok(hard_quota(
+            dir,
+            QuotaLimits {
+                size: Some(70_000),
+                ..QuotaLimits::default()
+            },
+        ));
+        bed.refused(vec![(FsError::Quota, slice(dst, src, 0, 1))]);
+    }
+}

@@ -185,3 +185,236 @@ fn cut_chunk(txn: &mut Txn<'_>, ino: InodeId, file: &Inode, length: u64) -> Res<
         bytes: bytes as u32,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::op::{ChunkAction, Notice, Op, QuotaLimits};
+    use super::super::testing::{Bed, ROOT, hard_quota, root, somebody, user};
+    use super::*;
+
+    const CHUNK: u64 = limits::CHUNK_BYTES;
+
+    fn to(inode: InodeId, length: u64, mode: TruncateMode) -> Op {
+        Op::Truncate {
+            caller: root(),
+            inode,
+            length,
+            mode,
+        }
+    }
+
+    fn previous(reply: Reply) -> u64 {
+        match reply {
+            Reply::Truncated {
+                previous_length, ..
+            } => previous_length,
+            other => panic!("a length was expected, not {other:?}"),
+        }
+    }
+
+    #[test]
+    fn growing_makes_a_hole_and_sets_times_unless_it_only_extends() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "f");
+        bed.now += 10;
+        assert_eq!(previous(bed.ok(to(file, 50, TruncateMode::Extend))), 0);
+        assert_eq!(bed.attr(file).mtime.0, 1_000);
+        assert_eq!(previous(bed.ok(to(file, 20, TruncateMode::Extend))), 50);
+        assert_eq!(bed.attr(file).length, 50);
+        assert_eq!(previous(bed.ok(to(file, 60, TruncateMode::Opened))), 50);
+        assert_eq!(bed.attr(file).mtime.0, 1_010);
+        assert_eq!(bed.sums(ROOT).length, 60);
+    }
+
+    #[test]
+    fn a_cut_inside_a_chunk_takes_two_steps() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "f");
+        let first = bed.add_chunk(file, 0, CHUNK);
+        let second = bed.add_chunk(file, 1, 2 * CHUNK);
+        let reply = bed.ok(to(file, 100, TruncateMode::Path));
+        let expected = Reply::TruncateChunk {
+            index: 0,
+            chunk: first,
+            version: 2,
+            action: ChunkAction::Raised { from_version: 1 },
+            bytes: 100,
+        };
+        assert_eq!(reply, expected);
+        assert_eq!(bed.attr(file).length, 2 * CHUNK);
+        bed.refused(vec![(FsError::Locked, to(file, 100, TruncateMode::Opened))]);
+        let end = |chunk| Op::TruncateEnd {
+            caller: root(),
+            inode: file,
+            index: 0,
+            chunk,
+            length: 100,
+        };
+        bed.refused(vec![(FsError::NoChunk, end(second))]);
+        bed.now += 5;
+        let outcome = bed.outcome(end(first));
+        assert_eq!(previous(outcome.result.unwrap()), 2 * CHUNK);
+        assert_eq!(
+            outcome.notices,
+            [
+                Notice::ChunkUnused {
+                    chunk: second,
+                    version: 1
+                },
+                Notice::LengthChanged {
+                    inode: file,
+                    length: 100
+                },
+                Notice::ChunkChanged {
+                    inode: file,
+                    index: 0,
+                    chunk: first,
+                    version: 2,
+                    length: 100,
+                    truncated: true
+                },
+            ]
+        );
+        let attr = bed.attr(file);
+        assert_eq!(
+            (attr.length, attr.mtime.0, attr.ctime.0),
+            (100, 1_005, 1_005)
+        );
+        // Unlocked again, so it can be cut again.
+        bed.ok(to(file, 50, TruncateMode::Opened));
+    }
+
+    #[test]
+    fn a_shared_chunk_is_copied_before_it_is_cut() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "f");
+        let shared = bed.add_chunk(file, 0, 1_000);
+        let other = bed.file(&root(), ROOT, "g");
+        bed.ok(Op::AppendSlice {
+            caller: root(),
+            dst: other,
+            src: file,
+            from: 0,
+            to: 1,
+        });
+        let Reply::TruncateChunk { chunk, action, .. } =
+            bed.ok(to(other, 10, TruncateMode::Opened))
+        else {
+            panic!("a chunk step was expected");
+        };
+        assert_eq!(
+            action,
+            ChunkAction::Duplicated {
+                from: shared,
+                from_version: 1
+            }
+        );
+        assert_ne!(chunk, shared);
+    }
+
+    #[test]
+    fn cuts_at_a_border_in_a_hole_or_to_the_same_length_are_immediate() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "f");
+        bed.add_chunk(file, 2, 3 * CHUNK);
+        assert_eq!(
+            previous(bed.ok(to(file, 3 * CHUNK, TruncateMode::Path))),
+            3 * CHUNK
+        );
+        assert_eq!(
+            previous(bed.ok(to(file, CHUNK + 5, TruncateMode::Path))),
+            3 * CHUNK
+        );
+        assert_eq!(bed.sums(ROOT).chunks, 0);
+        bed.add_chunk(file, 0, CHUNK);
+        assert_eq!(previous(bed.ok(to(file, 0, TruncateMode::Path))), CHUNK);
+        assert_eq!(bed.sums(ROOT).chunks, 0);
+        assert_eq!(bed.sums(ROOT).size, 0);
+    }
+
+    #[test]
+    fn appends_reserve_one_behind_the_other_until_the_file_is_cut() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "f");
+        let reserve = |bytes| to(file, bytes, TruncateMode::Reserve);
+        bed.ok(to(file, 100, TruncateMode::Opened));
+        assert_eq!(previous(bed.ok(reserve(10))), 100);
+        assert_eq!(previous(bed.ok(reserve(5))), 110);
+        assert_eq!(bed.attr(file).length, 100);
+        bed.ok(to(file, 200, TruncateMode::Extend));
+        assert_eq!(previous(bed.ok(reserve(1))), 200);
+        bed.refused(vec![(
+            FsError::IndexTooBig,
+            reserve(limits::FILE_BYTES_MAX),
+        )]);
+        bed.ok(to(file, 0, TruncateMode::Opened));
+        assert_eq!(previous(bed.ok(reserve(1))), 0);
+    }
+
+    #[test]
+    fn truncates_are_refused_for_reasons_in_order() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "f");
+        let no_truncate = bed.session_with(|p| p.disables = 1 << Disable::Truncate as u32);
+        let no_length = bed.session_with(|p| p.disables = 1 << Disable::SetLength as u32);
+        let reader = bed.session_with(|p| p.flags.read_only = true);
+        let by = |caller: &Caller, mode| Op::Truncate {
+            caller: caller.clone(),
+            inode: file,
+            length: 5,
+            mode,
+        };
+        bed.refused(vec![
+            (FsError::Perm, by(&user(no_truncate, 0), TruncateMode::Path)),
+            (FsError::Perm, by(&user(no_length, 0), TruncateMode::Extend)),
+            (FsError::ReadOnly, by(&user(reader, 0), TruncateMode::Path)),
+            (FsError::NoEnt, to(InodeId(9_999), 5, TruncateMode::Path)),
+            (FsError::Perm, to(ROOT, 5, TruncateMode::Path)),
+            (FsError::Access, by(&somebody(5), TruncateMode::Path)),
+            (
+                FsError::IndexTooBig,
+                to(file, limits::FILE_BYTES_MAX + 1, TruncateMode::Path),
+            ),
+        ]);
+        bed.ok(by(&user(no_truncate, 0), TruncateMode::Reserve));
+        bed.ok(by(&somebody(5), TruncateMode::Opened));
+        bed.set_eattr(file, APPEND_ONLY);
+        bed.refused(vec![(FsError::Perm, to(file, 5, TruncateMode::Opened))]);
+        bed.ok(to(file, 9, TruncateMode::Extend));
+        bed.set_eattr(file, IMMUTABLE);
+        bed.refused(vec![(FsError::Perm, to(file, 5, TruncateMode::Extend))]);
+        let end = |inode, length| Op::TruncateEnd {
+            caller: root(),
+            inode,
+            index: 0,
+            chunk: ChunkId(5),
+            length,
+        };
+        bed.refused(vec![
+            (FsError::NoEnt, end(InodeId(9_999), 5)),
+            (FsError::Perm, end(ROOT, 5)),
+            (FsError::IndexTooBig, end(file, limits::FILE_BYTES_MAX + 1)),
+            (FsError::NoChunk, end(file, 5)),
+        ]);
+    }
+
+    #[test]
+    fn a_quota_stops_growth_and_not_shrinking() {
+        let mut bed = Bed::new();
+        let dir = bed.dir(&root(), ROOT, "d");
+        let file = bed.file(&root(), dir, "f");
+        bed.ok(to(file, 200, TruncateMode::Opened));
+        bed.ok(hard_quota(
+            dir,
+            QuotaLimits {
+                length: Some(100),
+                ..QuotaLimits::default()
+            },
+        ));
+        bed.refused(vec![
+            (FsError::Quota, to(file, 201, TruncateMode::Opened)),
+            (FsError::Quota, to(file, 201, TruncateMode::Extend)),
+        ]);
+        bed.ok(to(file, 150, TruncateMode::Opened));
+    }
+}

@@ -22,7 +22,7 @@ pub type Identity = (SessionId, u64);
 pub struct Woken {
     /// Waiters that will never be granted, in the order in which they came.
     pub ended: Vec<FlockWaiter>,
-    /// Waiters that hold the lock now, in the order in which they came.
+    /// Waiters that hold the lock now, in the order in which they were granted.
     pub granted: Vec<FlockWaiter>,
 }
 
@@ -100,23 +100,25 @@ fn forget(table: &mut FlockTable, mut which: impl FnMut(Identity) -> bool) -> Wo
     }
 }
 
-/// Grants what can be granted, in the order in which it was asked for.
+/// Grants the first waiter that can be granted, until none can: a grant that makes an exclusive
+/// lock a shared one lets earlier waiters through.
 fn grant(table: &mut FlockTable) -> Woken {
     let mut woken = Woken::default();
-    let mut ahead = Claims::held(table);
-    for waiter in std::mem::take(&mut table.waiting) {
-        let identity = identity_of(&waiter);
-        let granted = !ahead.conflict(identity, waiter.exclusive);
-        // Granted or still waiting, it comes before the later ones.
-        ahead.add(identity, waiter.exclusive);
-        if granted {
-            hold(table, identity, waiter.exclusive);
-            woken.granted.push(waiter);
-        } else {
-            table.waiting.push(waiter);
-        }
+    loop {
+        let mut ahead = Claims::held(table);
+        let next = table.waiting.iter().position(|waiter| {
+            let identity = identity_of(waiter);
+            let free = !ahead.conflict(identity, waiter.exclusive);
+            ahead.add(identity, waiter.exclusive);
+            free
+        });
+        let Some(next) = next else {
+            return woken;
+        };
+        let waiter = table.waiting.remove(next);
+        hold(table, identity_of(&waiter), waiter.exclusive);
+        woken.granted.push(waiter);
     }
-    woken
 }
 
 /// What is held or asked for earlier, as far as it matters to a later request.
