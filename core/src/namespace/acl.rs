@@ -120,3 +120,141 @@ fn mode_of(acl: &Acl, mode: u16) -> u16 {
     };
     mode & 0o7000 | acl.user << 6 | group << 3 | acl.other
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::op::{Op, Query};
+    use super::super::testing::{Bed, ROOT, root, somebody, symlink, user};
+    use super::*;
+
+    /// "Owner, group, other, mask", without names.
+    fn acl(bits: [u16; 4]) -> Acl {
+        let [user, group, other, mask] = bits;
+        Acl {
+            user,
+            group,
+            other,
+            mask,
+            named_users: Vec::new(),
+            named_groups: Vec::new(),
+        }
+    }
+
+    fn set_op(caller: &Caller, inode: InodeId, kind: AclKind, acl: &Acl) -> Op {
+        Op::SetAcl {
+            caller: caller.clone(),
+            inode,
+            kind,
+            acl: acl.clone(),
+        }
+    }
+
+    fn ask(bed: &Bed, inode: InodeId, kind: AclKind) -> Result<Acl, FsError> {
+        let query = Query::GetAcl {
+            caller: root(),
+            inode,
+            kind,
+        };
+        match bed.ask(query)? {
+            Answer::Acl(acl) => Ok(acl),
+            other => panic!("an ACL was expected, not {other:?}"),
+        }
+    }
+
+    const NONE: u16 = NOT_GIVEN;
+
+    #[test]
+    fn what_is_not_given_comes_from_the_mode_and_the_mode_shows_the_mask() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "f");
+        let given = Acl {
+            named_users: vec![(7, 6)],
+            ..acl([NONE, NONE, 0, 3])
+        };
+        bed.now += 5;
+        bed.ok(set_op(&root(), file, AclKind::Access, &given));
+        let kept = Acl {
+            user: 6,
+            group: 4,
+            ..given
+        };
+        assert_eq!(ask(&bed, file, AclKind::Access), Ok(kept));
+        let attr = bed.attr(file);
+        assert_eq!((attr.mode, attr.ctime.0, attr.flags & 8), (0o630, 1_005, 0));
+        assert_eq!(ask(&bed, file, AclKind::Default), Err(FsError::NoAttr));
+        // Away with it: the permission bits stay.
+        bed.ok(set_op(&root(), file, AclKind::Access, &acl([NONE; 4])));
+        assert_eq!(ask(&bed, file, AclKind::Access), Err(FsError::NoAttr));
+        assert_eq!((bed.attr(file).mode, bed.attr(file).flags & 8), (0o630, 8));
+    }
+
+    #[test]
+    fn an_acl_that_says_no_more_than_the_mode_only_sets_the_mode() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "f");
+        bed.ok(set_op(&root(), file, AclKind::Access, &acl([7, 5, 1, 4])));
+        assert_eq!(bed.attr(file).mode, 0o741);
+        bed.ok(set_op(
+            &root(),
+            file,
+            AclKind::Access,
+            &acl([6, 5, 4, NONE]),
+        ));
+        assert_eq!(ask(&bed, file, AclKind::Access), Err(FsError::NoAttr));
+        assert_eq!(bed.attr(file).mode, 0o654);
+        // As the default of a directory it is kept.
+        let dir = bed.dir(&root(), ROOT, "d");
+        let default = acl([6, 5, 4, NONE]);
+        bed.ok(set_op(&root(), dir, AclKind::Default, &default));
+        assert_eq!(ask(&bed, dir, AclKind::Default), Ok(default));
+        assert_eq!(bed.attr(dir).mode, 0o755);
+    }
+
+    #[test]
+    fn acls_are_refused_for_reasons_in_order() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "f");
+        let link = bed.node(symlink(&root(), ROOT, "l", b"f"));
+        let kind = AclKind::Access;
+        let good = acl([7, 7, 7, 7]);
+        let disabled = bed.session_with(|p| p.disables = 1 << Disable::SetFacl as u32);
+        let reader = bed.session_with(|p| p.flags.read_only = true);
+        let many = Acl {
+            named_groups: vec![(1, 1); limits::ACL_ENTRY_COUNT_MAX + 1],
+            ..good.clone()
+        };
+        let named = Acl {
+            named_users: vec![(1, 8)],
+            ..good.clone()
+        };
+        bed.refused(vec![
+            (FsError::Perm, set_op(&user(disabled, 0), file, kind, &good)),
+            (
+                FsError::ReadOnly,
+                set_op(&user(reader, 0), file, kind, &good),
+            ),
+            (FsError::NoEnt, set_op(&root(), InodeId(9_999), kind, &good)),
+            (
+                FsError::Perm,
+                set_op(&somebody(5), file, kind, &acl([8; 4])),
+            ),
+            (FsError::NotSupported, set_op(&root(), link, kind, &good)),
+            (
+                FsError::NotSupported,
+                set_op(&root(), file, AclKind::Default, &good),
+            ),
+            (
+                FsError::Invalid,
+                set_op(&root(), file, kind, &acl([8, 7, 7, 7])),
+            ),
+            (FsError::Invalid, set_op(&root(), file, kind, &named)),
+            (FsError::Invalid, set_op(&root(), file, kind, &many)),
+            (
+                FsError::NoAttr,
+                set_op(&root(), file, kind, &acl([NONE; 4])),
+            ),
+        ]);
+        bed.set_eattr(file, IMMUTABLE);
+        bed.refused(vec![(FsError::Perm, set_op(&root(), file, kind, &good))]);
+    }
+}

@@ -238,3 +238,173 @@ fn resize(txn: &mut Txn<'_>, id: u8, copies: i64) -> Res<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::op::{ClassMode, Op, Query, SetMode};
+    use super::super::testing::{Bed, ROOT, root, unlink};
+    use super::*;
+
+    const ADMIN: SessionId = SessionId(0);
+
+    fn class(name: &str, copies: usize) -> StorageClass {
+        StorageClass {
+            name: name.into(),
+            admin_only: false,
+            mode: ClassMode::Strict,
+            archive_delay_days: 3,
+            create: vec![[1; 4]],
+            keep: vec![[1; 4]; copies],
+            archive: vec![[2; 4]],
+        }
+    }
+
+    fn create_op(class: StorageClass) -> Op {
+        Op::CreateClass {
+            session: ADMIN,
+            class,
+        }
+    }
+
+    fn delete_op(name: &str) -> Op {
+        Op::DeleteClass {
+            session: ADMIN,
+            name: name.into(),
+        }
+    }
+
+    fn keep_op(name: &str, copies: usize, force: bool) -> Op {
+        Op::ChangeClass {
+            session: ADMIN,
+            name: name.into(),
+            change: ClassChange {
+                keep: Some(vec![[0; 4]; copies]),
+                force,
+                ..ClassChange::default()
+            },
+        }
+    }
+
+    fn rename_op(old: &str, new: &str) -> Op {
+        Op::RenameClass {
+            session: ADMIN,
+            old: old.into(),
+            new: new.into(),
+        }
+    }
+
+    fn duplicate_op(old: &str, new: &str) -> Op {
+        Op::DuplicateClass {
+            session: ADMIN,
+            old: old.into(),
+            new: new.into(),
+        }
+    }
+
+    #[test]
+    fn classes_take_the_lowest_free_id_from_ten_on() {
+        let mut bed = Bed::new();
+        assert_eq!(bed.ok(create_op(class("a", 2))), Reply::Class(10));
+        assert_eq!(bed.ok(duplicate_op("a", "b")), Reply::Class(11));
+        assert_eq!(bed.ok(duplicate_op("3", "c")), Reply::Class(12));
+        bed.ok(delete_op("a"));
+        bed.ok(rename_op("b", "a"));
+        assert_eq!(bed.ok(create_op(class("z", 1))), Reply::Class(10));
+        let Ok(Answer::Classes(classes)) = bed.ask(Query::ListClasses) else {
+            panic!("classes were expected");
+        };
+        let names: Vec<_> = classes
+            .iter()
+            .map(|(id, class)| (*id, class.name.clone()))
+            .filter(|(id, _)| *id > 9)
+            .collect();
+        let expected = [
+            (10, b"z".to_vec()),
+            (11, b"a".to_vec()),
+            (12, b"c".to_vec()),
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(classes.len(), 12);
+        for id in 13..=255 {
+            assert_eq!(
+                bed.ok(create_op(class(&format!("x{id}"), 1))),
+                Reply::Class(id)
+            );
+        }
+        bed.refused(vec![(FsError::ClassLimit, create_op(class("more", 1)))]);
+    }
+
+    #[test]
+    fn class_requests_are_refused_for_reasons_in_order() {
+        let mut bed = Bed::new();
+        let plain = bed.session_with(|params| params.flags.admin = false);
+        bed.ok(create_op(class("a", 1)));
+        let of = |session| Op::CreateClass {
+            session,
+            class: class("n", 1),
+        };
+        let long = "n".repeat(256);
+        let mut empty_list = class("n", 1);
+        empty_list.archive.clear();
+        bed.refused(vec![
+            (FsError::BadSession, of(SessionId(99))),
+            (FsError::NotAdmin, of(plain)),
+            (FsError::Invalid, create_op(class("", 1))),
+            (FsError::Invalid, create_op(class(&long, 1))),
+            (FsError::Invalid, create_op(class("n\0", 1))),
+            (FsError::Invalid, create_op(class("n", 10))),
+            (FsError::Invalid, create_op(empty_list)),
+            (FsError::ClassExists, create_op(class("7", 1))),
+            (FsError::Invalid, delete_op("")),
+            (FsError::NoClass, delete_op("n")),
+            (FsError::Perm, delete_op("1")),
+            (FsError::NoClass, keep_op("n", 1, true)),
+            (FsError::Perm, keep_op("2", 1, false)),
+            (FsError::Invalid, keep_op("a", 0, false)),
+            (FsError::NoClass, rename_op("n", "m")),
+            (FsError::Perm, rename_op("2", "m")),
+            (FsError::ClassExists, rename_op("a", "2")),
+            (FsError::Invalid, rename_op("a", "")),
+            (FsError::NoClass, duplicate_op("n", "m")),
+            (FsError::ClassExists, duplicate_op("2", "a")),
+            (FsError::Invalid, duplicate_op("2", "")),
+        ]);
+    }
+
+    #[test]
+    fn a_class_in_use_stays_even_when_only_the_trash_uses_it() {
+        let mut bed = Bed::new();
+        bed.ok(create_op(class("a", 3)));
+        let file = bed.file(&root(), ROOT, "f");
+        bed.add_chunk(file, 0, 10);
+        bed.ok(Op::SetSclass {
+            caller: root(),
+            inode: file,
+            class: 10,
+            only: None,
+            mode: SetMode::Set,
+            recursive: false,
+        });
+        bed.refused(vec![(FsError::ClassInUse, delete_op("a"))]);
+        bed.ok(unlink(&root(), ROOT, "f"));
+        bed.refused(vec![(FsError::ClassInUse, delete_op("a"))]);
+    }
+
+    #[test]
+    fn another_number_of_copies_changes_the_sums_of_all_files_of_the_class() {
+        let mut bed = Bed::new();
+        let dir = bed.dir(&root(), ROOT, "d");
+        for (at, name) in ["f", "g"].into_iter().enumerate() {
+            let file = bed.file(&root(), if at == 0 { ROOT } else { dir }, name);
+            bed.add_chunk(file, 0, 10);
+        }
+        let before = bed.sums(ROOT);
+        assert_eq!(before.real_size, 2 * before.size);
+        // The two archived copies count as long as fewer are kept.
+        bed.ok(keep_op("2", 5, true));
+        assert_eq!(bed.sums(ROOT).real_size, 5 * before.size);
+        assert_eq!(bed.sums(dir).real_size, 5 * before.size / 2);
+        bed.ok(keep_op("2", 1, true));
+        assert_eq!(bed.sums(ROOT).real_size, 2 * before.size);
+    }
+}

@@ -134,3 +134,160 @@ fn names(txn: &Txn<'_>, ino: InodeId, shown: impl Fn(&[u8]) -> bool) -> Res<Vec<
     })?;
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::op::{Op, Query};
+    use super::super::testing::{Bed, ROOT, chmod, root, somebody, user};
+    use super::*;
+
+    fn set_op(caller: &Caller, inode: InodeId, name: &[u8], mode: XattrMode) -> Op {
+        Op::SetXattr {
+            caller: caller.clone(),
+            inode,
+            opened: false,
+            name: name.to_vec(),
+            value: b"value".to_vec(),
+            mode,
+        }
+    }
+
+    fn get_query(caller: &Caller, inode: InodeId, name: &[u8]) -> Query {
+        Query::GetXattr {
+            caller: caller.clone(),
+            inode,
+            opened: false,
+            name: name.to_vec(),
+        }
+    }
+
+    fn list_query(caller: &Caller, inode: InodeId) -> Query {
+        Query::ListXattr {
+            caller: caller.clone(),
+            inode,
+            opened: false,
+        }
+    }
+
+    /// The attribute flag of a node with neither extended attributes nor ACLs.
+    const PLAIN: u8 = 8;
+
+    #[test]
+    fn attributes_come_and_go_and_the_node_knows() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "f");
+        assert_eq!(bed.attr(file).flags & PLAIN, PLAIN);
+        bed.now += 5;
+        bed.ok(set_op(&root(), file, b"user.b", XattrMode::Create));
+        bed.ok(set_op(&root(), file, b"user.a", XattrMode::CreateOrReplace));
+        bed.ok(set_op(&root(), file, b"user.a", XattrMode::Replace));
+        let attr = bed.attr(file);
+        assert_eq!(
+            (attr.flags & PLAIN, attr.ctime.0, attr.mtime.0),
+            (0, 1_005, 1_000)
+        );
+        let value = Answer::Bytes(b"value".to_vec());
+        assert_eq!(bed.ask(get_query(&root(), file, b"user.a")), Ok(value));
+        let names = Answer::Bytes(b"user.a\0user.b\0".to_vec());
+        assert_eq!(bed.ask(list_query(&root(), file)), Ok(names));
+        bed.ok(set_op(&root(), file, b"user.a", XattrMode::Remove));
+        bed.ok(set_op(&root(), file, b"user.b", XattrMode::Remove));
+        assert_eq!(bed.attr(file).flags & PLAIN, PLAIN);
+    }
+
+    #[test]
+    fn attributes_are_refused_for_reasons_in_order() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "f");
+        let other = somebody(5);
+        let mode = XattrMode::CreateOrReplace;
+        let disabled = bed.session_with(|p| p.disables = 1 << Disable::SetXattr as u32);
+        let reader = bed.session_with(|p| p.flags.read_only = true);
+        let mut large = set_op(&root(), file, b"user.x", mode);
+        let Op::SetXattr { value, .. } = &mut large else {
+            unreachable!("it was made so");
+        };
+        value.resize(limits::XATTR_VALUE_BYTES_MAX + 1, 0);
+        bed.refused(vec![
+            (
+                FsError::Perm,
+                set_op(&user(disabled, 0), file, b"user.x", mode),
+            ),
+            (
+                FsError::ReadOnly,
+                set_op(&user(reader, 0), file, b"user.x", mode),
+            ),
+            (
+                FsError::NoEnt,
+                set_op(&root(), InodeId(9_999), b"user.x", mode),
+            ),
+            (FsError::Invalid, set_op(&other, file, b"", mode)),
+            (FsError::Invalid, set_op(&other, file, b"user.\0", mode)),
+            (FsError::Invalid, set_op(&other, file, &[b'n'; 256], mode)),
+            (FsError::Perm, set_op(&other, file, b"system.x", mode)),
+            (FsError::Perm, set_op(&other, file, b"trusted.x", mode)),
+            (FsError::Perm, set_op(&other, file, b"security.x", mode)),
+            (FsError::Access, set_op(&other, file, b"user.x", mode)),
+            (FsError::Range, large),
+            (
+                FsError::NoAttr,
+                set_op(&root(), file, b"user.x", XattrMode::Replace),
+            ),
+            (
+                FsError::NoAttr,
+                set_op(&root(), file, b"user.x", XattrMode::Remove),
+            ),
+        ]);
+        bed.ok(set_op(&root(), file, b"trusted.x", mode));
+        bed.refused(vec![(
+            FsError::Exist,
+            set_op(&root(), file, b"trusted.x", XattrMode::Create),
+        )]);
+        bed.set_eattr(file, IMMUTABLE);
+        bed.refused(vec![(FsError::Perm, set_op(&root(), file, b"", mode))]);
+        for (error, query) in [
+            (
+                FsError::NoEnt,
+                get_query(&root(), InodeId(9_999), b"user.x"),
+            ),
+            (FsError::Invalid, get_query(&root(), file, b"")),
+            (FsError::Perm, get_query(&other, file, b"trusted.x")),
+            (FsError::NoAttr, get_query(&other, file, b"user.x")),
+        ] {
+            assert_eq!(bed.ask(query), Err(error));
+        }
+        // Trusted names are shown to root alone.
+        let all = Answer::Bytes(b"trusted.x\0".to_vec());
+        assert_eq!(bed.ask(list_query(&root(), file)), Ok(all));
+        assert_eq!(
+            bed.ask(list_query(&other, file)),
+            Ok(Answer::Bytes(Vec::new()))
+        );
+        bed.set_eattr(file, 0);
+        bed.ok(chmod(&root(), file, 0o600));
+        let queries = [get_query(&other, file, b"user.x"), list_query(&other, file)];
+        for query in queries {
+            assert_eq!(bed.ask(query), Err(FsError::Access));
+        }
+    }
+
+    #[test]
+    fn the_list_of_names_is_bounded() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "f");
+        // 256 bytes of list each: 256 of them fill it.
+        bed.by_hand(|txn| {
+            for at in 0..256 {
+                let name = format!("{at:0255}").into_bytes();
+                txn.set(&Key::Xattr(file, name), Some(b"v".to_vec()))?;
+            }
+            change::decorate(txn, file)
+        });
+        let mode = XattrMode::CreateOrReplace;
+        bed.refused(vec![(FsError::Range, set_op(&root(), file, b"x", mode))]);
+        let there = format!("{:0255}", 7).into_bytes();
+        bed.ok(set_op(&root(), file, &there, mode));
+        bed.ok(set_op(&root(), file, &there, XattrMode::Remove));
+        bed.ok(set_op(&root(), file, b"x", mode));
+    }
+}

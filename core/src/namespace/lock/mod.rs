@@ -339,3 +339,207 @@ fn held_range(inode: InodeId, range: &PosixRange) -> HeldLock {
         posix: true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::op::{Op, OpenFlags, Query};
+    use super::super::testing::{Bed, ROOT, open, root, user};
+    use super::*;
+
+    const OPEN: OpenFlags = OpenFlags {
+        read: true,
+        write: false,
+        after_create: false,
+        truncate: false,
+    };
+
+    /// A file that two sessions have open.
+    fn bed() -> (Bed, InodeId, SessionId, SessionId) {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "f");
+        let (one, two) = (bed.session_with(|_| {}), bed.session_with(|_| {}));
+        bed.ok(open(&user(one, 0), file, OPEN));
+        bed.ok(open(&user(two, 0), file, OPEN));
+        (bed, file, one, two)
+    }
+
+    fn whole(session: SessionId, inode: InodeId, reqid: u32, op: FlockOp) -> Op {
+        Op::Flock {
+            session,
+            inode,
+            owner: 1,
+            reqid,
+            op,
+        }
+    }
+
+    fn bytes(session: SessionId, inode: InodeId, kind: PosixLockKind, range: (u64, u64)) -> Op {
+        Op::PosixLock {
+            session,
+            inode,
+            owner: 1,
+            pid: 50,
+            reqid: 9,
+            op: PosixOp::Set,
+            kind,
+            start: range.0,
+            end: range.1,
+        }
+    }
+
+    fn locks(bed: &Bed, inode: InodeId) -> Vec<HeldLock> {
+        match bed.ask(Query::ListLocks { inode }) {
+            Ok(Answer::Locks(locks)) => locks,
+            other => panic!("locks were expected, not {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_waiting_session_is_told_when_it_holds_the_lock() {
+        let (mut bed, file, one, two) = bed();
+        assert_eq!(
+            bed.ok(whole(one, file, 1, FlockOp::LockExclusive)),
+            Reply::Done
+        );
+        assert_eq!(
+            bed.ok(whole(two, file, 2, FlockOp::LockShared)),
+            Reply::LockWaiting
+        );
+        bed.refused(vec![(
+            FsError::Again,
+            whole(two, file, 3, FlockOp::TryShared),
+        )]);
+        let outcome = bed.outcome(whole(one, file, 4, FlockOp::Unlock));
+        assert_eq!(outcome.notices, [granted(file, two, 1, 2, false)]);
+        let held = &locks(&bed, InodeId(0))[..];
+        let [lock] = held else {
+            panic!("one lock was expected, not {held:?}");
+        };
+        assert_eq!(
+            (lock.session, lock.exclusive, lock.posix),
+            (two, false, false)
+        );
+    }
+
+    #[test]
+    fn an_interrupted_request_ends() {
+        let (mut bed, file, one, two) = bed();
+        bed.ok(whole(one, file, 1, FlockOp::LockExclusive));
+        bed.ok(whole(two, file, 2, FlockOp::LockExclusive));
+        let outcome = bed.outcome(whole(two, file, 2, FlockOp::Interrupt));
+        assert_eq!(outcome.notices, [ended(file, two, 1, 2, false)]);
+        bed.ok(bytes(one, file, PosixLockKind::Write, (0, 5)));
+        bed.ok(bytes(two, file, PosixLockKind::Read, (0, 5)));
+        let interrupt = Op::PosixLock {
+            session: two,
+            inode: file,
+            owner: 1,
+            pid: 0,
+            reqid: 9,
+            op: PosixOp::Interrupt,
+            kind: PosixLockKind::Unlock,
+            start: 0,
+            end: 0,
+        };
+        let outcome = bed.outcome(interrupt);
+        assert_eq!(outcome.notices, [ended(file, two, 1, 9, true)]);
+    }
+
+    #[test]
+    fn a_closed_file_and_an_ended_session_give_everything_back() {
+        let (mut bed, file, one, two) = bed();
+        bed.ok(whole(one, file, 1, FlockOp::LockExclusive));
+        bed.ok(bytes(one, file, PosixLockKind::Write, (0, u64::MAX)));
+        bed.ok(whole(two, file, 2, FlockOp::LockShared));
+        bed.ok(bytes(two, file, PosixLockKind::Read, (3, 4)));
+        let outcome = bed.outcome(Op::SetOpenFiles {
+            session: one,
+            inodes: Vec::new(),
+        });
+        assert_eq!(
+            outcome.notices,
+            [
+                granted(file, two, 1, 2, false),
+                granted(file, two, 1, 9, true)
+            ]
+        );
+        bed.ok(open(&user(one, 0), file, OPEN));
+        bed.ok(whole(one, file, 5, FlockOp::LockExclusive));
+        let outcome = bed.outcome(Op::CloseSession { session: one });
+        assert_eq!(outcome.notices, [ended(file, one, 1, 5, false)]);
+        assert_eq!(locks(&bed, file).len(), 2);
+        bed.ok(Op::CloseSession { session: two });
+        assert_eq!(locks(&bed, InodeId(0)), []);
+    }
+
+    #[test]
+    fn locks_are_refused_for_reasons_in_order() {
+        let (mut bed, file, one, _) = bed();
+        let dir = bed.dir(&root(), ROOT, "d");
+        let third = bed.session_with(|_| {});
+        let meta = bed.session_with(|params| params.root = InodeId(0));
+        let read = |session, inode, range| bytes(session, inode, PosixLockKind::Read, range);
+        bed.refused(vec![
+            (
+                FsError::BadSession,
+                whole(SessionId(99), file, 1, FlockOp::Unlock),
+            ),
+            (FsError::Perm, whole(meta, file, 1, FlockOp::Unlock)),
+            (
+                FsError::NoEnt,
+                whole(one, InodeId(9_999), 1, FlockOp::Unlock),
+            ),
+            (FsError::Perm, whole(one, dir, 1, FlockOp::TryShared)),
+            (
+                FsError::NotOpened,
+                whole(third, file, 1, FlockOp::TryShared),
+            ),
+            (FsError::NoEnt, read(one, InodeId(9_999), (0, 1))),
+            (FsError::Perm, read(one, dir, (0, 1))),
+            (FsError::Invalid, read(third, file, (1, 1))),
+            (FsError::NotOpened, read(third, file, (0, 1))),
+        ]);
+        for op in [FlockOp::Unlock, FlockOp::Release, FlockOp::Interrupt] {
+            bed.ok(whole(third, file, 1, op));
+        }
+        bed.ok(bytes(third, file, PosixLockKind::Unlock, (0, u64::MAX)));
+    }
+
+    #[test]
+    fn a_full_table_takes_no_more() {
+        let (mut bed, file, one, two) = bed();
+        let held = (0..crate::limits::LOCK_COUNT_MAX as u64)
+            .map(|owner| (one, owner, false))
+            .collect();
+        let table = FlockTable {
+            held,
+            waiting: Vec::new(),
+        };
+        bed.by_hand(|txn| txn.set(&Key::Flocks(file), Some(table)).map_err(Into::into));
+        bed.refused(vec![(
+            FsError::NoSpace,
+            whole(two, file, 1, FlockOp::TryShared),
+        )]);
+    }
+
+    #[test]
+    fn a_test_tells_the_lock_in_the_way() {
+        let (mut bed, file, one, two) = bed();
+        bed.ok(bytes(one, file, PosixLockKind::Write, (10, 20)));
+        let test = |session, start, end| Query::TestPosixLock {
+            session,
+            inode: file,
+            owner: 1,
+            kind: PosixLockKind::Read,
+            start,
+            end,
+        };
+        assert_eq!(bed.ask(test(two, 0, 10)), Ok(Answer::PosixLock(None)));
+        assert_eq!(bed.ask(test(one, 0, 20)), Ok(Answer::PosixLock(None)));
+        let Ok(Answer::PosixLock(Some(found))) = bed.ask(test(two, 0, 11)) else {
+            panic!("a lock was expected");
+        };
+        assert_eq!((found.pid, found.start, found.end), (50, 10, 20));
+        assert_eq!(bed.ask(test(two, 5, 5)), Err(FsError::Invalid));
+    }
+}
