@@ -93,3 +93,71 @@ pub fn get(txn: &Txn<'_>, caller: &Caller, inode: InodeId) -> Res<Answer> {
         files_not,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::op::{Op, Query};
+    use super::super::testing::{Bed, ROOT, root, somebody, user};
+    use super::*;
+
+    fn set_op(caller: &Caller, inode: InodeId, archived: bool) -> Op {
+        Op::SetArchived {
+            caller: caller.clone(),
+            inode,
+            archived,
+        }
+    }
+
+    fn counts(changed: u64, unchanged: u64, refused: u32) -> Reply {
+        Reply::Changed64 {
+            changed,
+            unchanged,
+            refused,
+        }
+    }
+
+    #[test]
+    fn flags_are_set_and_counted_below_a_directory_and_a_write_clears_them() {
+        let mut bed = Bed::new();
+        let dir = bed.dir(&root(), ROOT, "d");
+        let mine = bed.file(&somebody(5), ROOT, "mine");
+        let file = bed.file(&root(), dir, "f");
+        bed.file(&root(), dir, "empty");
+        for index in 0..3 {
+            bed.add_chunk(file, index, 10);
+        }
+        bed.add_chunk(mine, 0, 10);
+        let five = somebody(5);
+        assert_eq!(bed.ok(set_op(&five, ROOT, true)), counts(1, 0, 2));
+        assert_eq!(bed.ok(set_op(&root(), ROOT, true)), counts(3, 1, 0));
+        let written = Op::WriteChunk {
+            caller: root(),
+            inode: file,
+            index: 1,
+            go_on: false,
+            chunk_moved: false,
+            may_touch_times: false,
+        };
+        bed.ok(written);
+        let get = |inode| Query::GetArchived {
+            caller: root(),
+            inode,
+        };
+        let answer = |archived, not, files, partial, files_not| Answer::Archive {
+            archived,
+            not,
+            files,
+            partial,
+            files_not,
+        };
+        assert_eq!(bed.ask(get(ROOT)), Ok(answer(3, 1, 1, 1, 0)));
+        bed.ok(set_op(&root(), file, false));
+        assert_eq!(bed.ask(get(dir)), Ok(answer(0, 3, 0, 0, 1)));
+        assert_eq!(bed.ask(get(InodeId(9_999))), Err(FsError::NoEnt));
+        let reader = bed.session_with(|params| params.flags.read_only = true);
+        bed.refused(vec![
+            (FsError::ReadOnly, set_op(&user(reader, 0), file, true)),
+            (FsError::NoEnt, set_op(&root(), InodeId(9_999), true)),
+        ]);
+    }
+}

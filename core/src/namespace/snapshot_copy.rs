@@ -345,3 +345,354 @@ fn copy_decoration(txn: &mut Txn<'_>, from: InodeId, copy: InodeId) -> Res<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::op::{Attr, Op, Query, QuotaLimits, SetAttr, SetTime, XattrMode};
+    use super::super::testing::{
+        Bed, ROOT, chmod, hard_quota, link, root, set_attr, somebody, symlink, unlink, user,
+    };
+    use super::*;
+
+    fn take(caller: &Caller, src: InodeId, dst: InodeId, name: &str) -> Op {
+        take_with(caller, src, dst, name, SnapshotFlags::default())
+    }
+
+    fn take_with(
+        caller: &Caller,
+        src: InodeId,
+        dst_parent: InodeId,
+        name: &str,
+        flags: SnapshotFlags,
+    ) -> Op {
+        Op::Snapshot {
+            caller: caller.clone(),
+            src,
+            dst_parent,
+            name: name.into(),
+            flags,
+            umask: 0o022,
+        }
+    }
+
+    const OVERWRITE: SnapshotFlags = SnapshotFlags {
+        overwrite: true,
+        like_cp: false,
+        keep_hardlinks: false,
+    };
+
+    /// src / { f (two chunks, an xattr), l, sub / g }.
+    fn bed() -> (Bed, InodeId) {
+        let mut bed = Bed::new();
+        let src = bed.dir(&somebody(5), ROOT, "src");
+        let file = bed.file(&somebody(5), src, "f");
+        bed.add_chunk(file, 0, limits::CHUNK_BYTES);
+        bed.add_chunk(file, 1, limits::CHUNK_BYTES + 9);
+        bed.node(symlink(&somebody(5), src, "l", b"f"));
+        let sub = bed.dir(&somebody(5), src, "sub");
+        bed.file(&somebody(5), sub, "g");
+        bed.ok(Op::SetXattr {
+            caller: root(),
+            inode: file,
+            opened: false,
+            name: b"user.x".to_vec(),
+            value: b"v".to_vec(),
+            mode: XattrMode::Create,
+        });
+        (bed, src)
+    }
+
+    fn times(attr: &Attr) -> [u32; 3] {
+        [attr.atime.0, attr.mtime.0, attr.ctime.0]
+    }
+
+    fn eattr(bed: &mut Bed, ino: InodeId) -> u8 {
+        bed.by_hand(|txn| Ok(txn.inode(ino)?.eattr.value()))
+    }
+
+    #[test]
+    fn a_snapshot_is_the_same_tree_over_the_same_chunks() {
+        let (mut bed, src) = bed();
+        let before = bed.sums(ROOT);
+        bed.now += 100;
+        bed.ok(take(&root(), src, ROOT, "copy"));
+        let copy = bed.find(ROOT, "copy").unwrap();
+        assert_eq!(bed.sums(copy), bed.sums(src));
+        assert_eq!(bed.sums(ROOT), stats::plus(&before, &bed.sums(src)));
+        for (from, to, name) in [(src, copy, "f"), (src, copy, "l"), (src, copy, "sub")] {
+            let (from, to) = (bed.find(from, name).unwrap(), bed.find(to, name).unwrap());
+            assert_ne!(from, to);
+            assert_eq!(bed.attr(from), bed.attr(to), "{name}");
+            assert_eq!(eattr(&mut bed, to), SNAPSHOT, "{name}");
+        }
+        assert_eq!(bed.attr(copy), bed.attr(src));
+        assert_eq!(eattr(&mut bed, copy), SNAPSHOT);
+        assert_eq!(bed.attr(ROOT).mtime.0, 1_100);
+        let file = bed.find(copy, "f").unwrap();
+        let value = Query::GetXattr {
+            caller: root(),
+            inode: file,
+            opened: false,
+            name: b"user.x".to_vec(),
+        };
+        assert!(bed.ask(value).is_ok());
+        // The first write makes a chunk of its own, and a modified file is no snapshot.
+        let reply = bed.ok(Op::WriteChunk {
+            caller: root(),
+            inode: file,
+            index: 0,
+            go_on: false,
+            chunk_moved: false,
+            may_touch_times: true,
+        });
+        let Reply::Chunk { action, .. } = reply else {
+            panic!("a chunk was expected");
+        };
+        assert!(matches!(
+            action,
+            super::super::op::ChunkAction::Duplicated { .. }
+        ));
+        assert_eq!(eattr(&mut bed, file), 0);
+    }
+
+    #[test]
+    fn somebody_elses_tree_becomes_the_callers_without_what_may_not_be_read() {
+        let (mut bed, src) = bed();
+        let file = bed.find(src, "f").unwrap();
+        bed.ok(chmod(&root(), file, 0o4755));
+        let sub = bed.find(src, "sub").unwrap();
+        bed.ok(chmod(&root(), sub, 0o700));
+        bed.ok(take(&somebody(8), src, ROOT, "copy"));
+        let copy = bed.find(ROOT, "copy").unwrap();
+        let attr = bed.attr(bed.find(copy, "f").unwrap());
+        assert_eq!((attr.uid, attr.gid, attr.mode), (8, 8, 0o755));
+        assert_eq!(bed.find(copy, "sub"), None);
+    }
+
+    #[test]
+    fn a_copy_like_cp_is_as_if_freshly_made() {
+        let (mut bed, src) = bed();
+        let flags = SnapshotFlags {
+            like_cp: true,
+            ..SnapshotFlags::default()
+        };
+        let file = bed.find(src, "f").unwrap();
+        bed.ok(chmod(&root(), file, 0o4777));
+        bed.ok(Op::SetSclass {
+            caller: root(),
+            inode: file,
+            class: 5,
+            only: None,
+            mode: super::super::op::SetMode::Set,
+            recursive: false,
+        });
+        bed.now += 100;
+        bed.ok(take_with(&somebody(8), src, ROOT, "copy", flags));
+        let copy = bed.find(ROOT, "copy").unwrap();
+        let new = bed.find(copy, "f").unwrap();
+        let attr = bed.attr(new);
+        assert_eq!(
+            (attr.uid, attr.mode, attr.length),
+            (8, 0o755, bed.attr(file).length)
+        );
+        assert_eq!(times(&attr), [1_100; 3]);
+        assert_eq!(attr.flags & 8, 8);
+        let class = bed.by_hand(|txn| Ok(txn.inode(new)?.class.value()));
+        assert_eq!((class, eattr(&mut bed, new)), (2, SNAPSHOT));
+        assert_eq!(eattr(&mut bed, copy), SNAPSHOT);
+    }
+
+    #[test]
+    fn hard_links_stay_hard_links_when_asked() {
+        let (mut bed, src) = bed();
+        let file = bed.find(src, "f").unwrap();
+        bed.ok(link(&root(), file, src, "f2"));
+        bed.ok(take(&root(), src, ROOT, "apart"));
+        let flags = SnapshotFlags {
+            keep_hardlinks: true,
+            ..SnapshotFlags::default()
+        };
+        bed.ok(take_with(&root(), src, ROOT, "together", flags));
+        let (apart, together) = (bed.find(ROOT, "apart"), bed.find(ROOT, "together"));
+        let pair = |bed: &Bed, dir: Option<InodeId>| {
+            let dir = dir.unwrap();
+            (bed.find(dir, "f"), bed.find(dir, "f2"))
+        };
+        let (one, two) = pair(&bed, together);
+        assert_eq!(one, two);
+        assert_eq!(bed.attr(one.unwrap()).nlink, 2);
+        let (one, two) = pair(&bed, apart);
+        assert_ne!(one, two);
+    }
+
+    #[test]
+    fn directories_merge_identical_files_stay_and_others_go_to_the_trash() {
+        let (mut bed, src) = bed();
+        bed.ok(take(&root(), src, ROOT, "copy"));
+        let copy = bed.find(ROOT, "copy").unwrap();
+        let own = bed.file(&root(), copy, "own");
+        let same = bed.find(copy, "f").unwrap();
+        let old = bed.find(src, "sub").and_then(|sub| bed.find(sub, "g"));
+        bed.add_chunk(old.unwrap(), 0, 5);
+        bed.refused(vec![(FsError::Exist, take(&root(), src, ROOT, "copy"))]);
+        let sub = bed.find(copy, "sub").unwrap();
+        let replaced = bed.find(sub, "g").unwrap();
+        bed.ok(take_with(&root(), src, ROOT, "copy", OVERWRITE));
+        assert_eq!(bed.find(copy, "own"), Some(own));
+        assert_eq!(bed.find(copy, "f"), Some(same));
+        assert_ne!(bed.find(sub, "g"), Some(replaced));
+        assert_eq!(bed.attr(replaced).nlink, 0);
+        assert_eq!(bed.attr(bed.find(sub, "g").unwrap()).length, 5);
+    }
+
+    #[test]
+    fn snapshots_are_refused_for_reasons_in_order() {
+        let (mut bed, src) = bed();
+        let file = bed.find(src, "f").unwrap();
+        let sub = bed.find(src, "sub").unwrap();
+        let closed = bed.dir(&root(), ROOT, "closed");
+        let disabled = bed.session_with(|p| p.disables = 1 << Disable::Snapshot as u32);
+        let reader = bed.session_with(|p| p.flags.read_only = true);
+        let secret = bed.file(&root(), ROOT, "secret");
+        bed.ok(chmod(&root(), secret, 0o600));
+        let eight = somebody(8);
+        bed.refused(vec![
+            (FsError::Perm, take(&user(disabled, 0), src, ROOT, "x")),
+            (FsError::ReadOnly, take(&user(reader, 0), src, ROOT, "x")),
+            (FsError::Invalid, take(&root(), InodeId(0), ROOT, "x")),
+            (FsError::NoEnt, take(&root(), InodeId(9_999), ROOT, "x")),
+            (FsError::NoEnt, take(&root(), src, InodeId(9_999), "x")),
+            (FsError::Access, take(&eight, secret, file, "x")),
+            (FsError::NotDir, take(&root(), src, file, "x")),
+            (FsError::Invalid, take(&root(), src, src, "x")),
+            (FsError::Invalid, take(&root(), src, sub, "x")),
+            (FsError::Access, take(&eight, file, closed, "x")),
+            (FsError::Invalid, take(&root(), file, closed, "")),
+            (FsError::Invalid, take(&root(), file, closed, "a/b")),
+            (FsError::Invalid, take(&root(), src, ROOT, "src")),
+            (FsError::Perm, take(&root(), src, ROOT, "secret")),
+            (FsError::Exist, take(&root(), file, ROOT, "secret")),
+        ]);
+        bed.set_eattr(secret, UNDELETABLE);
+        bed.refused(vec![(
+            FsError::Perm,
+            take_with(&root(), file, ROOT, "secret", OVERWRITE),
+        )]);
+        bed.set_eattr(closed, IMMUTABLE);
+        bed.refused(vec![(FsError::Perm, take(&eight, secret, closed, "x"))]);
+    }
+
+    #[test]
+    fn a_source_inside_what_is_merged_into_is_never_written_to() {
+        let (mut bed, src) = bed();
+        // src/sub is put over src, which holds it: g comes out, and sub stays as it is.
+        bed.ok(take(&root(), bed.find(src, "sub").unwrap(), ROOT, "src"));
+        assert!(bed.find(src, "g").is_some());
+        // With a sub/sub, that would be put over sub itself.
+        let sub = bed.find(src, "sub").unwrap();
+        bed.dir(&root(), sub, "sub");
+        bed.refused(vec![(
+            FsError::Invalid,
+            take_with(&root(), sub, ROOT, "src", OVERWRITE),
+        )]);
+    }
+
+    #[test]
+    fn a_quota_counts_what_a_snapshot_adds() {
+        let (mut bed, src) = bed();
+        let dir = bed.dir(&root(), ROOT, "d");
+        let sums = bed.sums(src);
+        let room = |bed: &mut Bed, length: i64| {
+            bed.ok(hard_quota(
+                dir,
+                QuotaLimits {
+                    length: Some(length as u64),
+                    ..QuotaLimits::default()
+                },
+            ))
+        };
+        room(&mut bed, sums.length - 1);
+        bed.refused(vec![(FsError::Quota, take(&root(), src, dir, "copy"))]);
+        room(&mut bed, sums.length);
+        bed.ok(take(&root(), src, dir, "copy"));
+        // Replacing the same amount needs no more room.
+        let file = bed.find(src, "f").unwrap();
+        bed.ok(set_attr(
+            &root(),
+            file,
+            SetAttr {
+                mtime: SetTime::At(WallTime(5)),
+                ..SetAttr::default()
+            },
+        ));
+        bed.ok(take_with(&root(), src, dir, "copy", OVERWRITE));
+    }
+
+    #[test]
+    fn removal_takes_snapshots_past_the_trash_and_nothing_else() {
+        let (mut bed, src) = bed();
+        bed.ok(take(&root(), src, ROOT, "copy"));
+        let copy = bed.find(ROOT, "copy").unwrap();
+        let before = bed.sums(src);
+        let remove = |caller: &Caller, parent, name: &str, force| Op::RemoveSnapshot {
+            caller: caller.clone(),
+            parent,
+            name: name.into(),
+            force,
+        };
+        let disabled = bed.session_with(|p| p.disables = 1 << Disable::Snapshot as u32);
+        let reader = bed.session_with(|p| p.flags.read_only = true);
+        let file = bed.find(src, "f").unwrap();
+        let eight = somebody(8);
+        bed.refused(vec![
+            (
+                FsError::Perm,
+                remove(&user(disabled, 0), ROOT, "copy", false),
+            ),
+            (
+                FsError::ReadOnly,
+                remove(&user(reader, 0), ROOT, "copy", false),
+            ),
+            (
+                FsError::NoEnt,
+                remove(&root(), InodeId(9_999), "copy", false),
+            ),
+            (FsError::NotDir, remove(&root(), file, "copy", false)),
+            (FsError::Access, remove(&eight, src, "f", false)),
+            (FsError::Invalid, remove(&root(), ROOT, "..", false)),
+            (FsError::NoEnt, remove(&root(), ROOT, "nothing", false)),
+            (FsError::Perm, remove(&root(), ROOT, "src", false)),
+            (FsError::Access, remove(&eight, ROOT, "copy", false)),
+        ]);
+        // One node that is no snapshot, or protected, keeps all.
+        let sub = bed.find(copy, "sub").unwrap();
+        let own = bed.file(&root(), sub, "own");
+        bed.refused(vec![(FsError::Perm, remove(&root(), ROOT, "copy", false))]);
+        // With force everything else goes.
+        bed.set_eattr(own, UNDELETABLE);
+        bed.ok(remove(&root(), ROOT, "copy", true));
+        assert_eq!(bed.find(copy, "f"), None);
+        assert_eq!(bed.find(sub, "own"), Some(own));
+        bed.set_eattr(own, SNAPSHOT);
+        bed.set_eattr(sub, SNAPSHOT);
+        bed.set_eattr(copy, SNAPSHOT);
+        bed.set_eattr(ROOT, APPEND_ONLY);
+        bed.refused(vec![(FsError::Perm, remove(&root(), ROOT, "copy", false))]);
+        bed.set_eattr(ROOT, 0);
+        bed.ok(chmod(&root(), ROOT, 0o1777));
+        bed.refused(vec![(FsError::Perm, remove(&eight, ROOT, "copy", true))]);
+        bed.ok(remove(&root(), ROOT, "copy", false));
+        assert_eq!(bed.find(ROOT, "copy"), None);
+        assert_eq!(bed.sums(src), before);
+        let trash = bed.by_hand(|txn| {
+            let mut count = 0;
+            walk::every::<super::super::record::Trashed>(txn, Key::Trashed, |_, _| {
+                count += 1;
+                Ok(ControlFlow::Continue(()))
+            })?;
+            Ok(count)
+        });
+        assert_eq!(trash, 0);
+        bed.ok(unlink(&root(), src, "f"));
+    }
+}

@@ -306,3 +306,230 @@ const _: () = assert!(
     limits::RECURSION_MAX < u32::MAX as usize,
     "counts of nodes fit their replies"
 );
+
+#[cfg(test)]
+mod tests {
+    use super::super::op::{Op, Query, QuotaLimits, StorageClass};
+    use super::super::testing::{Bed, ROOT, hard_quota, root, somebody, symlink, unlink, user};
+    use super::*;
+
+    fn trash_op(caller: &Caller, inode: InodeId, seconds: u32, mode: SetMode) -> Op {
+        Op::SetTrashTime {
+            caller: caller.clone(),
+            inode,
+            seconds,
+            mode,
+            recursive: false,
+        }
+    }
+
+    fn class_op(caller: &Caller, inode: InodeId, class: u8, mode: SetMode) -> Op {
+        Op::SetSclass {
+            caller: caller.clone(),
+            inode,
+            class,
+            only: None,
+            mode,
+            recursive: false,
+        }
+    }
+
+    fn eattr_op(caller: &Caller, inode: InodeId, eattr: u8, mode: SetMode) -> Op {
+        Op::SetEattr {
+            caller: caller.clone(),
+            inode,
+            eattr,
+            mode,
+            recursive: false,
+        }
+    }
+
+    /// The same for all below.
+    fn all_below(mut op: Op) -> Op {
+        match &mut op {
+            Op::SetTrashTime { recursive, .. }
+            | Op::SetSclass { recursive, .. }
+            | Op::SetEattr { recursive, .. } => *recursive = true,
+            _ => unreachable!("only these go down"),
+        }
+        op
+    }
+
+    fn counts(changed: u32, unchanged: u32, refused: u32, over_quota: u32) -> Reply {
+        Reply::Changed {
+            changed,
+            unchanged,
+            refused,
+            over_quota,
+        }
+    }
+
+    /// d (5's) / f (5's, one chunk), g (root's), l (a symlink).
+    fn bed() -> (Bed, InodeId, InodeId) {
+        let mut bed = Bed::new();
+        let dir = bed.dir(&somebody(5), ROOT, "d");
+        let file = bed.file(&somebody(5), dir, "f");
+        bed.file(&root(), dir, "g");
+        bed.node(symlink(&root(), dir, "l", b"f"));
+        bed.add_chunk(file, 0, 10);
+        (bed, dir, file)
+    }
+
+    #[test]
+    fn trash_times_are_whole_hours_and_change_what_is_the_callers() {
+        let (mut bed, dir, file) = bed();
+        let five = somebody(5);
+        bed.now += 5;
+        let set = trash_op(&five, dir, 3_601, SetMode::Set);
+        assert_eq!(bed.ok(all_below(set.clone())), counts(2, 0, 1, 0));
+        assert_eq!(bed.ok(all_below(set)), counts(0, 2, 1, 0));
+        assert_eq!(bed.attr(file).ctime.0, 1_005);
+        let up = trash_op(&five, file, 3_600, SetMode::Increase);
+        assert_eq!(bed.ok(up), counts(0, 1, 0, 0));
+        let down = trash_op(&five, file, 3_600, SetMode::Decrease);
+        assert_eq!(bed.ok(down), counts(1, 0, 0, 0));
+        let query = Query::GetTrashTime {
+            caller: five,
+            inode: dir,
+            recursive: true,
+        };
+        let expected = Answer::Counts {
+            files: vec![(3_600, 1), (24 * 3_600, 1)],
+            dirs: vec![(7_200, 1)],
+        };
+        assert_eq!(bed.ask(query), Ok(expected));
+        let most = trash_op(&root(), file, u32::MAX, SetMode::Set);
+        assert_eq!(bed.ok(most), counts(1, 0, 0, 0));
+    }
+
+    #[test]
+    fn trash_times_reach_the_trash() {
+        let (mut bed, dir, file) = bed();
+        bed.ok(unlink(&root(), dir, "f"));
+        let set = trash_op(&somebody(5), file, 3_600, SetMode::Set);
+        assert_eq!(bed.ok(set), counts(1, 0, 0, 0));
+    }
+
+    #[test]
+    fn a_class_counts_its_copies() {
+        let (mut bed, dir, _) = bed();
+        let size = bed.sums(dir).size;
+        let set = |class, mode| all_below(class_op(&root(), dir, class, mode));
+        assert_eq!(bed.ok(set(3, SetMode::Set)), counts(3, 0, 0, 0));
+        assert_eq!(bed.sums(dir).real_size, 3 * size);
+        assert_eq!(bed.ok(set(2, SetMode::Increase)), counts(0, 3, 0, 0));
+        assert_eq!(bed.ok(set(2, SetMode::Decrease)), counts(3, 0, 0, 0));
+        assert_eq!(bed.sums(dir).real_size, 2 * size);
+        let mut only = set(4, SetMode::Set);
+        let Op::SetSclass { only: of, .. } = &mut only else {
+            unreachable!("it was made so");
+        };
+        *of = Some(7);
+        assert_eq!(bed.ok(only), counts(0, 3, 0, 0));
+        let query = Query::GetSclass {
+            caller: root(),
+            inode: dir,
+            recursive: true,
+        };
+        let expected = Answer::Counts {
+            files: vec![(2, 2)],
+            dirs: vec![(2, 1)],
+        };
+        assert_eq!(bed.ask(query), Ok(expected));
+    }
+
+    #[test]
+    fn a_file_that_a_quota_has_no_room_for_keeps_its_class() {
+        let (mut bed, dir, _) = bed();
+        bed.ok(hard_quota(
+            dir,
+            QuotaLimits {
+                real_size: Some(200_000),
+                ..QuotaLimits::default()
+            },
+        ));
+        let set = all_below(class_op(&root(), dir, 9, SetMode::Set));
+        assert_eq!(bed.ok(set), counts(2, 0, 0, 1));
+    }
+
+    #[test]
+    fn classes_and_times_are_refused_for_reasons_in_order() {
+        let (mut bed, dir, file) = bed();
+        bed.ok(Op::CreateClass {
+            session: crate::id::SessionId(0),
+            class: StorageClass {
+                name: b"mine".to_vec(),
+                admin_only: true,
+                ..super::super::genesis::plain_goal(2)
+            },
+        });
+        let narrow = bed.session_with(|params| {
+            params.flags.admin = false;
+            (params.goal_min, params.goal_max) = (2, 3);
+            (params.trash_seconds_min, params.trash_seconds_max) = (10, 20);
+        });
+        let narrow = user(narrow, 0);
+        let bits = [Disable::SetTrash, Disable::SetSclass, Disable::SetEattr];
+        let disables = bits.iter().fold(0, |sum, bit| sum | 1 << *bit as u32);
+        let disabled = bed.session_with(|params| params.disables = disables);
+        let disabled = user(disabled, 0);
+        let reader = bed.session_with(|params| params.flags.read_only = true);
+        let reader = user(reader, 0);
+        let nowhere = InodeId(9_999);
+        let set = SetMode::Set;
+        bed.refused(vec![
+            (FsError::Perm, trash_op(&disabled, dir, 5, set)),
+            (FsError::Perm, class_op(&disabled, dir, 5, set)),
+            (FsError::Perm, eattr_op(&disabled, dir, 5, set)),
+            (FsError::ReadOnly, trash_op(&reader, dir, 5, set)),
+            (FsError::ReadOnly, class_op(&reader, dir, 5, set)),
+            (FsError::ReadOnly, eattr_op(&reader, dir, 5, set)),
+            (FsError::NoEnt, trash_op(&root(), nowhere, 5, set)),
+            (FsError::NoEnt, class_op(&root(), nowhere, 5, set)),
+            (FsError::NoEnt, eattr_op(&root(), nowhere, 5, set)),
+            (FsError::Perm, trash_op(&narrow, dir, 9, set)),
+            (FsError::Perm, trash_op(&narrow, dir, 21, set)),
+            (FsError::Perm, trash_op(&somebody(6), file, 5, set)),
+            (FsError::NoClass, class_op(&root(), dir, 77, set)),
+            (FsError::NoClass, class_op(&root(), dir, 0, set)),
+            (FsError::Perm, class_op(&narrow, dir, 10, set)),
+            (FsError::Perm, class_op(&narrow, dir, 1, set)),
+            (FsError::Perm, class_op(&narrow, dir, 4, set)),
+            (
+                FsError::Invalid,
+                class_op(&root(), dir, 10, SetMode::Increase),
+            ),
+            (FsError::Perm, class_op(&somebody(6), file, 3, set)),
+            (FsError::Perm, eattr_op(&somebody(6), file, 1, set)),
+            (FsError::Perm, eattr_op(&narrow, file, IMMUTABLE, set)),
+        ]);
+        assert_eq!(
+            bed.ok(trash_op(&narrow, dir, 9, SetMode::Decrease)),
+            counts(1, 0, 0, 0)
+        );
+        assert_eq!(bed.ok(class_op(&root(), dir, 10, set)), counts(1, 0, 0, 0));
+        let up = class_op(&root(), dir, 5, SetMode::Increase);
+        assert_eq!(bed.ok(up), counts(0, 1, 0, 0));
+    }
+
+    #[test]
+    fn extra_attributes_are_set_added_and_taken_but_for_the_snapshot_bit() {
+        let (mut bed, dir, file) = bed();
+        bed.set_eattr(file, SNAPSHOT);
+        let on = |mode, bits| eattr_op(&root(), file, bits, mode);
+        assert_eq!(bed.ok(on(SetMode::Set, 0x03)), counts(1, 0, 0, 0));
+        assert_eq!(bed.ok(on(SetMode::Increase, 0x84)), counts(1, 0, 0, 0));
+        assert_eq!(bed.ok(on(SetMode::Decrease, 0x11)), counts(1, 0, 0, 0));
+        assert_eq!(bed.ok(on(SetMode::Decrease, 0x11)), counts(0, 1, 0, 0));
+        let query = Query::GetEattr {
+            caller: root(),
+            inode: dir,
+            recursive: true,
+        };
+        let expected = Answer::Counts {
+            files: vec![(0, 2), (0x96, 1)],
+            dirs: vec![(0, 1)],
+        };
+        assert_eq!(bed.ask(query), Ok(expected));
+    }
+}
