@@ -18,6 +18,8 @@ mod chunk;
 mod class;
 mod create;
 mod entry;
+#[cfg(feature = "fuzzing")]
+mod fuzz;
 mod genesis;
 mod hooks;
 mod lock;
@@ -27,6 +29,8 @@ mod open;
 mod path;
 mod permission;
 mod quota;
+#[cfg(test)]
+mod random;
 mod remove;
 mod rename;
 mod session;
@@ -51,3 +55,5 @@ pub mod record;
 
 pub use apply::Namespace;
 pub use check::{Law, Violation};
+#[cfg(feature = "fuzzing")]
+pub use fuzz::fuzz_apply;

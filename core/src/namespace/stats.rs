@@ -52,13 +52,13 @@ pub fn minus(a: &DirStats, b: &DirStats) -> DirStats {
     plus(
         a,
         &DirStats {
-            inodes: -b.inodes,
-            dirs: -b.dirs,
-            files: -b.files,
-            chunks: -b.chunks,
-            length: -b.length,
-            size: -b.size,
-            real_size: -b.real_size,
+            inodes: b.inodes.saturating_neg(),
+            dirs: b.dirs.saturating_neg(),
+            files: b.files.saturating_neg(),
+            chunks: b.chunks.saturating_neg(),
+            length: b.length.saturating_neg(),
+            size: b.size.saturating_neg(),
+            real_size: b.real_size.saturating_neg(),
         },
     )
 }
