@@ -206,12 +206,13 @@ pub fn get_quota(txn: &Txn<'_>, caller: &Caller, ino: InodeId) -> Res<Answer> {
     }))
 }
 
-/// All limits and the paths of their directories from the root of the tree, in order of inode.
+/// The limits of all directories that the session can see, with their paths from its root, in order
+/// of inode.
 ///
 /// # Errors
 /// `BadSession`.
 pub fn list_quotas(txn: &Txn<'_>, session: SessionId) -> Res<Answer> {
-    Who::of_session(txn, session)?;
+    let who = Who::of_session(txn, session)?;
     let mut found = Vec::new();
     txn.slots_with(0, b'Q', b'Q', |slot| {
         let prefix = [slot.0.to_be_bytes().as_slice(), b"Q"].concat();
@@ -226,11 +227,12 @@ pub fn list_quotas(txn: &Txn<'_>, session: SessionId) -> Res<Answer> {
     found.sort_by_key(|(ino, _)| *ino);
     let mut out = Vec::new();
     for (ino, quota) in found {
-        let paths = path::of_node(txn, InodeId::ROOT, ino)?;
-        out.push((
-            state(txn, ino, quota)?,
-            paths.into_iter().next().unwrap_or_default(),
-        ));
+        // A directory has one path, or none that begins at the session's root.
+        if let Some(path) = path::of_node(txn, who.params.root, ino)?.pop() {
+            let state = state(txn, ino, quota)?;
+            let inode = who.shown(ino);
+            out.push((QuotaState { inode, ..state }, path));
+        }
     }
     Ok(Answer::Quotas(out))
 }
@@ -350,16 +352,32 @@ mod tests {
             panic!("a quota is read by everybody");
         };
         assert_eq!((state.inode, state.used.dirs), (ROOT, 2));
+        bed.ok(set(&root(), top, Some((inodes(70), inodes(75), 1))));
         let list = |session| bed.ask(super::super::op::Query::ListQuotas { session });
         assert_eq!(list(SessionId(99)), Err(FsError::BadSession));
-        let Ok(Answer::Quotas(quotas)) = list(below) else {
-            panic!("quotas are listed to everybody");
+        let listed = |session| match list(session) {
+            Ok(Answer::Quotas(quotas)) => quotas
+                .into_iter()
+                .map(|(state, path)| (state.inode, String::from_utf8(path).unwrap()))
+                .collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
         };
-        let shown: Vec<_> = quotas
-            .iter()
-            .map(|(state, path)| (state.inode, path.as_slice()))
-            .collect();
-        assert_eq!(shown, [(ROOT, &b"/"[..]), (inner, b"top/inner")]);
+        let mut all = [(ROOT, "/"), (inner, "top/inner"), (top, "top")];
+        all.sort();
+        assert_eq!(
+            listed(SessionId(0)),
+            all.iter()
+                .map(|(ino, path)| (*ino, (*path).to_owned()))
+                .collect::<Vec<_>>()
+        );
+        let mut seen = [(ROOT, "/"), (inner, "inner")];
+        seen.sort();
+        assert_eq!(
+            listed(below),
+            seen.iter()
+                .map(|(ino, path)| (*ino, (*path).to_owned()))
+                .collect::<Vec<_>>()
+        );
     }
 
     #[test]

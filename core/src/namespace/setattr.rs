@@ -45,7 +45,8 @@ pub fn set_attr(
         permitted(txn, &who, ino, &node, set)?;
     }
     let acl = permission::access_acl(txn, ino, &node)?;
-    let mode = new_mode(&who, &node, set, acl.is_some());
+    let shown = permission::shown_mode(txn, ino, &node)?;
+    let mode = new_mode(&who, &node, shown, set, acl.is_some());
     if let (Some(acl), Some(mode), Some(_)) = (acl, mode, set.mode) {
         let acl = Acl {
             user: mode >> 6 & 7,
@@ -152,7 +153,7 @@ fn permitted(txn: &Txn<'_>, who: &Who, ino: InodeId, node: &Inode, set: &SetAttr
 
 /// The mode afterwards, when it changes: a change of owner clears setuid and setgid by the rule
 /// asked for, and setgid is not given to a group that the caller is not in.
-fn new_mode(who: &Who, node: &Inode, set: &SetAttr, has_acl: bool) -> Option<u16> {
+fn new_mode(who: &Who, node: &Inode, shown: u16, set: &SetAttr, has_acl: bool) -> Option<u16> {
     let old = node.mode.value();
     let chowns = set.uid.is_some() || set.gid.is_some();
     if set.mode.is_none() && !chowns {
@@ -171,7 +172,7 @@ fn new_mode(who: &Who, node: &Inode, set: &SetAttr, has_acl: bool) -> Option<u16
         // The kernel's own clearing is not looked at: the rule below decides alone.
         mode |= old & SUGID;
         if old & SUGID != 0 {
-            mode &= !cleared(who, node, set);
+            mode &= !cleared(who, node, shown, set);
         }
     }
     let gid = set.gid.unwrap_or_else(|| node.gid.value());
@@ -181,16 +182,12 @@ fn new_mode(who: &Who, node: &Inode, set: &SetAttr, has_acl: bool) -> Option<u16
     Some(mode)
 }
 
-/// Bits that a change of owner takes away.
-fn cleared(who: &Who, node: &Inode, set: &SetAttr) -> u16 {
+/// Bits that a change of owner takes away; `shown` is the mode that clients see.
+fn cleared(who: &Who, node: &Inode, shown: u16, set: &SetAttr) -> u16 {
     let unprivileged = !who.is_root();
     let is_dir = node.kind() == NodeKind::Directory;
     let of_a_file = || {
-        if node.mode.value() & 0o010 != 0 {
-            SUGID
-        } else {
-            SETUID
-        }
+        if shown & 0o010 != 0 { SUGID } else { SETUID }
     };
     let when = |condition| if condition { SUGID } else { 0 };
     match set.sugid_clear {
@@ -254,6 +251,7 @@ pub fn set_times(
             atime: written(&node.atime, newer_atime, |it, at| it.write(stamp, at)),
             mtime: written(&node.mtime, newer_mtime, |it, at| it.write(stamp, at)),
             ctime: written(&node.ctime, newer_mtime, |it, at| it.write(stamp, at)),
+            eattr: newer_mtime.map_or_else(Lww::default, |_| unsnapshot(node, stamp)),
             ..Inode::default()
         })?;
     }
