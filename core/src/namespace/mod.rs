@@ -56,6 +56,6 @@ pub mod record;
 
 pub use apply::Namespace;
 pub use check::{Law, Violation};
-pub use inspect::inspect;
 #[cfg(feature = "fuzzing")]
 pub use fuzz::fuzz_apply;
+pub use inspect::inspect;
