@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::super::op::{NodeKind, Op, OpenFlags, QuotaLimits, SetAttr, SetTime};
+use super::super::op::{NodeKind, Op, OpenFlags, QuotaLimits, Reply, SetAttr, SetTime};
 use super::super::testing::{
     Bed, ROOT, create, link, mkdir, open, rename, rmdir, root, set_attr, symlink, unlink, user,
 };
@@ -12,16 +12,41 @@ use crate::id::{InodeId, SessionId};
 /// What a step does, by number, and the numbers that it picks its arguments with.
 type Step = (u8, usize, usize, u8, u8);
 
-const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+const NAMES: [&str; 3] = ["a", "b", "c"];
 
 fn name(pick: u8) -> &'static str {
     NAMES[usize::from(pick) % NAMES.len()]
 }
 
-/// The operation of a step; `nodes` are those that were ever made.
-fn op(step: Step, nodes: &[InodeId], sessions: &[SessionId]) -> Op {
+/// What steps pick from: directories that are there, and all other nodes that ever were.
+struct Pool {
+    dirs: Vec<InodeId>,
+    others: Vec<InodeId>,
+    sessions: Vec<SessionId>,
+}
+
+/// The operation of a step. Most steps get what they are likely to be carried out with.
+fn op(step: Step, pool: &Pool) -> Op {
     let (kind, a, b, x, y) = step;
-    let (one, two) = (nodes[a % nodes.len()], nodes[b % nodes.len()]);
+    let sessions = &pool.sessions;
+    let dir = |pick: usize| pool.dirs[pick % pool.dirs.len()];
+    let other = |pick: usize| match pool.others.len() {
+        0 => dir(pick),
+        len => pool.others[pick % len],
+    };
+    let (one, two) = match kind {
+        5 => (other(a), dir(b)),
+        0..=10 => (dir(a), dir(b)),
+        11 | 13 => (
+            if y.is_multiple_of(4) {
+                other(a)
+            } else {
+                dir(a)
+            },
+            dir(b),
+        ),
+        _ => (other(a), other(b)),
+    };
     let session = sessions[b % sessions.len()];
     let caller = user(session, u32::from(y % 3) * 10);
     match kind {
@@ -110,17 +135,28 @@ proptest! {
         steps in prop::collection::vec((0..21u8, 0..64usize, 0..64usize, any::<u8>(), any::<u8>()), 1..120)
     ) {
         let mut bed = Bed::new();
-        let mut sessions = vec![SessionId(0)];
-        sessions.push(bed.session_with(|_| {}));
-        sessions.push(bed.session_with(|params| params.flags.map_all = true));
-        let mut nodes = vec![ROOT];
+        let mut pool = Pool {
+            dirs: vec![ROOT],
+            others: Vec::new(),
+            sessions: vec![SessionId(0)],
+        };
+        pool.sessions.push(bed.session_with(|_| {}));
+        pool.sessions.push(bed.session_with(|params| params.flags.map_all = true));
         let mut chunks = 0;
         for step in steps {
             bed.now += u32::from(step.4) * 40;
-            let made = bed.run(op(step, &nodes, &sessions));
-            if let Ok(super::super::op::Reply::Node { inode, attr }) = made {
-                if !nodes.contains(&inode) {
-                    nodes.push(inode);
+            let made = bed.run(op(step, &pool));
+            if let Ok(Reply::Removed { inode }) = made {
+                pool.dirs.retain(|dir| *dir != inode);
+            }
+            if let Ok(Reply::Node { inode, attr }) = made {
+                let list = if attr.kind == NodeKind::Directory {
+                    &mut pool.dirs
+                } else {
+                    &mut pool.others
+                };
+                if !list.contains(&inode) {
+                    list.push(inode);
                 }
                 if attr.kind == NodeKind::File && attr.length == 0 && chunks < 9 {
                     bed.add_chunk(inode, u32::from(step.3 % 3), u64::from(step.4) << 20);
