@@ -48,8 +48,8 @@ impl Mismatch {
 pub(crate) struct Step<'a> {
     /// The command's wall time.
     pub(crate) now: WallTime,
-    /// Where new ids come from.
-    observed: &'a Outcome,
+    /// Where new ids come from; without one, the model counts.
+    observed: Option<&'a Outcome>,
     /// About locks, in order.
     pub(crate) lock_notices: Vec<Notice>,
     /// About chunks that were written or cut.
@@ -75,7 +75,7 @@ impl Model {
     pub fn apply(&mut self, command: &Command, observed: &Outcome) -> Result<(), Mismatch> {
         assert!(!self.has_placeholders(), "adopt() was left out");
         let mut after = self.clone();
-        let (expected, stale_id) = after.expect(command, observed);
+        let (expected, stale_id) = after.expect(command, Some(observed));
         if let Some(id) = stale_id {
             let rule = "P-IDS: a new id was never used before";
             return Err(Mismatch::new(rule, &"a new id", &id, command));
@@ -86,6 +86,17 @@ impl Model {
         }
         *self = after;
         Ok(())
+    }
+
+    /// Carries out a command with ids of the model's own choice: the model as an implementation.
+    pub fn carry_out(&mut self, command: &Command) -> Outcome {
+        let (outcome, _) = self.expect(command, None);
+        while let Some(placeholder) = self.first_placeholder() {
+            let inode = self.unused_inode();
+            self.inodes_used.insert(inode);
+            self.rename_node(placeholder, inode);
+        }
+        outcome
     }
 
     /// Learns the ids of nodes that were made without telling, by asking for them as the cluster
@@ -124,7 +135,11 @@ impl Model {
     }
 
     /// What the command has to come to; the model is afterwards as it has to be.
-    fn expect(&mut self, command: &Command, observed: &Outcome) -> (Outcome, Option<String>) {
+    fn expect(
+        &mut self,
+        command: &Command,
+        observed: Option<&Outcome>,
+    ) -> (Outcome, Option<String>) {
         if let Some(ready) = self.answer_repeat(command) {
             return (ready, None);
         }
@@ -271,13 +286,15 @@ impl Model {
 
     /// The id of the node that a command made and told of.
     pub(crate) fn new_inode(&mut self, step: &mut Step<'_>) -> InodeId {
-        let Ok(Reply::Node { inode, .. }) = &step.observed.result else {
-            return self.new_placeholder();
+        let inode = match step.observed.map(|observed| &observed.result) {
+            None => self.unused_inode(),
+            Some(Ok(Reply::Node { inode, .. })) => *inode,
+            Some(_) => return self.new_placeholder(),
         };
-        if !is_usable(*inode) || !self.inodes_used.insert(*inode) {
+        if !is_usable(inode) || !self.inodes_used.insert(inode) {
             step.stale_id = Some(format!("{inode:?}"));
         }
-        *inode
+        inode
     }
 
     /// Stands for a node until [`Self::adopt`].
@@ -288,27 +305,33 @@ impl Model {
 
     /// The id of the chunk that a command made and told of.
     pub(crate) fn new_chunk(&mut self, step: &mut Step<'_>) -> ChunkId {
-        let (Ok(Reply::Chunk { chunk, .. }) | Ok(Reply::TruncateChunk { chunk, .. })) =
-            &step.observed.result
-        else {
-            return ChunkId(u64::MAX);
+        let chunk = match step.observed.map(|observed| &observed.result) {
+            None => ChunkId(self.chunks_used.last().map_or(1, |last| last.0 + 1)),
+            Some(Ok(Reply::Chunk { chunk, .. } | Reply::TruncateChunk { chunk, .. })) => *chunk,
+            Some(_) => return ChunkId(u64::MAX),
         };
-        let usable = *chunk != ChunkId::HOLE && chunk.0 >> 56 == 0;
-        if !usable || !self.chunks_used.insert(*chunk) {
+        let usable = chunk != ChunkId::HOLE && chunk.0 >> 56 == 0;
+        if !usable || !self.chunks_used.insert(chunk) {
             step.stale_id = Some(format!("{chunk:?}"));
         }
-        *chunk
+        chunk
     }
 
     /// The id of the session that a command made and told of.
     pub(crate) fn new_session(&mut self, step: &mut Step<'_>) -> SessionId {
-        let Ok(Reply::Session(session)) = &step.observed.result else {
-            return SessionId(u32::MAX);
+        let session = match step.observed.map(|observed| &observed.result) {
+            None => SessionId(self.sessions_used.last().map_or(1, |last| last.0 + 1)),
+            Some(Ok(Reply::Session(session))) => *session,
+            Some(_) => return SessionId(u32::MAX),
         };
-        if *session == SessionId(0) || !self.sessions_used.insert(*session) {
+        if session == SessionId(0) || !self.sessions_used.insert(session) {
             step.stale_id = Some(format!("{session:?}"));
         }
-        *session
+        session
+    }
+
+    fn unused_inode(&self) -> InodeId {
+        InodeId(self.inodes_used.last().map_or(2, |last| last.0 + 1))
     }
 
     /// The reply that tells of a node by the name it was given in `parent`.

@@ -416,12 +416,7 @@ impl Model {
     }
 
     /// Whether a file may have this length: its whole growth is compared with the quotas.
-    fn check_file_quota(
-        &self,
-        now: WallTime,
-        inode: InodeId,
-        length: u64,
-    ) -> Result<(), FsError> {
+    fn check_file_quota(&self, now: WallTime, inode: InodeId, length: u64) -> Result<(), FsError> {
         let node = self.node(inode);
         let mut longer = node.clone();
         longer.length = length;
@@ -517,7 +512,11 @@ impl Model {
         (index, chunk): (u32, ChunkId),
         truncated: bool,
     ) {
-        assert_eq!(self.node(inode).kind, NodeKind::File, "only files have slots");
+        assert_eq!(
+            self.node(inode).kind,
+            NodeKind::File,
+            "only files have slots"
+        );
         step.chunk_notices.push(Notice::ChunkChanged {
             inode,
             index,

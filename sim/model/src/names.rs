@@ -3,9 +3,7 @@
 use mfsha_core::id::InodeId;
 use mfsha_core::limits;
 use mfsha_core::namespace::error::FsError;
-use mfsha_core::namespace::op::{
-    Disable, DirStats, NodeKind, Op, Reply, Whereabouts,
-};
+use mfsha_core::namespace::op::{DirStats, Disable, NodeKind, Op, Reply, Whereabouts};
 
 use crate::access::{W, X, check_name};
 use crate::apply::Step;

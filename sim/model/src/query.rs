@@ -555,9 +555,7 @@ impl Model {
             Whereabouts::Linked => self
                 .links(inode)
                 .into_iter()
-                .filter_map(|(dir, name)| {
-                    Some(join(self.path_below(who.params.root, dir)?, &name))
-                })
+                .filter_map(|(dir, name)| Some(join(self.path_below(who.params.root, dir)?, &name)))
                 .collect(),
         };
         paths.sort();

@@ -28,9 +28,9 @@ impl Model {
             if over(&quota.hard, used, *more) {
                 return Err(FsError::Quota);
             }
-            let expired = quota
-                .over_soft_since
-                .is_some_and(|t| u64::from(t.0) + u64::from(quota.grace_seconds) < u64::from(now.0));
+            let expired = quota.over_soft_since.is_some_and(|t| {
+                u64::from(t.0) + u64::from(quota.grace_seconds) < u64::from(now.0)
+            });
             if expired && over(&quota.soft, used, *more) {
                 return Err(FsError::Quota);
             }
@@ -81,7 +81,12 @@ impl Model {
                 continue;
             };
             let passed = exceeds(&quota.soft, self.stats(inode));
-            let since = &mut self.node_mut(inode).quota.as_mut().expect("seen above").over_soft_since;
+            let since = &mut self
+                .node_mut(inode)
+                .quota
+                .as_mut()
+                .expect("seen above")
+                .over_soft_since;
             if !passed {
                 *since = None;
             } else if since.is_none() {

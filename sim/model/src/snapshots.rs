@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use mfsha_core::id::InodeId;
 use mfsha_core::namespace::error::FsError;
-use mfsha_core::namespace::op::{
-    Caller, DirStats, Disable, NodeKind, Op, Reply, SnapshotFlags,
-};
+use mfsha_core::namespace::op::{Caller, DirStats, Disable, NodeKind, Op, Reply, SnapshotFlags};
 
 use crate::access::{R, W, X, check_name};
 use crate::apply::Step;
@@ -128,10 +126,7 @@ impl Model {
 
     /// What the caller cannot read is passed over.
     fn is_readable(&self, who: &Who, inode: InodeId) -> bool {
-        let data = matches!(
-            self.node(inode).kind,
-            NodeKind::File | NodeKind::Directory
-        );
+        let data = matches!(self.node(inode).kind, NodeKind::File | NodeKind::Directory);
         !data || self.allows(who, inode, R)
     }
 

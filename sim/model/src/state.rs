@@ -398,10 +398,7 @@ pub(crate) fn size_of_file(node: &Node) -> u64 {
     let mut size = 0;
     for index in node.chunks.keys() {
         let begin = u64::from(*index) * limits::CHUNK_BYTES;
-        let used = node
-            .length
-            .saturating_sub(begin)
-            .min(limits::CHUNK_BYTES);
+        let used = node.length.saturating_sub(begin).min(limits::CHUNK_BYTES);
         size += used.next_multiple_of(limits::BLOCK_BYTES) + limits::CHUNK_HEADER_BYTES;
     }
     size

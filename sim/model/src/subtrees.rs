@@ -4,9 +4,7 @@
 use mfsha_core::id::InodeId;
 use mfsha_core::limits;
 use mfsha_core::namespace::error::FsError;
-use mfsha_core::namespace::op::{
-    Caller, DirStats, Disable, NodeKind, Op, Reply, SetMode,
-};
+use mfsha_core::namespace::op::{Caller, DirStats, Disable, NodeKind, Op, Reply, SetMode};
 
 use crate::apply::Step;
 use crate::state::{Model, Node, Quota, eattr, size_of_file};

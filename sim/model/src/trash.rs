@@ -74,7 +74,9 @@ impl Model {
         if names.iter().any(|name| check_name(name).is_err()) {
             return Err(FsError::CantCreatePath);
         }
-        let (last, above) = names.split_last().expect("splitting gives one part or more");
+        let (last, above) = names
+            .split_last()
+            .expect("splitting gives one part or more");
         let mut dir = InodeId::ROOT;
         for name in above {
             dir = match self.node(dir).entries.get(*name).copied() {
