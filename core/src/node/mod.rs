@@ -1,1 +1,217 @@
-//! One node.
+//! One node: its consensus machine, log, state and requests, composed.
+//!
+//! A node owns its disk and its state store and writes to them itself; what finishes later
+//! (flushes, checkpoints) comes back as events. Everything else goes out as effects.
+
+mod consensus;
+mod machine;
+mod observe;
+mod options;
+mod peer;
+mod pending;
+mod repair;
+pub mod request;
+mod serve;
+mod snapshots;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+use crate::disk::{DiskError, FlushId};
+use crate::id::{ChunkId, GroupId, LogIndex, NodeId, Term};
+use crate::namespace::op::Notice;
+use crate::raft::Role;
+use crate::store::{CheckpointId, StoreError};
+use request::{ClientId, Request, Response};
+
+pub use machine::{Node, OpenError};
+pub use observe::{Observed, ObservedPayload};
+pub use options::Options;
+
+/// Something that happened, and what the node's wall clock said then.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Microseconds since 1970 by this node's own clock, which may be wrong and may jump. Used
+    /// for stamps and times of files, never for consensus.
+    pub wall_us: u64,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A deadline may have passed.
+    Tick,
+    /// A peer's bytes, as its [`Effect::Send`] made them.
+    Message {
+        /// The peer, as the transport authenticated it.
+        from: NodeId,
+        /// What it sent.
+        message: Vec<u8>,
+    },
+    /// The transport lost its connection to the peer: what was on the way may be gone.
+    PeerLost {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// A flush that the node began on its disk has ended.
+    Flushed {
+        /// Which.
+        flush: FlushId,
+        /// How.
+        result: Result<(), DiskError>,
+    },
+    /// A checkpoint that the node began in its store has ended.
+    Checkpointed {
+        /// Which.
+        checkpoint: CheckpointId,
+        /// How.
+        result: Result<(), StoreError>,
+    },
+    /// A client asks.
+    Request {
+        /// Who.
+        client: ClientId,
+        /// What.
+        request: Request,
+    },
+    /// A client's connection is gone; its answers need not be sent.
+    ClientGone {
+        /// Who.
+        client: ClientId,
+    },
+}
+
+/// Something the world is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send bytes to a peer. May be lost, delayed, repeated, reordered.
+    Send {
+        /// The peer.
+        to: NodeId,
+        /// What to send.
+        message: Vec<u8>,
+    },
+    /// Answer a client.
+    Reply {
+        /// Who.
+        client: ClientId,
+        /// What.
+        response: Response,
+    },
+    /// A flush was begun on the disk; its end is awaited as [`Event::Flushed`].
+    FlushStarted {
+        /// Which.
+        flush: FlushId,
+    },
+    /// A checkpoint was begun in the store; its end is awaited as [`Event::Checkpointed`].
+    CheckpointStarted {
+        /// Which.
+        checkpoint: CheckpointId,
+    },
+    /// A chunkserver has to do something. Only a leader with a valid lease asks this, and who
+    /// relays it drops what is of an older term than the newest it has seen (P-FENCE).
+    Chunk {
+        /// Group that decided it.
+        group: GroupId,
+        /// Term of the leader.
+        term: Term,
+        /// Log index of the command that decided it.
+        index: LogIndex,
+        /// What to do.
+        order: ChunkOrder,
+    },
+    /// Somebody else has to be told what a command changed. Sent by the leader alone.
+    Notices {
+        /// Term of the leader.
+        term: Term,
+        /// Log index of the command.
+        index: LogIndex,
+        /// What to tell, in order.
+        notices: Vec<Notice>,
+    },
+    /// A command was applied here: for checkers and metrics, on every replica.
+    Applied {
+        /// Log index.
+        index: LogIndex,
+        /// Metadata version afterwards.
+        version: u64,
+    },
+    /// The state was replaced by a peer's, which holds everything up to this index.
+    StateReplaced {
+        /// The index.
+        applied: LogIndex,
+    },
+    /// The role or the known leader changed: one line of the node's log.
+    RoleChanged {
+        /// Group.
+        group: GroupId,
+        /// As it is now.
+        role: Role,
+        /// In which term.
+        term: Term,
+        /// Who leads.
+        leader: Option<NodeId>,
+    },
+    /// Something an operator has to know (damage found, repaired, a peer's nonsense dropped).
+    Report {
+        /// What, as a sentence.
+        message: String,
+    },
+    /// The node has stopped serving after a fault and says why; the driver ends it.
+    Stopped {
+        /// What broke.
+        reason: String,
+    },
+}
+
+/// What a chunkserver has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChunkOrder {
+    /// Make an empty chunk.
+    Create {
+        /// Its id.
+        chunk: ChunkId,
+        /// Its version.
+        version: u32,
+    },
+    /// Raise the version.
+    SetVersion {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// From.
+        from: u32,
+        /// To.
+        to: u32,
+    },
+    /// Copy a shared chunk under a new id.
+    Duplicate {
+        /// The copy.
+        chunk: ChunkId,
+        /// Its version.
+        version: u32,
+        /// The shared one.
+        from: ChunkId,
+        /// Its version.
+        from_version: u32,
+    },
+    /// Cut to this many bytes, raising the version.
+    Truncate {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// From.
+        from: u32,
+        /// To.
+        to: u32,
+        /// Bytes that stay.
+        bytes: u32,
+    },
+    /// Remove every copy.
+    Delete {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// Its last version.
+        version: u32,
+    },
+}

@@ -12,7 +12,24 @@
 //! append is acknowledged, or a candidate counts its own vote. So effects here carry no `after`:
 //! what must wait has not been asked for yet.
 
+mod executor;
+mod log_storage;
+mod machine;
+mod membership;
+mod message;
+mod network;
+mod reads;
+mod runtime;
+mod shell;
+mod state_machine;
+#[cfg(test)]
+mod tests;
+mod types;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use machine::RaftMachine;
+pub use shell::Counters;
 
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +109,12 @@ pub struct Options {
     pub append_bytes_max: usize,
     /// Higher is better: leadership moves to a caught-up voter with a higher priority.
     pub priority: BTreeMap<NodeId, u32>,
+    /// Tasks that are ready run in an order drawn from the seed instead of first in, first out:
+    /// the simulator sees more schedules.
+    pub shuffle_tasks: bool,
+    /// A mistake to make on purpose.
+    #[cfg(feature = "planted-bugs")]
+    pub bug: Option<crate::planted::Bug>,
 }
 
 /// The durable half, as the log gave it back.
@@ -107,6 +130,48 @@ pub struct Recovered {
     pub entries: Vec<(LogId, Vec<u8>)>,
     /// What the state store's checkpoint holds.
     pub applied: AppliedState,
+}
+
+/// Why no machine can be built from what the log gave back. Caused by a damaged or foreign log;
+/// the owner fetches what is wrong from a peer, or refuses to start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecoverError {
+    /// The vote does not parse. A node that does not know how it voted must not take part.
+    #[error("the vote is damaged: {error}")]
+    Vote {
+        /// What is wrong with it.
+        error: crate::codec::DecodeError,
+    },
+    /// An entry does not parse, or cannot stand where it stands.
+    #[error("entry {id:?} is damaged: {reason}")]
+    Entry {
+        /// Which entry.
+        id: LogId,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Index 0 names no entry.
+    #[error("{id:?} names no entry")]
+    Index {
+        /// The id.
+        id: LogId,
+    },
+    /// Entries do not follow each other.
+    #[error("the log has a hole: {expected} is followed by {found}")]
+    Hole {
+        /// Index that is missing.
+        expected: LogIndex,
+        /// Index that stands there.
+        found: LogIndex,
+    },
+    /// Entries were purged that the state does not hold: it is older than it was.
+    #[error("the log is purged through {purged:?}, the state holds only {applied:?}")]
+    StateBehindLog {
+        /// Last entry purged.
+        purged: LogId,
+        /// Last entry in the state.
+        applied: Option<LogId>,
+    },
 }
 
 /// One committed entry.
@@ -212,7 +277,8 @@ pub enum Input {
         /// What it sent.
         message: Vec<u8>,
     },
-    /// The transport gave up on everything outstanding with this peer.
+    /// The transport gave up on everything outstanding with this peer, streams of snapshots
+    /// included.
     PeerLost {
         /// The peer.
         peer: NodeId,
@@ -222,7 +288,10 @@ pub enum Input {
         /// The last of them.
         write: WriteId,
     },
-    /// Make the first membership of a new group. Ignored when the log is not empty.
+    /// Make the first membership of a new group. Ignored when the log is not empty, or when this
+    /// node is not among the voters. One node is enough; several make the same first entry.
+    /// A crash before that entry is durable takes the group away again: repeat it until
+    /// [`Status::membership`] names voters.
     Initialize {
         /// The voters.
         voters: BTreeSet<NodeId>,
@@ -243,6 +312,7 @@ pub enum Input {
         policy: ReadPolicy,
     },
     /// Change who takes part, through joint consensus; new voters first catch up as learners.
+    /// One change at a time. A node that was wiped never comes back under its old id.
     ChangeMembership {
         /// Its name until the answer, which comes when the new membership is committed.
         proposal: ProposalId,
@@ -251,7 +321,8 @@ pub enum Input {
         /// Learners afterwards.
         learners: BTreeSet<NodeId>,
     },
-    /// Hand leadership to a voter. Ignored when not leading.
+    /// Hand leadership to a voter. Ignored when not leading, and when that voter does not answer
+    /// or lacks more than a few entries.
     TransferLeadership {
         /// To whom.
         to: NodeId,
@@ -267,7 +338,8 @@ pub enum Input {
         /// What it holds.
         meta: SnapshotMeta,
     },
-    /// The answer to [`Effect::SendSnapshot`]: the peer's verdict, or a failure on the way.
+    /// The answer to [`Effect::SendSnapshot`], exactly one for each: the peer's verdict, or a
+    /// failure on the way, also when the peer is silent or gone.
     SnapshotSent {
         /// The transfer, as the effect named it.
         transfer: u64,
@@ -323,6 +395,8 @@ pub enum Effect {
         result: Result<LogId, RaftError>,
     },
     /// A read's fate: once this index is applied here, reading the applied state is linearizable.
+    /// The index may be that of a new leader's own entry that is not committed yet; the read takes
+    /// place when it is applied, if ever.
     ReadReady {
         /// Which.
         read: ReadId,
@@ -347,7 +421,8 @@ pub enum Effect {
         /// Which, and what the state is afterwards.
         meta: SnapshotMeta,
     },
-    /// Answer the sender of a snapshot.
+    /// Answer the sender of a snapshot. Comes once for each [`Input::SnapshotReceived`]; a snapshot
+    /// that no [`Effect::InstallSnapshot`] has named until then can be thrown away.
     SnapshotReply {
         /// The sender.
         to: NodeId,

@@ -1,0 +1,876 @@
+//! The state machine: log entries in, outcomes out; and questions.
+//!
+//! One entry is one batch of the store, and the mark of what was applied is part of it. What each
+//! operation does is said elsewhere; here is only what all have in common.
+
+use super::error::FsError;
+use super::genesis::genesis;
+use super::key::Key;
+use super::node::New;
+use super::op::{Answer, Command, NodeKind, Op, Outcome, Query, Reply, RequestId, SetMode};
+use super::record::{Applied, AppliedMark, LaneLast, LaneRecord};
+use super::txn::{Fail, Moment, Res, Txn};
+use super::{
+    acl, append, archive, chunk, class, create, lock, lookup, open, path, quota, remove, rename,
+    session, setattr, snapshot_copy, snapshot_remove, subtree, trash, truncate, xattr,
+};
+use crate::id::{InodeId, LogIndex, SessionId};
+use crate::limits;
+use crate::store::{StateStore, StoreError, WriteBatch};
+use crate::time::{Stamp, WallTime};
+
+/// The tree of one shard, kept in a store.
+#[derive(Debug)]
+pub struct Namespace<S> {
+    store: S,
+    applied: AppliedMark,
+}
+
+impl<S: StateStore> Namespace<S> {
+    /// Opens the tree in a store; an empty store gets the first state.
+    ///
+    /// # Errors
+    /// [`StoreError`]; also `Corrupt` for a store that holds something but no mark of what was
+    /// applied.
+    pub fn open(store: S) -> Result<Self, StoreError> {
+        let mut namespace = Self {
+            store,
+            applied: AppliedMark::default(),
+        };
+        namespace.reload()?;
+        Ok(namespace)
+    }
+
+    /// Looks again what was applied last: after another state was put into the store.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn reload(&mut self) -> Result<(), StoreError> {
+        let txn = Txn::new(&self.store, before_all());
+        if txn.next_key(&[])?.is_none() {
+            let batch = genesis(&self.store)?;
+            self.store.write(batch)?;
+        }
+        self.applied = self.stored_mark()?;
+        Ok(())
+    }
+
+    fn stored_mark(&self) -> Result<AppliedMark, StoreError> {
+        let txn = Txn::new(&self.store, before_all());
+        let mark: Option<Applied> = txn.get(&Key::Applied)?;
+        mark.map(|mark| mark.0).ok_or_else(|| StoreError::Corrupt {
+            key: Key::Applied.bytes(),
+            reason: "the state has no mark of what was applied".to_owned(),
+        })
+    }
+
+    /// Carries out one command of the log, keeping the note of the last entry. See
+    /// [`Self::apply_noted`].
+    ///
+    /// # Errors
+    /// As [`Self::apply_noted`].
+    ///
+    /// # Panics
+    /// As [`Self::apply_noted`].
+    pub fn apply(&mut self, index: LogIndex, command: &Command) -> Result<Outcome, StoreError> {
+        let note = self.applied.note.clone();
+        let outcome = self.apply_noted(index, note, Some(command))?;
+        Ok(outcome.expect("a command has an outcome"))
+    }
+
+    /// Applies one entry of the log, and keeps `note` in the same batch. `None` is an entry that
+    /// changes nothing here; it has no outcome.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing was applied.
+    ///
+    /// # Panics
+    /// When the index was applied before: applying an entry twice would be a second effect.
+    pub fn apply_noted(
+        &mut self,
+        index: LogIndex,
+        note: Vec<u8>,
+        command: Option<&Command>,
+    ) -> Result<Option<Outcome>, StoreError> {
+        let before = self.stored_mark()?;
+        assert!(
+            index > before.index,
+            "entry {index} was applied before, the state is at {}",
+            before.index
+        );
+        let (outcome, mut batch) = match command {
+            None => (None, WriteBatch::default()),
+            Some(command) => {
+                let (outcome, batch) = self.outcome(index, before.version, command)?;
+                (Some(outcome), batch)
+            }
+        };
+        let mark = AppliedMark {
+            index,
+            version: outcome.as_ref().map_or(before.version, |it| it.version),
+            note,
+        };
+        let moment = Moment {
+            index,
+            ..before_all()
+        };
+        let mut txn = Txn::new(&self.store, moment);
+        txn.join(&Key::Applied, &Applied(mark.clone()))?;
+        batch.changes.extend(txn.into_batch().changes);
+        self.store.write(batch)?;
+        self.applied = mark;
+        Ok(outcome)
+    }
+
+    /// What a command comes to, and the changes it makes, its lane's memory included.
+    fn outcome(
+        &self,
+        index: LogIndex,
+        version: u64,
+        command: &Command,
+    ) -> Result<(Outcome, WriteBatch), StoreError> {
+        let moment = Moment {
+            index,
+            stamp: command.stamp,
+            now: command.now,
+        };
+        let refused = |error| Outcome {
+            result: Err(error),
+            notices: Vec::new(),
+            version,
+            repeated: false,
+        };
+        let mut txn = Txn::new(&self.store, moment);
+        let request = command
+            .request
+            .filter(|request| request.session != SessionId(0));
+        match request.map_or(Ok(Lane::New), |request| recall(&txn, request)) {
+            Ok(Lane::New) => {}
+            Ok(Lane::Repeated(outcome)) => {
+                let outcome = Outcome {
+                    version,
+                    repeated: true,
+                    ..outcome
+                };
+                return Ok((outcome, WriteBatch::default()));
+            }
+            Err(Fail::Fs(error)) => return Ok((refused(error), WriteBatch::default())),
+            Err(Fail::Store(error)) => return Err(error),
+        }
+        let result = run(&mut txn, &command.op).and_then(|reply| {
+            quota::settle(&mut txn)?;
+            Ok(reply)
+        });
+        let (mut outcome, changes) = match result {
+            Ok(reply) => {
+                let finished = txn.finish();
+                let outcome = Outcome {
+                    result: finished.kept.map_or(Ok(reply), Err),
+                    notices: finished.notices,
+                    version: version + u64::from(finished.kept.is_none()),
+                    repeated: false,
+                };
+                (outcome, finished.batch)
+            }
+            Err(Fail::Fs(error)) => (refused(error), WriteBatch::default()),
+            Err(Fail::Store(error)) => return Err(error),
+        };
+        let mut batch = changes;
+        if let Some(request) = request {
+            self.remember(moment, request, &outcome, &mut batch)?;
+        }
+        outcome.notices.shrink_to_fit();
+        Ok((outcome, batch))
+    }
+
+    /// Keeps an outcome for the case that its request comes again, unless the session ended.
+    fn remember(
+        &self,
+        moment: Moment,
+        request: RequestId,
+        outcome: &Outcome,
+        batch: &mut WriteBatch,
+    ) -> Result<(), StoreError> {
+        let session = Key::Session(request.session).bytes();
+        if batch.changes.get(&session) == Some(&None) {
+            return Ok(());
+        }
+        let last = LaneLast {
+            seq: request.seq,
+            outcome: Outcome {
+                notices: Vec::new(),
+                ..outcome.clone()
+            },
+            gone: false,
+        };
+        let mut txn = Txn::new(&self.store, moment);
+        let key = Key::Lane(request.session, request.lane);
+        txn.join(&key, &LaneRecord(Some(last)))?;
+        batch.changes.extend(txn.into_batch().changes);
+        Ok(())
+    }
+
+    /// Answers a question; `now` is the asked node's wall clock.
+    ///
+    /// # Errors
+    /// [`StoreError`] outside; the refusal inside.
+    pub fn query(
+        &self,
+        now: WallTime,
+        query: &Query,
+    ) -> Result<Result<Answer, FsError>, StoreError> {
+        let moment = Moment {
+            index: self.applied.index,
+            stamp: Stamp::MIN,
+            now,
+        };
+        let txn = Txn::new(&self.store, moment);
+        match ask(&txn, query) {
+            Ok(answer) => Ok(Ok(answer)),
+            Err(Fail::Fs(error)) => Ok(Err(error)),
+            Err(Fail::Store(error)) => Err(error),
+        }
+    }
+
+    /// What was applied last.
+    #[must_use]
+    pub fn applied(&self) -> AppliedMark {
+        self.applied.clone()
+    }
+
+    /// The metadata version: how many commands were carried out.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.applied.version
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// The store, for checkpoints and restores; call [`Self::reload`] after a restore.
+    pub fn store_mut(&mut self) -> &mut S {
+        &mut self.store
+    }
+
+    /// Gives the store back.
+    #[must_use]
+    pub fn into_store(self) -> S {
+        self.store
+    }
+}
+
+/// What a lane remembers of a request.
+enum Lane {
+    /// Nothing: it is new.
+    New,
+    /// Its outcome.
+    Repeated(Outcome),
+}
+
+/// Whether a request came before.
+fn recall(txn: &Txn<'_>, request: RequestId) -> Res<Lane> {
+    if !txn.has(&Key::Session(request.session))? {
+        return Err(FsError::BadSession.into());
+    }
+    if request.lane.0 >= limits::LANE_COUNT_MAX {
+        return Err(FsError::Invalid.into());
+    }
+    let record: Option<LaneRecord> = txn.get(&Key::Lane(request.session, request.lane))?;
+    match record.and_then(|record| record.0) {
+        Some(last) if last.seq == request.seq => Ok(Lane::Repeated(last.outcome)),
+        Some(last) if last.seq > request.seq => Err(FsError::Stale.into()),
+        _ => Ok(Lane::New),
+    }
+}
+
+/// The moment for reading, and for what no clock stamps.
+fn before_all() -> Moment {
+    Moment {
+        index: LogIndex(0),
+        stamp: Stamp::MIN,
+        now: WallTime(0),
+    }
+}
+
+/// Hands an operation to the module that knows it.
+fn run(txn: &mut Txn<'_>, op: &Op) -> Res<Reply> {
+    match op {
+        Op::OpenSession { params } => session::open(txn, params),
+        Op::UpdateSession { session, params } => session::update(txn, *session, params),
+        Op::SetSessionConnected { session, connected } => {
+            session::set_connected(txn, *session, *connected)
+        }
+        Op::CloseSession { session } => session::close(txn, *session),
+        Op::SetOpenFiles { session, inodes } => session::set_open_files(txn, *session, inodes),
+        Op::Create {
+            caller,
+            parent,
+            name,
+            kind,
+            mode,
+            umask,
+            rdev,
+            open,
+        } => {
+            let new = New {
+                kind: *kind,
+                mode: *mode,
+                umask: *umask,
+                rdev: *rdev,
+                target: Vec::new(),
+                copy_setgid: false,
+            };
+            create::create(txn, caller, *parent, name, &new, *open)
+        }
+        Op::Mkdir {
+            caller,
+            parent,
+            name,
+            mode,
+            umask,
+            copy_setgid,
+        } => {
+            let new = New {
+                kind: NodeKind::Directory,
+                mode: *mode,
+                umask: *umask,
+                rdev: 0,
+                target: Vec::new(),
+                copy_setgid: *copy_setgid,
+            };
+            create::mkdir(txn, caller, *parent, name, &new)
+        }
+        Op::Symlink {
+            caller,
+            parent,
+            name,
+            target,
+        } => create::symlink(txn, caller, *parent, name, target),
+        Op::Link {
+            caller,
+            inode,
+            parent,
+            name,
+        } => create::link(txn, caller, *inode, *parent, name),
+        Op::Unlink {
+            caller,
+            parent,
+            name,
+        } => remove::unlink(txn, caller, *parent, name),
+        Op::Rmdir {
+            caller,
+            parent,
+            name,
+        } => remove::rmdir(txn, caller, *parent, name),
+        Op::Rename {
+            caller,
+            src_parent,
+            src_name,
+            dst_parent,
+            dst_name,
+        } => rename::rename(txn, caller, *src_parent, src_name, *dst_parent, dst_name),
+        Op::SetAttr {
+            caller,
+            inode,
+            opened,
+            set,
+        } => setattr::set_attr(txn, caller, *inode, *opened, set),
+        Op::TouchAtime { inode } => setattr::touch_atime(txn, *inode),
+        Op::SetTimes { session, times } => setattr::set_times(txn, *session, times),
+        Op::Open {
+            caller,
+            inode,
+            flags,
+        } => open::open(txn, caller, *inode, *flags),
+        Op::SetQuota {
+            caller,
+            inode,
+            limits,
+        } => quota::set_quota(txn, caller, *inode, limits.as_ref()),
+        Op::SetTrashPath {
+            caller,
+            inode,
+            path,
+        } => trash::set_path(txn, caller, *inode, path),
+        Op::Undelete { caller, inode } => trash::undelete(txn, caller, *inode),
+        Op::PurgeTrash { caller, inode } => trash::purge(txn, caller, *inode),
+        Op::Sweep { after, limit } => trash::sweep(txn, *after, *limit),
+        Op::SetXattr {
+            caller,
+            inode,
+            opened,
+            name,
+            value,
+            mode,
+        } => {
+            let wanted = xattr::Wanted {
+                inode: *inode,
+                opened: *opened,
+                name,
+            };
+            xattr::set(txn, caller, wanted, value, *mode)
+        }
+        Op::SetAcl {
+            caller,
+            inode,
+            kind,
+            acl,
+        } => acl::set(txn, caller, *inode, *kind, acl),
+        Op::Truncate {
+            caller,
+            inode,
+            length,
+            mode,
+        } => truncate::truncate(txn, caller, *inode, *length, *mode),
+        Op::TruncateEnd {
+            caller,
+            inode,
+            index,
+            chunk,
+            length,
+        } => truncate::truncate_end(txn, caller, (*inode, *index, *chunk), *length),
+        Op::WriteChunk {
+            caller,
+            inode,
+            index,
+            go_on,
+            chunk_moved,
+            may_touch_times,
+        } => {
+            let mode = chunk::WriteMode {
+                go_on: *go_on,
+                chunk_moved: *chunk_moved,
+                may_touch_times: *may_touch_times,
+            };
+            chunk::write(txn, caller, *inode, *index, mode)
+        }
+        Op::WriteChunkEnd {
+            caller,
+            inode,
+            index,
+            chunk,
+            length,
+            may_touch_times,
+        } => {
+            let slot = (*inode, *index, *chunk);
+            chunk::write_end(txn, caller, slot, *length, *may_touch_times)
+        }
+        Op::RollbackChunk {
+            inode,
+            index,
+            new,
+            old,
+        } => chunk::rollback(txn, *inode, *index, *new, *old),
+        Op::SetChunkVersion { chunk, version } => chunk::set_version(txn, *chunk, *version),
+        Op::UnlockChunk { chunk } => chunk::unlock(txn, *chunk),
+        Op::RepairChunk {
+            inode,
+            index,
+            version,
+        } => chunk::repair(txn, *inode, *index, *version),
+        Op::ForgetChunk { chunk } => chunk::forget(txn, *chunk),
+        Op::AppendSlice {
+            caller,
+            dst,
+            src,
+            from,
+            to,
+        } => append::append(txn, caller, (*dst, *src), (*from, *to)),
+        Op::Flock {
+            session,
+            inode,
+            owner,
+            reqid,
+            op,
+        } => lock::flock(txn, *session, *inode, *owner, *reqid, *op),
+        Op::PosixLock {
+            session,
+            inode,
+            owner,
+            pid,
+            reqid,
+            op,
+            kind,
+            start,
+            end,
+        } => {
+            let request = lock::RangeRequest {
+                owner: *owner,
+                pid: *pid,
+                reqid: *reqid,
+                kind: *kind,
+                start: *start,
+                end: *end,
+            };
+            lock::posix(txn, *session, *inode, request, *op)
+        }
+        Op::SetTrashTime {
+            caller,
+            inode,
+            seconds,
+            mode,
+            recursive,
+        } => subtree::set_trash_time(txn, caller, scope(inode, mode, recursive), *seconds),
+        Op::SetSclass {
+            caller,
+            inode,
+            class,
+            only,
+            mode,
+            recursive,
+        } => subtree::set_class(txn, caller, scope(inode, mode, recursive), *class, *only),
+        Op::SetEattr {
+            caller,
+            inode,
+            eattr,
+            mode,
+            recursive,
+        } => subtree::set_eattr(txn, caller, scope(inode, mode, recursive), *eattr),
+        Op::SetArchived {
+            caller,
+            inode,
+            archived,
+        } => archive::set(txn, caller, *inode, *archived),
+        Op::Snapshot {
+            caller,
+            src,
+            dst_parent,
+            name,
+            flags,
+            umask,
+        } => {
+            let wanted = snapshot_copy::Wanted {
+                src: *src,
+                dst_parent: *dst_parent,
+                name,
+                flags: *flags,
+                umask: *umask,
+            };
+            snapshot_copy::snapshot(txn, caller, wanted)
+        }
+        Op::RemoveSnapshot {
+            caller,
+            parent,
+            name,
+            force,
+        } => snapshot_remove::remove(txn, caller, *parent, name, *force),
+        Op::CreateClass { session, class } => class::create(txn, *session, class),
+        Op::ChangeClass {
+            session,
+            name,
+            change,
+        } => class::change(txn, *session, name, change),
+        Op::DeleteClass { session, name } => class::delete(txn, *session, name),
+        Op::DuplicateClass { session, old, new } => class::duplicate(txn, *session, old, new),
+        Op::RenameClass { session, old, new } => class::rename(txn, *session, old, new),
+    }
+}
+
+/// What a request of a subtree's values means.
+fn scope(inode: &InodeId, mode: &SetMode, recursive: &bool) -> subtree::Scope {
+    subtree::Scope {
+        inode: *inode,
+        mode: *mode,
+        recursive: *recursive,
+    }
+}
+
+/// Hands a question to the module that knows it.
+fn ask(txn: &Txn<'_>, query: &Query) -> Res<Answer> {
+    match query {
+        Query::Lookup {
+            caller,
+            parent,
+            name,
+        } => lookup::lookup(txn, caller, *parent, name),
+        Query::GetAttr {
+            caller,
+            inode,
+            opened,
+        } => lookup::get_attr(txn, caller, *inode, *opened),
+        Query::Access {
+            caller,
+            inode,
+            mask,
+        } => lookup::access(txn, caller, *inode, *mask),
+        Query::ReadLink { caller, inode } => lookup::read_link(txn, caller, *inode),
+        Query::ReadDir {
+            caller,
+            inode,
+            attrs,
+            after,
+            max,
+        } => lookup::read_dir(txn, caller, *inode, *attrs, after, *max),
+        Query::StatFs {
+            caller,
+            total,
+            free,
+        } => lookup::stat_fs(txn, caller, *total, *free),
+        Query::DirStats { caller, inode } => lookup::dir_stats(txn, caller, *inode),
+        Query::GetQuota { caller, inode } => quota::get_quota(txn, caller, *inode),
+        Query::ListQuotas { session } => quota::list_quotas(txn, *session),
+        Query::Parents { caller, inode } => path::parents(txn, caller, *inode),
+        Query::Paths { caller, inode } => path::paths(txn, caller, *inode),
+        Query::ListTrash { session, bucket } => trash::list_trash(txn, *session, *bucket),
+        Query::ListSustained { session } => trash::list_sustained(txn, *session),
+        Query::TrashPath { session, inode } => trash::path(txn, *session, *inode),
+        Query::DetachedAttr { session, inode } => trash::detached_attr(txn, *session, *inode),
+        Query::GetSession { session } => session::get(txn, *session),
+        Query::ListOpenFiles { session } => session::list_open_files(txn, *session),
+        Query::GetXattr {
+            caller,
+            inode,
+            opened,
+            name,
+        } => {
+            let wanted = xattr::Wanted {
+                inode: *inode,
+                opened: *opened,
+                name,
+            };
+            xattr::get(txn, caller, wanted)
+        }
+        Query::ListXattr {
+            caller,
+            inode,
+            opened,
+        } => xattr::list(txn, caller, *inode, *opened),
+        Query::GetAcl {
+            caller,
+            inode,
+            kind,
+        } => acl::get(txn, caller, *inode, *kind),
+        Query::TestPosixLock {
+            session,
+            inode,
+            owner,
+            kind,
+            start,
+            end,
+        } => {
+            let request = lock::RangeRequest {
+                owner: *owner,
+                pid: 0,
+                reqid: 0,
+                kind: *kind,
+                start: *start,
+                end: *end,
+            };
+            lock::test(txn, *session, *inode, request)
+        }
+        Query::ReadChunk {
+            caller,
+            inode,
+            index,
+        } => chunk::read(txn, caller, *inode, *index),
+        Query::ListChunks {
+            caller,
+            inode,
+            from,
+            max,
+        } => chunk::list(txn, caller, *inode, *from, *max),
+        Query::GetTrashTime {
+            caller,
+            inode,
+            recursive,
+        } => subtree::trash_times(txn, caller, *inode, *recursive),
+        Query::GetSclass {
+            caller,
+            inode,
+            recursive,
+        } => subtree::classes(txn, caller, *inode, *recursive),
+        Query::GetEattr {
+            caller,
+            inode,
+            recursive,
+        } => subtree::eattrs(txn, caller, *inode, *recursive),
+        Query::GetArchived { caller, inode } => archive::get(txn, caller, *inode),
+        Query::ListClasses => class::list(txn),
+        Query::ListLocks { inode } => lock::list(txn, *inode),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::op::{SessionParams, SetAttr};
+    use super::super::testing::{Bed, ROOT, create, mkdir, root, set_attr, user};
+    use super::*;
+    use crate::id::{self, RequestSeq};
+    use crate::store::MemStore;
+
+    fn request(session: SessionId, lane: u32, seq: u64) -> Option<RequestId> {
+        Some(RequestId {
+            session,
+            lane: id::Lane(lane),
+            seq: RequestSeq(seq),
+        })
+    }
+
+    #[test]
+    fn the_first_state_is_lawful_and_the_same_everywhere() {
+        let (one, two) = (Bed::new(), Bed::new());
+        assert_eq!(one.tree.check().unwrap(), Ok(()));
+        assert_eq!(one.contents(), two.contents());
+        let attr = one.attr(ROOT);
+        assert_eq!(
+            (attr.mode, attr.uid, attr.gid, attr.nlink),
+            (0o777, 0, 0, 2)
+        );
+        assert_eq!(one.tree.applied(), AppliedMark::default());
+    }
+
+    #[test]
+    fn replicas_that_apply_the_same_commands_hold_the_same_bytes() {
+        let (mut one, mut two) = (Bed::new(), Bed::new());
+        for bed in [&mut one, &mut two] {
+            let dir = bed.dir(&root(), ROOT, "dir");
+            bed.file(&root(), dir, "file");
+            let _ = bed.run(create(&root(), dir, "file", NodeKind::File));
+            bed.ok(set_attr(&root(), dir, SetAttr::default()));
+        }
+        assert_eq!(one.contents(), two.contents());
+        assert_eq!(one.tree.applied(), two.tree.applied());
+    }
+
+    #[test]
+    fn a_request_that_comes_again_takes_effect_once() {
+        let mut bed = Bed::new();
+        let session = bed.session(SessionParams::unrestricted());
+        let first = bed.command(request(session, 3, 7), mkdir(&root(), ROOT, "dir"));
+        let done = bed.apply(&first);
+        assert!(done.result.is_ok() && !done.repeated);
+        bed.dir(&root(), ROOT, "other");
+        let before = bed.contents();
+        let again = bed.apply(&first);
+        assert_eq!(again.result, done.result);
+        assert_eq!(again.version, bed.tree.version());
+        assert!(again.repeated);
+        assert_eq!(bed.contents(), before);
+    }
+
+    #[test]
+    fn a_refusal_is_remembered_too() {
+        let mut bed = Bed::new();
+        let session = bed.session(SessionParams::unrestricted());
+        bed.dir(&root(), ROOT, "dir");
+        let taken = bed.command(request(session, 0, 1), mkdir(&root(), ROOT, "dir"));
+        assert_eq!(bed.apply(&taken).result, Err(FsError::Exist));
+        bed.ok(super::super::testing::rmdir(&root(), ROOT, "dir"));
+        let again = bed.apply(&taken);
+        assert_eq!(again.result, Err(FsError::Exist));
+        assert!(again.repeated);
+    }
+
+    #[test]
+    fn lanes_refuse_what_is_old_unknown_or_too_far() {
+        let mut bed = Bed::new();
+        let session = bed.session(SessionParams::unrestricted());
+        let newest = bed.command(request(session, 0, 5), mkdir(&root(), ROOT, "a"));
+        assert!(bed.apply(&newest).result.is_ok());
+        let examples = [
+            (FsError::Stale, request(session, 0, 4)),
+            (FsError::BadSession, request(SessionId(99), 0, 1)),
+            (
+                FsError::Invalid,
+                request(session, limits::LANE_COUNT_MAX, 1),
+            ),
+        ];
+        for (error, request) in examples {
+            let before = bed.contents();
+            let command = bed.command(request, mkdir(&root(), ROOT, "b"));
+            assert_eq!(bed.apply(&command).result, Err(error));
+            assert_eq!(bed.contents(), before);
+        }
+        let other_lane = bed.command(request(session, 1, 1), mkdir(&root(), ROOT, "b"));
+        assert!(!bed.apply(&other_lane).repeated);
+    }
+
+    #[test]
+    fn the_cluster_itself_has_no_lanes() {
+        let mut bed = Bed::new();
+        let params = SessionParams::unrestricted();
+        let open = bed.command(request(SessionId(0), 0, 1), Op::OpenSession { params });
+        assert_eq!(bed.apply(&open).result, Ok(Reply::Session(SessionId(1))));
+        assert_eq!(bed.apply(&open).result, Ok(Reply::Session(SessionId(2))));
+    }
+
+    #[test]
+    fn a_session_that_closes_itself_leaves_no_lane_behind() {
+        let mut bed = Bed::new();
+        let session = bed.session(SessionParams::unrestricted());
+        let made = bed.command(request(session, 0, 1), mkdir(&root(), ROOT, "dir"));
+        bed.apply(&made);
+        let close = bed.command(request(session, 1, 1), Op::CloseSession { session });
+        assert_eq!(bed.apply(&close).result, Ok(Reply::Done));
+        assert_eq!(bed.apply(&made).result, Err(FsError::BadSession));
+    }
+
+    #[test]
+    #[should_panic(expected = "was applied before")]
+    fn an_entry_is_never_applied_twice() {
+        let mut bed = Bed::new();
+        bed.dir(&root(), ROOT, "dir");
+        let command = bed.command(None, mkdir(&root(), ROOT, "other"));
+        let _ = bed.tree.apply(LogIndex(1), &command);
+    }
+
+    #[test]
+    fn an_entry_without_a_command_moves_only_the_mark() {
+        let mut bed = Bed::new();
+        bed.dir(&root(), ROOT, "dir");
+        let (before, version) = (bed.contents(), bed.tree.version());
+        let outcome = bed
+            .tree
+            .apply_noted(LogIndex(9), b"members".to_vec(), None)
+            .unwrap();
+        assert_eq!(outcome, None);
+        assert_eq!(bed.contents(), before);
+        let mark = AppliedMark {
+            index: LogIndex(9),
+            version,
+            note: b"members".to_vec(),
+        };
+        assert_eq!(bed.tree.applied(), mark);
+        // A command without a note keeps the one that is there, and a restart finds both.
+        let command = bed.command(None, mkdir(&root(), ROOT, "other"));
+        bed.tree.apply(LogIndex(10), &command).unwrap();
+        let reopened = Namespace::open(bed.tree.into_store()).unwrap();
+        assert_eq!(reopened.applied().note, b"members");
+        assert_eq!(reopened.applied().index, LogIndex(10));
+        assert_eq!(reopened.version(), version + 1);
+    }
+
+    #[test]
+    fn a_store_without_a_mark_is_not_taken_for_an_empty_one() {
+        let mut store = MemStore::new();
+        let mut batch = WriteBatch::default();
+        batch.put(Key::ShardIds.bytes(), Vec::new());
+        store.write(batch).unwrap();
+        assert!(matches!(
+            Namespace::open(store),
+            Err(StoreError::Corrupt { .. })
+        ));
+    }
+
+    #[test]
+    fn damage_stops_a_command_and_a_question() {
+        let mut bed = Bed::new();
+        let mut batch = WriteBatch::default();
+        batch.put(Key::Stats(ROOT).bytes(), vec![1, 2, 3, 4, 5]);
+        bed.tree.store_mut().write(batch).unwrap();
+        let before = bed.tree.applied();
+        let command = bed.command(None, mkdir(&user(SessionId(0), 5), ROOT, "dir"));
+        let result = bed.tree.apply(LogIndex(1), &command);
+        assert!(matches!(result, Err(StoreError::Corrupt { .. })));
+        assert_eq!(bed.tree.applied(), before);
+        let query = Query::DirStats {
+            caller: root(),
+            inode: ROOT,
+        };
+        let result = bed.tree.query(WallTime(1), &query);
+        assert!(matches!(result, Err(StoreError::Corrupt { .. })));
+    }
+}

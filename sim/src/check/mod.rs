@@ -1,0 +1,161 @@
+//! Who judges: one file per promise, over what happened and what the nodes show.
+//!
+//! A checker sees every event in order, each node after each of its steps, and the cluster at the
+//! end. It draws no randomness and changes nothing, so adding one leaves every trace as it was.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mfsha_core::id::NodeId;
+use mfsha_core::node::request::NodeStatus;
+use mfsha_core::raft;
+use mfsha_core::wal::record::LogId;
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Event, Phase};
+use crate::options::Options;
+use crate::place::Seat;
+use crate::time::SimTime;
+
+pub mod canary;
+pub mod live;
+pub mod process;
+
+/// What kind of promise was broken; decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ViolationKind {
+    /// Something wrong happened.
+    Correctness,
+    /// Something right did not happen in time.
+    Liveness,
+    /// A node, or the simulator itself, died.
+    Crash,
+}
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// Name of the checker.
+    pub checker: String,
+    /// Id of the promise: `P-ONCE`.
+    pub promise: String,
+    /// Of which kind.
+    pub kind: ViolationKind,
+    /// What is wrong, in a sentence that names nodes, indexes and calls.
+    pub sentence: String,
+}
+
+/// A node as its owner sees it, after a step.
+#[derive(Clone, Debug)]
+pub struct NodeView {
+    /// Where it runs.
+    pub seat: Seat,
+    /// Who it is.
+    pub node: NodeId,
+    /// Which life, from 1.
+    pub life: u32,
+    /// What its consensus machine shows; `None` while the node heals or has stopped.
+    pub raft: Option<raft::Status>,
+    /// How it stands, as it tells clients.
+    pub status: NodeStatus,
+    /// Last log entry that is durable on its disk, when the node can tell.
+    pub durable: Option<LogId>,
+    /// Metadata version of its state.
+    pub version: u64,
+}
+
+/// A node's present log, entry by entry.
+pub type LogImage = Vec<(LogId, u64)>;
+
+/// A state store's content.
+pub type StateImage = Arc<BTreeMap<Vec<u8>, Vec<u8>>>;
+
+/// The whole cluster at one moment. Built when asked for, not after every step.
+#[derive(Clone, Debug)]
+pub struct ClusterView {
+    /// When.
+    pub now: SimTime,
+    /// Which half of the run.
+    pub phase: Phase,
+    /// Seats that were healed for good; empty before [`Phase::Liveness`].
+    pub core: Vec<Seat>,
+    /// Nodes that run, by seat.
+    pub nodes: BTreeMap<Seat, NodeView>,
+    /// Their states' content.
+    pub states: BTreeMap<Seat, StateImage>,
+    /// Their logs: ids and hashes of the entries not yet purged.
+    pub logs: BTreeMap<Seat, LogImage>,
+}
+
+/// Judges one promise over one run.
+///
+/// Every method may end the run by returning a violation, which [`broken`] builds.
+pub trait Checker {
+    /// Its name: that of its file, with `-`.
+    fn name(&self) -> &'static str;
+
+    /// The promise it watches: `P-ONCE`, or `RAFT` for the laws that the promises stand on.
+    fn promise(&self) -> &'static str;
+
+    /// Something happened.
+    ///
+    /// # Errors
+    /// The promise is broken.
+    fn on_event(&mut self, now: SimTime, event: &Event) -> Result<(), Violation> {
+        let _ = (now, event);
+        Ok(())
+    }
+
+    /// A node took a step; its events came before.
+    ///
+    /// # Errors
+    /// The promise is broken.
+    fn after_step(&mut self, now: SimTime, node: &NodeView) -> Result<(), Violation> {
+        let _ = (now, node);
+        Ok(())
+    }
+
+    /// The cluster from time to time (about once a simulated second) and when a phase ends.
+    ///
+    /// # Errors
+    /// The promise is broken.
+    fn on_cluster(&mut self, cluster: &ClusterView) -> Result<(), Violation> {
+        let _ = cluster;
+        Ok(())
+    }
+
+    /// The run is over. `cluster.phase` is [`Phase::Quiescent`] when the core converged: then all
+    /// its states have to be the same.
+    ///
+    /// # Errors
+    /// The promise is broken.
+    fn at_end(&mut self, cluster: &ClusterView) -> Result<(), Violation> {
+        let _ = cluster;
+        Ok(())
+    }
+}
+
+/// A violation of correctness found by `checker`.
+#[must_use]
+pub fn broken(checker: &dyn Checker, sentence: String) -> Violation {
+    Violation {
+        checker: checker.name().to_owned(),
+        promise: checker.promise().to_owned(),
+        kind: ViolationKind::Correctness,
+        sentence,
+    }
+}
+
+/// Every checker of a run: add yours here.
+#[must_use]
+pub fn all(options: &Options) -> Vec<Box<dyn Checker>> {
+    let mut checkers: Vec<Box<dyn Checker>> = vec![
+        Box::new(process::ProcessChecker::new(options)),
+        Box::new(live::LiveChecker),
+    ];
+    if options.canary {
+        checkers.push(Box::new(canary::Canary));
+    }
+    checkers
+}

@@ -1,0 +1,275 @@
+//! What happened in the world: the one list that the trace hashes and the checkers judge.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mfsha_core::id::{LogIndex, NodeId, Term};
+use mfsha_core::namespace::op::{Command, Notice, Outcome};
+use mfsha_core::node::ChunkOrder;
+use mfsha_core::node::request::{NodeError, RequestBody, ResponseBody};
+use mfsha_core::raft::{Membership, Role};
+use mfsha_core::wal::record::LogId;
+
+use crate::fault::Fault;
+use crate::place::{Place, Seat};
+
+/// Which half of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Faults come and go; only safety is judged.
+    Safety,
+    /// A core of seats is healed; it has to elect, converge and serve within a bound.
+    Liveness,
+    /// The core has converged and nothing is asked any more: states are compared.
+    Quiescent,
+}
+
+/// A request of a client, from its first attempt to its last answer. Rises with each new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallNumber(pub u64);
+
+/// A message on the network. Rises with each new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageNumber(pub u64);
+
+/// Why a node is not running any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// The schedule killed the process.
+    Killed,
+    /// The schedule took its power.
+    PowerLost,
+    /// The schedule took its disk: it never comes back under its id.
+    DiskLost,
+    /// It stopped by itself, as it must after a fault of its disk, and said so.
+    Stopped(String),
+    /// It panicked: an invariant broke.
+    Panicked(String),
+    /// It refused to open what is on its disk.
+    RefusedToOpen(String),
+}
+
+/// One entry that a node applied, as it applied it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedEntry {
+    /// Which entry.
+    pub id: LogId,
+    /// What it said.
+    pub payload: AppliedPayload,
+    /// Metadata version of the node's state afterwards.
+    pub version: u64,
+}
+
+/// What an applied entry said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AppliedPayload {
+    /// Nothing.
+    Blank,
+    /// A command of the tree, and what it came to.
+    Command {
+        /// The command.
+        command: Arc<Command>,
+        /// What applying it came to on this node.
+        outcome: Arc<Outcome>,
+    },
+    /// A membership.
+    Membership(Membership),
+}
+
+/// Why a message did not arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LossReason {
+    /// By chance.
+    Chance,
+    /// The link was cut.
+    Cut,
+    /// Its connection was reset while it was on the way.
+    Reset,
+    /// Nobody was there.
+    Down,
+}
+
+/// What happened to a planned fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FaultStage {
+    /// It began.
+    Begins,
+    /// It ended.
+    Ends,
+    /// It was left out: the promises would not survive it now (fault atlas), or it means nothing.
+    Skipped(&'static str),
+}
+
+/// Something that happened. Times are those of the world, beside the event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each variant says what its fields are")]
+pub enum Event {
+    /// A half of the run began.
+    PhaseBegins { phase: Phase, core: Vec<Seat> },
+    /// Every client of the healed core has had a write and a read answered.
+    CoreServes { after: Duration },
+    /// The healed core did not serve, or did not become one state, within its bound.
+    CoreLate { what: String },
+    /// A planned fault began, ended or was left out; `entry` is its number in the schedule.
+    Fault {
+        entry: u32,
+        fault: Fault,
+        stage: FaultStage,
+    },
+
+    /// A node runs. `life` counts its starts from 1; `applied` is what its checkpoint held.
+    NodeStarted {
+        seat: Seat,
+        node: NodeId,
+        life: u32,
+        applied: LogIndex,
+    },
+    /// A node runs no more.
+    NodeStopped {
+        seat: Seat,
+        node: NodeId,
+        reason: StopReason,
+    },
+    /// A node stands still.
+    NodePaused { seat: Seat, node: NodeId },
+    /// A node goes on.
+    NodeResumed { seat: Seat, node: NodeId },
+    /// An operator admitted the node of a seat in place of one whose disk is gone: `new` may vote
+    /// from now, `old` never again.
+    NodeReplaced {
+        seat: Seat,
+        old: NodeId,
+        new: NodeId,
+    },
+
+    /// Bytes went on the way. `hash` is the first half of their BLAKE3.
+    Sent {
+        message: MessageNumber,
+        from: Place,
+        to: Place,
+        bytes: usize,
+        hash: u64,
+    },
+    /// Bytes arrived. A message that was doubled arrives twice.
+    Delivered {
+        message: MessageNumber,
+        from: Place,
+        to: Place,
+    },
+    /// Bytes did not arrive.
+    Lost {
+        message: MessageNumber,
+        from: Place,
+        to: Place,
+        reason: LossReason,
+    },
+    /// A node was told that its connection with another is gone.
+    PeerLost { seat: Seat, peer: NodeId },
+
+    /// A flush was begun.
+    FlushStarted { seat: Seat, flush: u64 },
+    /// A flush ended.
+    FlushEnded { seat: Seat, flush: u64, ok: bool },
+    /// A checkpoint was begun.
+    CheckpointStarted { seat: Seat, checkpoint: u64 },
+    /// A checkpoint ended.
+    CheckpointEnded {
+        seat: Seat,
+        checkpoint: u64,
+        ok: bool,
+    },
+    /// What a power loss did to what was not flushed.
+    DiskCrashed { seat: Seat, summary: String },
+
+    /// A node's role or leader changed.
+    RoleChanged {
+        seat: Seat,
+        node: NodeId,
+        role: Role,
+        term: Term,
+        leader: Option<NodeId>,
+    },
+    /// A node applied an entry. After a restart it applies again what its checkpoint lacked.
+    Applied {
+        seat: Seat,
+        node: NodeId,
+        life: u32,
+        entry: AppliedEntry,
+    },
+    /// A node replaced its state by a leader's snapshot, which holds everything up to `applied`.
+    SnapshotInstalled {
+        seat: Seat,
+        node: NodeId,
+        applied: LogIndex,
+    },
+    /// A node tells its operator.
+    Report {
+        seat: Seat,
+        node: NodeId,
+        message: String,
+    },
+
+    /// A client wants something: the interval of its call begins here.
+    Invoked {
+        call: CallNumber,
+        client: u16,
+        body: RequestBody,
+    },
+    /// The client sends it to a node. Attempts of one call carry the same request.
+    Attempted {
+        call: CallNumber,
+        client: u16,
+        node: NodeId,
+        attempt: u32,
+    },
+    /// A node answered an attempt with an error, and the client will try again.
+    Refused {
+        call: CallNumber,
+        client: u16,
+        node: NodeId,
+        error: NodeError,
+    },
+    /// The client has its answer: the interval ends here. `Err` only for requests that no
+    /// repetition helps.
+    Returned {
+        call: CallNumber,
+        client: u16,
+        node: NodeId,
+        attempt: u32,
+        result: Result<ResponseBody, NodeError>,
+    },
+    /// The client asks no more; whether the call takes effect is open, and its interval too.
+    GaveUp { call: CallNumber, client: u16 },
+
+    /// A leader sent an order for the chunkservers.
+    ChunkOrdered {
+        seat: Seat,
+        node: NodeId,
+        term: Term,
+        index: LogIndex,
+        order: ChunkOrder,
+    },
+    /// A chunkserver carried an order out.
+    ChunkAccepted {
+        server: u8,
+        node: NodeId,
+        term: Term,
+        index: LogIndex,
+        order: ChunkOrder,
+    },
+    /// A chunkserver's relay dropped an order of an old term.
+    ChunkRefused {
+        server: u8,
+        node: NodeId,
+        term: Term,
+        newest: Term,
+    },
+    /// A leader told others what a command changed.
+    Noticed {
+        seat: Seat,
+        node: NodeId,
+        term: Term,
+        index: LogIndex,
+        notices: Vec<Notice>,
+    },
+}

@@ -1,0 +1,599 @@
+//! Everything about a run that a seed draws and a person can override.
+//!
+//! Swarm: each run switches kinds of fault and of operation on or off and draws its own weights
+//! and limits, so that rare combinations come up. Options are printed first; `--set key=value`
+//! replaces one by its dotted name, and [`Options::differing`] says which were.
+
+use std::collections::BTreeMap;
+
+use mfsha_core::rng::{Rng, Seed};
+use serde::{Deserialize, Serialize};
+
+use crate::atlas;
+use crate::bugs;
+use crate::fault::FaultKind;
+use crate::generator;
+
+/// The options of one run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Seats, and voters in the beginning: 1, 3 or 5.
+    pub nodes: u8,
+    /// Clients.
+    pub clients: u16,
+    /// Threads of each client; each has one request outstanding at most.
+    pub lanes: u8,
+    /// Chunkservers.
+    pub chunkservers: u8,
+    /// How long faults come and go, milliseconds.
+    pub safety_ms: u64,
+    /// How long a healed core may take to elect and serve, milliseconds.
+    pub serve_bound_ms: u64,
+    /// How long a healed core may take to become one state afterwards, milliseconds.
+    pub converge_bound_ms: u64,
+    /// Seats outside the healed core stay broken to the end.
+    pub leave_rest_broken: bool,
+    /// The run reports a violation although nothing is wrong: proves that alarms ring.
+    pub canary: bool,
+    /// Name of a bug put in on purpose; empty for none.
+    pub bug: String,
+    /// Consensus.
+    pub raft: RaftOptions,
+    /// Write-ahead log.
+    pub log: LogOptions,
+    /// The rest of a node.
+    pub node: NodeOptions,
+    /// Network.
+    pub net: NetOptions,
+    /// Disks.
+    pub disk: DiskOptions,
+    /// Clocks.
+    pub clock: ClockOptions,
+    /// Which faults, how often.
+    pub faults: FaultOptions,
+    /// Which operations, how often.
+    pub workload: WorkloadOptions,
+    /// Fault points in drivers.
+    pub buggify: BuggifyOptions,
+}
+
+/// Options of consensus.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RaftOptions {
+    /// Shortest time without a leader before an election, milliseconds.
+    pub election_min_ms: u64,
+    /// Longest, milliseconds.
+    pub election_max_ms: u64,
+    /// Milliseconds between heartbeats.
+    pub heartbeat_ms: u64,
+    /// Bytes of log before a snapshot.
+    pub snapshot_log_bytes: u64,
+    /// Entries kept behind a snapshot.
+    pub log_keep_entries: u64,
+    /// Bytes of entries in one message.
+    pub append_bytes_max: usize,
+    /// What the lease is shortened by, parts of a million.
+    pub clock_drift_max_ppm: u32,
+    /// Whether the nodes have different priorities.
+    pub priorities: bool,
+    /// Whether tasks inside consensus run in random order.
+    pub shuffle_tasks: bool,
+}
+
+/// Options of the write-ahead log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogOptions {
+    /// Bytes of a segment.
+    pub segment_bytes: u32,
+    /// Longest payload of an entry, bytes.
+    pub record_bytes_max: usize,
+    /// Most segments.
+    pub segments_max: u32,
+    /// Bytes of a batch that are handed to the disk before its flush.
+    pub buffer_bytes_max: u32,
+}
+
+/// Options of a node outside consensus and log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeOptions {
+    /// Milliseconds between checkpoints.
+    pub checkpoint_interval_ms: u64,
+    /// A request without an outcome is answered after this, milliseconds.
+    pub request_timeout_ms: u64,
+    /// Requests that may wait.
+    pub pending_max: usize,
+    /// Bytes of one part of a snapshot, about.
+    pub snapshot_part_bytes: usize,
+    /// Milliseconds before a node that lost entries asks the next peer.
+    pub repair_retry_ms: u64,
+}
+
+/// Options of the network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetOptions {
+    /// Least latency of a message, microseconds.
+    pub latency_min_us: u64,
+    /// Mean of what comes on top, microseconds.
+    pub latency_mean_us: u64,
+    /// Messages that take much longer, parts of a million.
+    pub tail_ppm: u32,
+    /// The longest that such a message takes, milliseconds.
+    pub tail_max_ms: u64,
+    /// Messages lost, parts of a million.
+    pub loss_ppm: u32,
+    /// Messages that arrive twice, parts of a million.
+    pub duplicate_ppm: u32,
+    /// Messages that others may overtake, parts of a million.
+    pub reorder_ppm: u32,
+}
+
+/// Options of the disks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskOptions {
+    /// Bytes of a node's disk.
+    pub capacity_bytes: u64,
+    /// Least time of a flush, microseconds.
+    pub flush_min_us: u64,
+    /// Mean of what comes on top, microseconds.
+    pub flush_mean_us: u64,
+    /// Least time of a checkpoint, milliseconds.
+    pub checkpoint_min_ms: u64,
+    /// Longest, milliseconds.
+    pub checkpoint_max_ms: u64,
+}
+
+/// Options of the clocks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClockOptions {
+    /// Rates differ from true time by at most this, parts of a million.
+    pub drift_max_ppm: u32,
+    /// Wall clocks begin at most this far off, milliseconds.
+    pub wall_offset_max_ms: u64,
+}
+
+/// Which faults, how often.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultOptions {
+    /// Mean time between two faults, milliseconds; 0 for none at all.
+    pub mean_ms: u64,
+    /// Longest that one lasts, milliseconds.
+    pub longest_ms: u64,
+    /// Only detection of damage is judged, so the last good copy may be destroyed.
+    pub detection_only: bool,
+    /// Weight of each kind; 0 is never.
+    pub weights: BTreeMap<FaultKind, u32>,
+}
+
+/// Which operations, how often.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkloadOptions {
+    /// Mean time between two operations of one client, milliseconds.
+    pub mean_ms: u64,
+    /// How long a client waits for an answer before it asks again elsewhere, milliseconds.
+    pub attempt_ms: u64,
+    /// How long it goes on asking, milliseconds.
+    pub give_up_ms: u64,
+    /// Clients that ask a node at random first instead of who they think leads, percent.
+    pub stray_percent: u32,
+    /// Directories and names that clients fight over: fewer, more conflicts.
+    pub names: u32,
+    /// Weights of strict, lease and fast reads.
+    pub read_strict: u32,
+    /// See `read_strict`. 0 where clocks may break leases.
+    pub read_lease: u32,
+    /// See `read_strict`.
+    pub read_fast: u32,
+    /// Weight of each kind of operation; 0 is never.
+    pub weights: BTreeMap<String, u32>,
+}
+
+/// Fault points in drivers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuggifyOptions {
+    /// Sites that are active in a run, percent.
+    pub active_percent: u32,
+    /// How often an active one fires, percent.
+    pub fire_percent: u32,
+}
+
+/// Why `--set` was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SetError {
+    /// Not of the form `key=value`.
+    #[error("`{text}` is not of the form key=value")]
+    Form {
+        /// What was given.
+        text: String,
+    },
+    /// There is no such option.
+    #[error("there is no option `{key}`; `mfsha-sim options SEED` lists them")]
+    Key {
+        /// What was given.
+        key: String,
+    },
+    /// The value does not fit.
+    #[error("option `{key}` cannot be `{value}`: {reason}")]
+    Value {
+        /// Which option.
+        key: String,
+        /// What was given.
+        value: String,
+        /// What does not fit.
+        reason: String,
+    },
+}
+
+impl Options {
+    /// Draws the options of a seed.
+    #[must_use]
+    pub fn draw(seed: &Seed) -> Self {
+        let mut rng = seed.child("options").rng();
+        let nodes = *rng.pick(&[1, 3, 3, 3, 3, 3, 3, 5, 5, 5]);
+        let raft = RaftOptions::draw(&mut seed.child("options raft").rng());
+        let clock = ClockOptions::draw(&mut seed.child("options clock").rng());
+        let mut faults = FaultOptions::draw(&mut seed.child("options faults").rng());
+        let mut workload = WorkloadOptions::draw(&mut seed.child("options workload").rng());
+        let weight = |kind| faults.weights.get(&kind).copied().unwrap_or(0);
+        // A lease is a promise about rates of clocks: one clock that jumps or stands still breaks
+        // it, so a run has either leases or such clocks.
+        if weight(FaultKind::MonotonicJump) > 0 {
+            workload.read_lease = 0;
+        }
+        // A single node has nobody to give back what rotted, nor to take its place.
+        if nodes == 1 {
+            for kind in atlas::DAMAGING {
+                faults.weights.insert(kind, 0);
+            }
+        }
+        let election = raft.election_max_ms;
+        Self {
+            nodes,
+            clients: rng.between(1, 5) as u16,
+            lanes: rng.between(1, 3) as u8,
+            chunkservers: rng.between(1, 3) as u8,
+            safety_ms: *rng.pick(&[4_000, 8_000, 12_000, 20_000, 30_000]),
+            serve_bound_ms: 20 * election + 10_000,
+            converge_bound_ms: 20_000,
+            leave_rest_broken: rng.chance(1, 3),
+            canary: false,
+            bug: String::new(),
+            raft,
+            log: LogOptions::draw(&mut seed.child("options log").rng()),
+            node: NodeOptions::draw(&mut seed.child("options node").rng()),
+            net: NetOptions::draw(&mut seed.child("options net").rng()),
+            disk: DiskOptions::draw(&mut seed.child("options disk").rng()),
+            clock,
+            faults,
+            workload,
+            buggify: BuggifyOptions {
+                active_percent: if rng.chance(3, 4) { 25 } else { 0 },
+                fire_percent: 25,
+            },
+        }
+    }
+
+    /// Replaces one option by its dotted name: `net.loss_ppm=0`.
+    ///
+    /// # Errors
+    /// [`SetError`]; then nothing was changed.
+    pub fn set(&mut self, text: &str) -> Result<(), SetError> {
+        let Some((key, value)) = text.split_once('=') else {
+            return Err(SetError::Form { text: text.into() });
+        };
+        let (key, value) = (key.trim(), value.trim());
+        let refused = |reason: String| SetError::Value {
+            key: key.into(),
+            value: value.into(),
+            reason,
+        };
+        let mut tree = self.tree();
+        let place = find(&mut tree, key).ok_or_else(|| SetError::Key { key: key.into() })?;
+        *place = match place {
+            toml::Value::String(_) => toml::Value::String(value.trim_matches('"').into()),
+            _ => value
+                .parse::<toml::Value>()
+                .map_err(|error| refused(error.message().to_owned()))?,
+        };
+        *self = toml::Value::Table(tree)
+            .try_into()
+            .map_err(|error: toml::de::Error| refused(error.message().to_owned()))?;
+        self.validate().map_err(refused)
+    }
+
+    /// Every option by its dotted name, in order.
+    #[must_use]
+    pub fn flat(&self) -> BTreeMap<String, String> {
+        fn walk(prefix: &str, table: &toml::Table, into: &mut BTreeMap<String, String>) {
+            for (key, value) in table {
+                let name = format!("{prefix}{key}");
+                match value {
+                    toml::Value::Table(inner) => walk(&format!("{name}."), inner, into),
+                    value => {
+                        into.insert(name, value.to_string());
+                    }
+                }
+            }
+        }
+        let mut into = BTreeMap::new();
+        walk("", &self.tree(), &mut into);
+        into
+    }
+
+    /// Options that differ from those of `other`, as arguments for `--set`.
+    #[must_use]
+    pub fn differing(&self, other: &Self) -> Vec<String> {
+        let theirs = other.flat();
+        self.flat()
+            .into_iter()
+            .filter(|(key, value)| theirs.get(key) != Some(value))
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect()
+    }
+
+    /// Says what no run can be made of.
+    ///
+    /// # Errors
+    /// The first thing that does not hold, as a sentence.
+    pub fn validate(&self) -> Result<(), String> {
+        let raft = &self.raft;
+        let laws = [
+            ((1..=7).contains(&self.nodes), "a cluster has 1 to 7 nodes"),
+            (self.clients >= 1, "somebody has to ask"),
+            (self.lanes >= 1, "a client has a lane at least"),
+            (
+                raft.heartbeat_ms >= 1 && raft.heartbeat_ms * 2 < raft.election_min_ms,
+                "an election begins after several missed heartbeats",
+            ),
+            (
+                raft.election_min_ms < raft.election_max_ms,
+                "election timeouts are drawn from a range",
+            ),
+            (self.workload.mean_ms >= 1, "operations take their time"),
+            (self.workload.attempt_ms >= 1, "an attempt takes its time"),
+            (self.safety_ms >= 1, "a run takes its time"),
+            (
+                bugs::is_known(&self.bug),
+                "no bug has this name; `mfsha-sim bugs --list` tells them",
+            ),
+        ];
+        match laws.into_iter().find(|(holds, _)| !holds) {
+            Some((_, law)) => Err(law.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Weight of a kind of fault.
+    #[must_use]
+    pub fn fault_weight(&self, kind: FaultKind) -> u32 {
+        self.faults.weights.get(&kind).copied().unwrap_or(0)
+    }
+
+    fn tree(&self) -> toml::Table {
+        toml::Table::try_from(self).expect("options are tables of numbers, strings and truths")
+    }
+}
+
+fn find<'a>(tree: &'a mut toml::Table, key: &str) -> Option<&'a mut toml::Value> {
+    match key.split_once('.') {
+        None => tree.get_mut(key),
+        Some((table, rest)) => find(tree.get_mut(table)?.as_table_mut()?, rest),
+    }
+}
+
+impl RaftOptions {
+    fn draw(rng: &mut Rng) -> Self {
+        let election_min_ms = *rng.pick(&[150, 300, 300, 500]);
+        Self {
+            election_min_ms,
+            election_max_ms: election_min_ms * 2,
+            heartbeat_ms: election_min_ms / rng.between(3, 6),
+            // Small ones make snapshots, purges and installs common.
+            snapshot_log_bytes: *rng.pick(&[4 << 10, 16 << 10, 16 << 10, 64 << 10, 1 << 20]),
+            log_keep_entries: *rng.pick(&[0, 1, 16, 128]),
+            append_bytes_max: *rng.pick(&[2 << 10, 64 << 10, 1 << 20]),
+            clock_drift_max_ppm: 1_000,
+            priorities: rng.chance(1, 4),
+            shuffle_tasks: rng.chance(1, 2),
+        }
+    }
+}
+
+impl LogOptions {
+    fn draw(rng: &mut Rng) -> Self {
+        // The smallest segments make turning over to the next one common.
+        let segment_bytes = *rng.pick(&[16 << 10, 64 << 10, 256 << 10]);
+        Self {
+            segment_bytes,
+            // Generated requests stay well below this.
+            record_bytes_max: 8 << 10,
+            segments_max: (64 << 20) / segment_bytes,
+            buffer_bytes_max: *rng.pick(&[4 << 10, 256 << 10]),
+        }
+    }
+}
+
+impl NodeOptions {
+    fn draw(rng: &mut Rng) -> Self {
+        Self {
+            checkpoint_interval_ms: *rng.pick(&[300, 1_000, 5_000, 30_000]),
+            request_timeout_ms: *rng.pick(&[1_000, 5_000]),
+            pending_max: *rng.pick(&[10, 1_000]),
+            snapshot_part_bytes: *rng.pick(&[512, 8 << 10, 256 << 10]),
+            repair_retry_ms: *rng.pick(&[100, 500]),
+        }
+    }
+}
+
+impl NetOptions {
+    fn draw(rng: &mut Rng) -> Self {
+        let latency_min_us = *rng.pick(&[20, 50, 200, 1_000]);
+        let mut some = |most: u64| {
+            if rng.chance(1, 2) {
+                rng.between(1, most) as u32
+            } else {
+                0
+            }
+        };
+        let (loss_ppm, duplicate_ppm, reorder_ppm) = (some(50_000), some(50_000), some(100_000));
+        Self {
+            latency_min_us,
+            latency_mean_us: latency_min_us * rng.between(1, 5),
+            tail_ppm: 1_000,
+            tail_max_ms: *rng.pick(&[10, 100, 1_000]),
+            loss_ppm,
+            duplicate_ppm,
+            reorder_ppm,
+        }
+    }
+}
+
+impl DiskOptions {
+    fn draw(rng: &mut Rng) -> Self {
+        Self {
+            capacity_bytes: 256 << 20,
+            flush_min_us: *rng.pick(&[20, 70, 500]),
+            flush_mean_us: *rng.pick(&[30, 100, 3_000]),
+            checkpoint_min_ms: 1,
+            checkpoint_max_ms: *rng.pick(&[2, 20, 500]),
+        }
+    }
+}
+
+impl ClockOptions {
+    fn draw(rng: &mut Rng) -> Self {
+        Self {
+            drift_max_ppm: *rng.pick(&[0, 50, 500]),
+            wall_offset_max_ms: *rng.pick(&[0, 100, 5_000]),
+        }
+    }
+}
+
+impl FaultOptions {
+    fn draw(rng: &mut Rng) -> Self {
+        // Every kind is off in half of the runs, and one run in twenty has none.
+        let weights = FaultKind::ALL
+            .into_iter()
+            .map(|kind| {
+                let on = rng.chance(1, 2);
+                let weight = rng.between(1, 10) as u32;
+                (kind, if on { weight } else { 0 })
+            })
+            .collect();
+        Self {
+            mean_ms: if rng.chance(1, 20) {
+                0
+            } else {
+                *rng.pick(&[200, 500, 1_000, 2_000])
+            },
+            longest_ms: *rng.pick(&[500, 2_000, 6_000]),
+            detection_only: false,
+            weights,
+        }
+    }
+}
+
+impl WorkloadOptions {
+    fn draw(rng: &mut Rng) -> Self {
+        let weights = generator::KINDS
+            .iter()
+            .map(|kind| {
+                let on = rng.chance(2, 3) || generator::is_basic(kind);
+                let weight = rng.between(1, 10) as u32;
+                ((*kind).to_owned(), if on { weight } else { 0 })
+            })
+            .collect();
+        Self {
+            mean_ms: *rng.pick(&[10, 30, 100]),
+            attempt_ms: *rng.pick(&[200, 500, 1_000]),
+            give_up_ms: *rng.pick(&[5_000, 20_000]),
+            stray_percent: *rng.pick(&[0, 5, 50]),
+            names: *rng.pick(&[3, 10, 100]),
+            read_strict: rng.between(1, 4) as u32,
+            read_lease: rng.below(4) as u32,
+            read_fast: rng.below(4) as u32,
+            weights,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(seed: u64) -> Options {
+        Options::draw(&Seed::from_u64(seed))
+    }
+
+    #[test]
+    fn every_drawn_run_can_be_made_and_survives_being_written_down() {
+        for seed in 0..300 {
+            let drawn = options(seed);
+            drawn.validate().unwrap();
+            let text = toml::to_string(&drawn).unwrap();
+            assert_eq!(toml::from_str::<Options>(&text).unwrap(), drawn);
+        }
+    }
+
+    #[test]
+    fn swarm_switches_every_kind_on_and_off() {
+        let all: Vec<Options> = (0..100).map(options).collect();
+        for kind in FaultKind::ALL {
+            assert!(all.iter().any(|options| options.fault_weight(kind) > 0));
+            assert!(all.iter().any(|options| options.fault_weight(kind) == 0));
+        }
+        for nodes in [1, 3, 5] {
+            assert!(all.iter().any(|options| options.nodes == nodes));
+        }
+    }
+
+    #[test]
+    fn what_differs_is_what_was_set_and_sets_it_again() {
+        let drawn = options(7);
+        let mut changed = drawn.clone();
+        changed.set("net.loss_ppm=123456").unwrap();
+        changed.set("bug=ack-before-flush").unwrap();
+        changed.set("faults.weights.kill = 99").unwrap();
+        let differing = changed.differing(&drawn);
+        assert_eq!(differing.len(), 3, "{differing:?}");
+        let mut again = drawn.clone();
+        for text in &differing {
+            again.set(text).unwrap();
+        }
+        assert_eq!(again, changed);
+        assert!(drawn.differing(&drawn).is_empty());
+    }
+
+    #[test]
+    fn nonsense_is_refused_and_changes_nothing() {
+        let mut drawn = options(7);
+        let before = drawn.clone();
+        assert!(matches!(drawn.set("nodes"), Err(SetError::Form { .. })));
+        assert!(matches!(drawn.set("knots=3"), Err(SetError::Key { .. })));
+        assert!(matches!(
+            drawn.set("nodes=many"),
+            Err(SetError::Value { .. })
+        ));
+        assert!(matches!(drawn.set("nodes=-1"), Err(SetError::Value { .. })));
+        assert_eq!(drawn, before);
+    }
+
+    #[test]
+    fn no_run_trusts_leases_while_clocks_jump() {
+        for seed in 0..300 {
+            let drawn = options(seed);
+            assert!(
+                drawn.workload.read_lease == 0 || drawn.fault_weight(FaultKind::MonotonicJump) == 0
+            );
+        }
+    }
+}
