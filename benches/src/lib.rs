@@ -1,1 +1,3 @@
-//! Benchmarks of mfsha; see `benches/`. There is nothing here.
+//! What benches and the figures of memory have in common.
+
+pub mod world;

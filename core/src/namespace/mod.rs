@@ -7,30 +7,47 @@
 //! **Invariant:** neither clock nor randomness: two replicas that apply the same commands hold the
 //! same bytes.
 
+mod acl;
+mod append;
 mod apply;
+mod archive;
 mod attr;
+mod change;
 mod check;
+mod chunk;
+mod class;
 mod create;
 mod entry;
+#[cfg(feature = "fuzzing")]
+mod fuzz;
 mod genesis;
 mod hooks;
 mod inspect;
+mod lock;
 mod lookup;
 mod node;
 mod open;
 mod path;
 mod permission;
 mod quota;
+#[cfg(test)]
+mod random;
 mod remove;
 mod rename;
 mod session;
 mod setattr;
+mod snapshot_copy;
+mod snapshot_remove;
 mod stats;
+mod subtree;
 #[cfg(test)]
 mod testing;
 mod trash;
+mod truncate;
 mod txn;
+mod walk;
 mod who;
+mod xattr;
 
 pub mod error;
 pub mod key;
@@ -39,4 +56,6 @@ pub mod record;
 
 pub use apply::Namespace;
 pub use check::{Law, Violation};
+#[cfg(feature = "fuzzing")]
+pub use fuzz::fuzz_apply;
 pub use inspect::inspect;

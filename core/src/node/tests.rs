@@ -292,11 +292,9 @@ impl Cluster {
         for ordered in out.drain() {
             assert_eq!(ordered.after, None, "the node waits for its writes itself");
             match ordered.effect {
-                Effect::Send { to, message } => {
-                    if !self.cut.contains(&id) && !self.cut.contains(&to) {
-                        let life = self.hosts[&to].lives;
-                        self.send(to, life, 1_000_000, Arrival::Message(id, message));
-                    }
+                Effect::Send { to, message } if self.reaches(id, to) => {
+                    let life = self.hosts[&to].lives;
+                    self.send(to, life, 1_000_000, Arrival::Message(id, message));
                 }
                 Effect::FlushStarted { flush } => {
                     self.send(id, life, 200_000, Arrival::Flushed(flush));
@@ -313,6 +311,10 @@ impl Cluster {
                 _ => {}
             }
         }
+    }
+
+    fn reaches(&self, from: NodeId, to: NodeId) -> bool {
+        !self.cut.contains(&from) && !self.cut.contains(&to)
     }
 
     fn send(&mut self, to: NodeId, life: u64, delay_ns: u64, arrival: Arrival) {
