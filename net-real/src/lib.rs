@@ -1,1 +1,2 @@
 //! mfsha-net-real
+pub mod disk;

@@ -1,6 +1,7 @@
 //! What happened in the world: the one list that the trace hashes and the checkers judge.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mfsha_core::id::{LogIndex, NodeId, Term};
 use mfsha_core::namespace::op::{Command, Notice, Outcome};
@@ -105,6 +106,10 @@ pub enum FaultStage {
 pub enum Event {
     /// A half of the run began.
     PhaseBegins { phase: Phase, core: Vec<Seat> },
+    /// Every client of the healed core has had a write and a read answered.
+    CoreServes { after: Duration },
+    /// The healed core did not serve, or did not become one state, within its bound.
+    CoreLate { what: String },
     /// A planned fault began, ended or was left out; `entry` is its number in the schedule.
     Fault {
         entry: u32,

@@ -78,8 +78,24 @@ pub enum Fault {
     FullDisk { seat: Seat, for_ms: u64 },
     /// The next flush fails; the node has to stop, and starts again after so long.
     FailFlush { seat: Seat, down_ms: u64 },
-    /// The next reads of the log come back with a flipped bit; the disk itself is whole.
-    BitFlipOnRead { seat: Seat, reads: u32 },
+    /// Some reads come back with a flipped bit, in parts of a thousand; the disk itself is whole.
+    BitFlipOnRead {
+        seat: Seat,
+        permille: u32,
+        for_ms: u64,
+    },
+    /// Some reads fail, in parts of a thousand; trying again may help.
+    ReadErrors {
+        seat: Seat,
+        permille: u32,
+        for_ms: u64,
+    },
+    /// Some writes go to another place of the same file, in parts of a thousand.
+    Misdirect {
+        seat: Seat,
+        permille: u32,
+        for_ms: u64,
+    },
     /// A stored sector of the log changes for ever.
     RotLog { seat: Seat, draw: u64 },
     /// A value of the last checkpoint changes for ever.
@@ -123,6 +139,8 @@ pub enum FaultKind {
     FullDisk,
     FailFlush,
     BitFlipOnRead,
+    ReadErrors,
+    Misdirect,
     RotLog,
     RotState,
     FailCheckpoint,
@@ -135,7 +153,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::Partition,
         Self::OneWayPartition,
         Self::Bridge,
@@ -156,6 +174,8 @@ impl FaultKind {
         Self::FullDisk,
         Self::FailFlush,
         Self::BitFlipOnRead,
+        Self::ReadErrors,
+        Self::Misdirect,
         Self::RotLog,
         Self::RotState,
         Self::FailCheckpoint,
@@ -190,6 +210,8 @@ impl FaultKind {
             Self::FullDisk => "full-disk",
             Self::FailFlush => "fail-flush",
             Self::BitFlipOnRead => "bit-flip-on-read",
+            Self::ReadErrors => "read-errors",
+            Self::Misdirect => "misdirect",
             Self::RotLog => "rot-log",
             Self::RotState => "rot-state",
             Self::FailCheckpoint => "fail-checkpoint",
@@ -227,6 +249,8 @@ impl Fault {
             Self::FullDisk { .. } => FaultKind::FullDisk,
             Self::FailFlush { .. } => FaultKind::FailFlush,
             Self::BitFlipOnRead { .. } => FaultKind::BitFlipOnRead,
+            Self::ReadErrors { .. } => FaultKind::ReadErrors,
+            Self::Misdirect { .. } => FaultKind::Misdirect,
             Self::RotLog { .. } => FaultKind::RotLog,
             Self::RotState { .. } => FaultKind::RotState,
             Self::FailCheckpoint { .. } => FaultKind::FailCheckpoint,
@@ -251,6 +275,8 @@ impl Fault {
             | Self::FullDisk { seat, .. }
             | Self::FailFlush { seat, .. }
             | Self::BitFlipOnRead { seat, .. }
+            | Self::ReadErrors { seat, .. }
+            | Self::Misdirect { seat, .. }
             | Self::RotLog { seat, .. }
             | Self::RotState { seat, .. }
             | Self::FailCheckpoint { seat, .. }

@@ -17,14 +17,31 @@
 //! is under way; madsim makes such a call fail or repeat.
 #![forbid(unsafe_code)]
 
+pub mod atlas;
 pub mod buggify;
 pub mod check;
+pub mod chunkserver;
 pub mod clock;
+pub mod coverage;
+pub mod crash_points;
+pub mod disk;
 pub mod draw;
 pub mod event;
 pub mod fault;
 pub mod generator;
+pub mod heal;
+pub mod nemesis;
 pub mod net;
+pub mod node;
 pub mod options;
 pub mod place;
+pub mod schedule;
+pub mod seat;
+pub mod store;
+pub mod task;
 pub mod time;
+#[cfg(test)]
+mod toy;
+pub mod trace;
+pub mod workload;
+pub mod world;

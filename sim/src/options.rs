@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use mfsha_core::rng::{Rng, Seed};
 use serde::{Deserialize, Serialize};
 
+use crate::atlas;
 use crate::fault::FaultKind;
 use crate::generator;
 
@@ -223,7 +224,7 @@ impl Options {
         }
         // A single node has nobody to give back what rotted, nor to take its place.
         if nodes == 1 {
-            for kind in [FaultKind::LoseDisk, FaultKind::RotLog, FaultKind::RotState] {
+            for kind in atlas::DAMAGING {
                 faults.weights.insert(kind, 0);
             }
         }

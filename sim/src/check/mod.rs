@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mfsha_core::id::{LogIndex, NodeId, Term};
+use mfsha_core::id::NodeId;
+use mfsha_core::node::request::NodeStatus;
 use mfsha_core::raft;
 use mfsha_core::wal::record::LogId;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ use crate::options::Options;
 use crate::place::Seat;
 use crate::time::SimTime;
 
+pub mod canary;
+pub mod live;
 pub mod process;
 
 /// What kind of promise was broken; decides the exit code.
@@ -52,8 +55,10 @@ pub struct NodeView {
     pub node: NodeId,
     /// Which life, from 1.
     pub life: u32,
-    /// What its consensus machine shows.
-    pub raft: raft::Status,
+    /// What its consensus machine shows; `None` while the node heals or has stopped.
+    pub raft: Option<raft::Status>,
+    /// How it stands, as it tells clients.
+    pub status: NodeStatus,
     /// Last log entry that is durable on its disk, when the node can tell.
     pub durable: Option<LogId>,
     /// Metadata version of its state.
@@ -145,14 +150,12 @@ pub fn broken(checker: &dyn Checker, sentence: String) -> Violation {
 /// Every checker of a run: add yours here.
 #[must_use]
 pub fn all(options: &Options) -> Vec<Box<dyn Checker>> {
-    vec![Box::new(process::ProcessChecker::new(options))]
-}
-
-/// Highest index and term that a status shows, for messages.
-#[must_use]
-pub fn position(status: &raft::Status) -> (Term, LogIndex) {
-    (
-        status.term,
-        status.applied.map_or(LogIndex(0), |id| id.index),
-    )
+    let mut checkers: Vec<Box<dyn Checker>> = vec![
+        Box::new(process::ProcessChecker::new(options)),
+        Box::new(live::LiveChecker),
+    ];
+    if options.canary {
+        checkers.push(Box::new(canary::Canary));
+    }
+    checkers
 }

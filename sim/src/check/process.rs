@@ -83,6 +83,8 @@ fn may_stop_a_node(kind: FaultKind) -> bool {
         FaultKind::FailFlush
             | FaultKind::FullDisk
             | FaultKind::BitFlipOnRead
+            | FaultKind::ReadErrors
+            | FaultKind::Misdirect
             | FaultKind::RotLog
             | FaultKind::RotState
             | FaultKind::FailCheckpoint

@@ -1,0 +1,339 @@
+//! Which rare situations a run reached: what kind of fault, to whom, in which phase.
+//!
+//! A simulator that never reaches a situation proves nothing about it. Every run counts; many
+//! runs together must reach everything in [`REQUIRED`].
+
+use std::collections::BTreeMap;
+
+use mfsha_core::node::request::{Consistency, NodeError, RequestBody, ResponseBody};
+use mfsha_core::raft::Role;
+
+use crate::event::{AppliedPayload, Event, FaultStage, LossReason, Phase, StopReason};
+use crate::place::Seat;
+use crate::time::SimTime;
+
+/// Situations that a sweep of a thousand seeds must reach. The names are those of
+/// [`Coverage::counts`].
+pub const REQUIRED: &[&str] = &[
+    "fault partition",
+    "fault one-way-partition",
+    "fault bridge",
+    "fault client-partition",
+    "fault slow-link",
+    "fault clog",
+    "fault swizzle-clog",
+    "fault loss-burst",
+    "fault duplicate-burst",
+    "fault reorder-burst",
+    "fault reset",
+    "fault kill leader",
+    "fault kill follower",
+    "fault power-loss leader",
+    "fault power-loss follower",
+    "fault power-loss-all",
+    "fault pause leader",
+    "fault pause follower",
+    "fault lose-disk leader",
+    "fault lose-disk follower",
+    "fault slow-disk leader",
+    "fault full-disk leader",
+    "fault fail-flush leader",
+    "fault fail-flush follower",
+    "fault bit-flip-on-read",
+    "fault read-errors",
+    "fault misdirect",
+    "fault rot-log",
+    "fault rot-state",
+    "fault fail-checkpoint",
+    "fault wall-jump",
+    "fault monotonic-jump",
+    "fault clock-rate",
+    "fault transfer-leader",
+    "fault cycle-member",
+    "message lost by a reset",
+    "message lost by a cut",
+    "message delivered twice",
+    "node restarts",
+    "node restarts from a checkpoint",
+    "node replaced",
+    "snapshot installed",
+    "leader changes",
+    "crash while a checkpoint is under way",
+    "crash while a flush is under way",
+    "write answered after a retry",
+    "write answered as a repeat",
+    "write answered by another node than was asked first",
+    "write unknown after lost leadership",
+    "read strict",
+    "read strict at a follower",
+    "read by lease",
+    "read fast",
+    "chunk order accepted",
+    "membership applied",
+    "healed core of a part",
+    "healed core of all",
+];
+
+/// What one run reached.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage {
+    counts: BTreeMap<String, u64>,
+    roles: BTreeMap<Seat, Role>,
+    flushing: BTreeMap<Seat, u32>,
+    checkpointing: BTreeMap<Seat, u32>,
+    delivered: BTreeMap<u64, ()>,
+    first_asked: BTreeMap<u64, mfsha_core::id::NodeId>,
+    reads: BTreeMap<u64, Consistency>,
+    seats: usize,
+}
+
+impl Coverage {
+    /// Nothing is reached yet, in a cluster of so many seats.
+    #[must_use]
+    pub fn new(seats: u8) -> Self {
+        Self {
+            seats: seats.into(),
+            ..Self::default()
+        }
+    }
+
+    /// How often each situation was reached.
+    #[must_use]
+    pub fn counts(&self) -> &BTreeMap<String, u64> {
+        &self.counts
+    }
+
+    /// A situation was reached.
+    pub fn reached(&mut self, situation: &str) {
+        match self.counts.get_mut(situation) {
+            Some(count) => *count += 1,
+            None => {
+                self.counts.insert(situation.to_owned(), 1);
+            }
+        }
+    }
+
+    /// Something happened.
+    pub fn on_event(&mut self, _now: SimTime, event: &Event) {
+        match event {
+            Event::Fault { fault, stage, .. } => self.on_fault(fault, *stage),
+            Event::RoleChanged { seat, role, .. } => {
+                let before = self.roles.insert(*seat, *role);
+                if *role == Role::Leader && before != Some(Role::Leader) {
+                    self.reached("leader changes");
+                }
+            }
+            Event::NodeStarted {
+                seat,
+                life,
+                applied,
+                ..
+            } => {
+                self.roles.insert(*seat, Role::Follower);
+                self.flushing.remove(seat);
+                self.checkpointing.remove(seat);
+                if *life > 1 {
+                    self.reached("node restarts");
+                    if applied.0 > 0 {
+                        self.reached("node restarts from a checkpoint");
+                    }
+                }
+            }
+            Event::NodeStopped { seat, reason, .. } => self.on_stopped(*seat, reason),
+            Event::NodeReplaced { .. } => self.reached("node replaced"),
+            Event::SnapshotInstalled { .. } => self.reached("snapshot installed"),
+            Event::FlushStarted { seat, .. } => *self.flushing.entry(*seat).or_default() += 1,
+            Event::FlushEnded { seat, .. } => take_one(&mut self.flushing, *seat),
+            Event::CheckpointStarted { seat, .. } => {
+                *self.checkpointing.entry(*seat).or_default() += 1;
+            }
+            Event::CheckpointEnded { seat, .. } => take_one(&mut self.checkpointing, *seat),
+            Event::Delivered { message, .. } => {
+                if self.delivered.insert(message.0, ()).is_some() {
+                    self.reached("message delivered twice");
+                }
+                // Doubles follow their originals closely, so old ones can be forgotten.
+                if self.delivered.len() > 4_096 {
+                    self.delivered.pop_first();
+                }
+            }
+            Event::Lost { reason, .. } => match reason {
+                LossReason::Reset => self.reached("message lost by a reset"),
+                LossReason::Cut => self.reached("message lost by a cut"),
+                LossReason::Chance | LossReason::Down => {}
+            },
+            Event::Applied { entry, .. } => {
+                if matches!(entry.payload, AppliedPayload::Membership(_)) {
+                    self.reached("membership applied");
+                }
+            }
+            Event::ChunkAccepted { .. } => self.reached("chunk order accepted"),
+            Event::ChunkRefused { .. } => self.reached("chunk order refused"),
+            Event::PhaseBegins {
+                phase: Phase::Liveness,
+                core,
+            } => {
+                if core.len() < self.seats {
+                    self.reached("healed core of a part");
+                } else {
+                    self.reached("healed core of all");
+                }
+            }
+            _ => self.on_client(event),
+        }
+    }
+
+    fn on_client(&mut self, event: &Event) {
+        match event {
+            Event::Invoked { call, body, .. } => {
+                if let RequestBody::Read { consistency, .. } = body {
+                    self.reads.insert(call.0, *consistency);
+                }
+            }
+            Event::Attempted {
+                call,
+                node,
+                attempt: 1,
+                ..
+            } => {
+                self.first_asked.insert(call.0, *node);
+            }
+            Event::Refused {
+                error: NodeError::Unknown,
+                ..
+            } => self.reached("write unknown after lost leadership"),
+            Event::Returned {
+                call,
+                node,
+                attempt,
+                result,
+                ..
+            } => {
+                let asked = self.first_asked.remove(&call.0);
+                let read = self.reads.remove(&call.0);
+                match result {
+                    Ok(ResponseBody::Written { outcome, .. }) => {
+                        if *attempt > 1 {
+                            self.reached("write answered after a retry");
+                        }
+                        if outcome.repeated {
+                            self.reached("write answered as a repeat");
+                        }
+                        if asked.is_some_and(|asked| asked != *node) {
+                            self.reached("write answered by another node than was asked first");
+                        }
+                    }
+                    Ok(ResponseBody::Read { .. }) => self.on_read(*node, read),
+                    _ => {}
+                }
+            }
+            Event::GaveUp { call, .. } => {
+                self.first_asked.remove(&call.0);
+                self.reads.remove(&call.0);
+                self.reached("client gave up");
+            }
+            _ => {}
+        }
+    }
+
+    fn on_read(&mut self, node: mfsha_core::id::NodeId, read: Option<Consistency>) {
+        match read {
+            Some(Consistency::Strict) => {
+                self.reached("read strict");
+                // Seats hold nodes of the same order until one is replaced; a coverage count may
+                // miss some, so only seats whose node never changed are looked at.
+                let seat = Seat(node.0.saturating_sub(1).min(255) as u8);
+                if usize::from(seat.0) < self.seats
+                    && self.roles.get(&seat) == Some(&Role::Follower)
+                {
+                    self.reached("read strict at a follower");
+                }
+            }
+            Some(Consistency::StrictByLease) => self.reached("read by lease"),
+            Some(Consistency::Fast { .. }) => self.reached("read fast"),
+            None => {}
+        }
+    }
+
+    fn on_fault(&mut self, fault: &crate::fault::Fault, stage: FaultStage) {
+        let name = fault.kind().name();
+        match stage {
+            FaultStage::Begins => {
+                self.reached(&format!("fault {name}"));
+                if let Some(role) = fault.seat().and_then(|seat| self.roles.get(&seat)) {
+                    let role = format!("{role:?}").to_lowercase();
+                    self.reached(&format!("fault {name} {role}"));
+                }
+            }
+            FaultStage::Ends => {}
+            FaultStage::Skipped(_) => self.reached(&format!("fault {name} left out")),
+        }
+    }
+
+    fn on_stopped(&mut self, seat: Seat, reason: &StopReason) {
+        if self.flushing.remove(&seat).is_some() {
+            self.reached("crash while a flush is under way");
+        }
+        if self.checkpointing.remove(&seat).is_some() {
+            self.reached("crash while a checkpoint is under way");
+        }
+        match reason {
+            StopReason::Stopped(_) => self.reached("node stopped by itself"),
+            StopReason::RefusedToOpen(_) => self.reached("node refused to start"),
+            _ => {}
+        }
+        self.roles.remove(&seat);
+    }
+}
+
+fn take_one(counts: &mut BTreeMap<Seat, u32>, seat: Seat) {
+    if let Some(count) = counts.get_mut(&seat) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(&seat);
+        }
+    }
+}
+
+/// Required situations that `counts` lacks.
+#[must_use]
+pub fn missing(counts: &BTreeMap<String, u64>) -> Vec<&'static str> {
+    REQUIRED
+        .iter()
+        .copied()
+        .filter(|situation| !counts.contains_key(*situation))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::{Fault, FaultKind};
+
+    #[test]
+    fn every_kind_of_fault_is_required() {
+        for kind in FaultKind::ALL {
+            let name = format!("fault {}", kind.name());
+            assert!(
+                REQUIRED
+                    .iter()
+                    .any(|situation| situation.starts_with(&name)),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_never_reached_is_missing() {
+        let mut coverage = Coverage::new(3);
+        assert_eq!(missing(coverage.counts()).len(), REQUIRED.len());
+        let fault = Fault::Reset {
+            a: Seat(0),
+            b: Seat(1),
+        };
+        coverage.on_fault(&fault, FaultStage::Begins);
+        assert_eq!(missing(coverage.counts()).len(), REQUIRED.len() - 1);
+        coverage.on_fault(&fault, FaultStage::Skipped("why not"));
+        assert_eq!(missing(coverage.counts()).len(), REQUIRED.len() - 1);
+    }
+}

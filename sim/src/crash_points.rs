@@ -1,0 +1,152 @@
+//! Every state in which a power loss could leave a disk, given what was done to it.
+//!
+//! A crash may come after any operation and after any flush. What finished flushes cover is there;
+//! what came later is there or not, according to a variant. Which of it an opener may find, and
+//! which it must, is for the caller to judge.
+
+use mfsha_core::rng::{Rng, Seed};
+
+use crate::disk::{Event, Files, Pending, Record, apply, tear};
+
+/// What became of the operations that no finished flush covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Variant {
+    /// All of them happened.
+    Kept,
+    /// None of them happened.
+    Lost,
+    /// All happened but the last, of which some sectors did.
+    Torn,
+    /// The last one happened, of the others any.
+    Reordered,
+    /// Each happened, or not, or in part.
+    Scattered,
+}
+
+impl Variant {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Kept,
+        Self::Lost,
+        Self::Torn,
+        Self::Reordered,
+        Self::Scattered,
+    ];
+}
+
+/// One state that a crash could leave.
+#[derive(Clone, Debug)]
+pub struct CrashPoint {
+    /// Events of the record that came before the crash.
+    pub events: usize,
+    /// What became of the pending operations.
+    pub variant: Variant,
+    /// The disk afterwards.
+    pub files: Files,
+}
+
+/// All crash points of a record that began on a disk holding `base`, with every variant at each.
+/// The same seed gives the same points.
+pub fn crash_points(base: &Files, record: &Record, seed: Seed) -> impl Iterator<Item = CrashPoint> {
+    let mut durable = base.clone();
+    let mut pending: Vec<Pending> = Vec::new();
+    let mut covered = Vec::new();
+    (0..=record.events.len()).flat_map(move |events| {
+        if let Some(event) = events.checked_sub(1).map(|at| &record.events[at]) {
+            match event {
+                Event::Operation(operation) => pending.push(operation.clone()),
+                Event::FlushBegan(flush) => covered.push((*flush, pending.len())),
+                Event::FlushEnded(flush) => {
+                    let at = covered.iter().position(|(id, _)| id == flush);
+                    let (_, count) = covered.remove(at.expect("a flush ends after it began"));
+                    for operation in pending.drain(..count) {
+                        apply(&mut durable, &operation);
+                    }
+                    for (_, later) in &mut covered {
+                        *later -= count;
+                    }
+                }
+            }
+        }
+        let mut rng = seed.index(events as u64).rng();
+        Variant::ALL.map(|variant| {
+            let mut files = durable.clone();
+            leave(&mut files, &pending, variant, &mut rng);
+            CrashPoint {
+                events,
+                variant,
+                files,
+            }
+        })
+    })
+}
+
+fn leave(files: &mut Files, pending: &[Pending], variant: Variant, rng: &mut Rng) {
+    let Some((last, others)) = pending.split_last() else {
+        return;
+    };
+    match variant {
+        Variant::Lost => {}
+        Variant::Kept => pending.iter().for_each(|operation| apply(files, operation)),
+        Variant::Torn => {
+            others.iter().for_each(|operation| apply(files, operation));
+            tear(last, rng)
+                .iter()
+                .for_each(|sector| apply(files, sector));
+        }
+        Variant::Reordered => {
+            let kept = others.iter().filter(|operation| {
+                // A file that was not made cannot be written to: then nothing is learnt.
+                matches!(operation, Pending::Create { .. }) || rng.chance(1, 2)
+            });
+            kept.for_each(|operation| apply(files, operation));
+            apply(files, last);
+        }
+        Variant::Scattered => {
+            for operation in pending {
+                match rng.below(3) {
+                    0 => apply(files, operation),
+                    1 => {}
+                    _ => tear(operation, rng)
+                        .iter()
+                        .for_each(|sector| apply(files, sector)),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mfsha_core::disk::Disk;
+
+    use super::*;
+    use crate::disk::SimDisk;
+
+    #[test]
+    fn what_is_flushed_is_at_every_later_point_and_the_rest_varies() {
+        let mut disk = SimDisk::new(1 << 20, Seed::from_u64(1).rng());
+        disk.start_record();
+        disk.create("a", 4_096).unwrap();
+        disk.write("a", 0, &[1; 512]).unwrap();
+        let flush = disk.start_flush();
+        disk.finish_flush(flush);
+        disk.write("a", 512, &[2; 512]).unwrap();
+        disk.write("a", 1_024, &[3; 512]).unwrap();
+        let record = disk.take_record();
+        let points: Vec<_> = crash_points(&Files::new(), &record, Seed::from_u64(2)).collect();
+        assert_eq!(points.len(), (record.events.len() + 1) * Variant::ALL.len());
+        for point in &points {
+            if point.events >= 4 {
+                assert_eq!(point.files["a"][..512], [1; 512], "{point:?}");
+            }
+        }
+        let at_end = |variant| {
+            let last = |point: &&CrashPoint| point.events == 6 && point.variant == variant;
+            points.iter().find(last).unwrap().files["a"].clone()
+        };
+        assert_eq!(at_end(Variant::Lost)[512..1_536], [0; 1_024]);
+        assert_eq!(at_end(Variant::Kept)[512..1_024], [2; 512]);
+        assert_eq!(at_end(Variant::Reordered)[1_024..1_536], [3; 512]);
+    }
+}

@@ -1,0 +1,356 @@
+//! What happened, as a hash, as text, and as the last events before the end.
+//!
+//! The hash covers every event: when, what, and all that it carries. Two runs with one hash did
+//! the same; where two runs of one seed differ, determinism is lost and nothing else counts.
+
+use std::collections::VecDeque;
+use std::fmt::{self, Write as _};
+
+use mfsha_core::codec;
+
+use crate::event::{AppliedPayload, Event, FaultStage};
+use crate::place::Place;
+use crate::time::SimTime;
+
+/// Events kept for the report of a failure.
+const RING_LENGTH: usize = 400;
+
+/// The trace of one run.
+#[derive(Debug)]
+pub struct Trace {
+    hasher: blake3::Hasher,
+    count: u64,
+    /// The last events, or all when the run is told.
+    events: VecDeque<(SimTime, Event)>,
+    whole: bool,
+}
+
+impl Trace {
+    /// A trace that keeps all events, or the last alone.
+    #[must_use]
+    pub fn new(whole: bool) -> Self {
+        Self {
+            hasher: blake3::Hasher::new_derive_key("mfsha 2026 trace"),
+            count: 0,
+            events: VecDeque::new(),
+            whole,
+        }
+    }
+
+    /// Takes an event in.
+    pub fn record(&mut self, now: SimTime, event: Event) {
+        self.hasher.update(&now.0.to_le_bytes());
+        absorb(&mut self.hasher, &event);
+        self.count += 1;
+        if !self.whole && self.events.len() == RING_LENGTH {
+            self.events.pop_front();
+        }
+        self.events.push_back((now, event));
+    }
+
+    /// Events so far.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The hash of all events so far, in hexadecimal.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        self.hasher.finalize().to_hex().to_string()
+    }
+
+    /// The events that were kept.
+    #[must_use]
+    pub fn events(&self) -> &VecDeque<(SimTime, Event)> {
+        &self.events
+    }
+}
+
+/// The first half of the hash of some bytes.
+#[must_use]
+pub fn short_hash(bytes: &[u8]) -> u64 {
+    let hash = blake3::hash(bytes);
+    let first: [u8; 8] = hash.as_bytes()[..8].try_into().expect("a hash is longer");
+    u64::from_le_bytes(first)
+}
+
+/// An event as one aligned line: when, where, what.
+#[must_use]
+pub fn line(now: SimTime, event: &Event) -> String {
+    let place = place(event).map_or_else(String::new, |place| place.to_string());
+    format!("{now:>14} {place:<8} {}", words(event))
+}
+
+/// Where an event belongs in a drawing; `None` for the world.
+#[must_use]
+pub fn place(event: &Event) -> Option<Place> {
+    match event {
+        Event::PhaseBegins { .. } | Event::CoreServes { .. } | Event::CoreLate { .. } => None,
+        Event::Fault { fault, .. } => fault.seat().map(Place::Seat),
+        Event::NodeStarted { seat, .. }
+        | Event::NodeStopped { seat, .. }
+        | Event::NodePaused { seat, .. }
+        | Event::NodeResumed { seat, .. }
+        | Event::NodeReplaced { seat, .. }
+        | Event::PeerLost { seat, .. }
+        | Event::FlushStarted { seat, .. }
+        | Event::FlushEnded { seat, .. }
+        | Event::CheckpointStarted { seat, .. }
+        | Event::CheckpointEnded { seat, .. }
+        | Event::DiskCrashed { seat, .. }
+        | Event::RoleChanged { seat, .. }
+        | Event::Applied { seat, .. }
+        | Event::SnapshotInstalled { seat, .. }
+        | Event::Report { seat, .. }
+        | Event::ChunkOrdered { seat, .. }
+        | Event::Noticed { seat, .. } => Some(Place::Seat(*seat)),
+        Event::Sent { from, .. } => Some(*from),
+        Event::Delivered { to, .. } | Event::Lost { to, .. } => Some(*to),
+        Event::Invoked { client, .. }
+        | Event::Attempted { client, .. }
+        | Event::Refused { client, .. }
+        | Event::Returned { client, .. }
+        | Event::GaveUp { client, .. } => Some(Place::Client(*client)),
+        Event::ChunkAccepted { server, .. } | Event::ChunkRefused { server, .. } => {
+            Some(Place::Chunkserver(*server))
+        }
+    }
+}
+
+/// An event in words, without its time.
+#[must_use]
+pub fn words(event: &Event) -> String {
+    match event {
+        Event::PhaseBegins { phase, core } => format!("phase      {phase:?} core {core:?}"),
+        Event::Fault {
+            entry,
+            fault,
+            stage,
+        } => match stage {
+            FaultStage::Begins => format!("FAULT      #{entry} {fault:?}"),
+            FaultStage::Ends => format!("fault ends #{entry} {}", fault.kind().name()),
+            FaultStage::Skipped(why) => {
+                format!("fault skip #{entry} {}: {why}", fault.kind().name())
+            }
+        },
+        Event::NodeStarted {
+            node,
+            life,
+            applied,
+            ..
+        } => format!("START      {node} life {life} applied {applied}"),
+        Event::NodeStopped { node, reason, .. } => format!("STOP       {node} {reason:?}"),
+        Event::NodePaused { node, .. } => format!("pause      {node}"),
+        Event::NodeResumed { node, .. } => format!("resume     {node}"),
+        Event::NodeReplaced { old, new, .. } => format!("replaced   {old} by {new}"),
+        Event::Sent {
+            message,
+            to,
+            bytes,
+            hash,
+            ..
+        } => format!("send       m{} -> {to} {bytes} B {hash:016x}", message.0),
+        Event::Delivered { message, from, .. } => format!("deliver    m{} <- {from}", message.0),
+        Event::Lost {
+            message,
+            from,
+            reason,
+            ..
+        } => format!("lose       m{} <- {from} {reason:?}", message.0),
+        Event::PeerLost { peer, .. } => format!("peer lost  {peer}"),
+        Event::FlushStarted { flush, .. } => format!("flush      f{flush}"),
+        Event::FlushEnded { flush, ok, .. } => format!("flushed    f{flush} {}", well(*ok)),
+        Event::CheckpointStarted { checkpoint, .. } => format!("checkpoint k{checkpoint}"),
+        Event::CheckpointEnded { checkpoint, ok, .. } => {
+            format!("checkpt'd  k{checkpoint} {}", well(*ok))
+        }
+        Event::DiskCrashed { summary, .. } => format!("disk       {summary}"),
+        Event::RoleChanged {
+            node,
+            role,
+            term,
+            leader,
+            ..
+        } => format!("role       {node} {role:?} {term} leader {leader:?}"),
+        Event::Applied { node, entry, .. } => format!(
+            "apply      {node} {:?} v{} {}",
+            entry.id,
+            entry.version,
+            payload_words(&entry.payload)
+        ),
+        Event::SnapshotInstalled { node, applied, .. } => {
+            format!("installed  {node} snapshot up to {applied}")
+        }
+        Event::Report { node, message, .. } => format!("report     {node} {message}"),
+        Event::Invoked { call, body, .. } => format!("invoke     #{} {body:?}", call.0),
+        Event::Attempted {
+            call,
+            node,
+            attempt,
+            ..
+        } => format!("ask        #{} {node} attempt {attempt}", call.0),
+        Event::Refused {
+            call, node, error, ..
+        } => format!("refused    #{} {node} {error:?}", call.0),
+        Event::Returned {
+            call, node, result, ..
+        } => format!("return     #{} {node} {result:?}", call.0),
+        Event::GaveUp { call, .. } => format!("gave up    #{}", call.0),
+        Event::ChunkOrdered {
+            node,
+            term,
+            index,
+            order,
+            ..
+        } => format!("chunk      {node} {term} {index} {order:?}"),
+        Event::ChunkAccepted {
+            node, term, order, ..
+        } => format!("chunk ok   from {node} {term} {order:?}"),
+        Event::ChunkRefused {
+            node, term, newest, ..
+        } => format!("chunk no   from {node} {term} newest {newest}"),
+        Event::Noticed { index, notices, .. } => format!("notice     {index} {notices:?}"),
+        Event::CoreServes { after } => format!("core serves after {after:?}"),
+        Event::CoreLate { what } => format!("CORE LATE  {what}"),
+    }
+}
+
+fn well(ok: bool) -> &'static str {
+    if ok { "ok" } else { "FAILED" }
+}
+
+fn payload_words(payload: &AppliedPayload) -> String {
+    match payload {
+        AppliedPayload::Blank => "blank".into(),
+        AppliedPayload::Command { command, outcome } => {
+            format!("{:?} -> {:?}", command.op, outcome.result)
+        }
+        AppliedPayload::Membership(membership) => format!("{membership:?}"),
+    }
+}
+
+/// Feeds an event into the hash. What carries user data goes in as its encoding, which is quicker
+/// than words; the rest goes in as Rust writes it.
+fn absorb(hasher: &mut blake3::Hasher, event: &Event) {
+    let mut into = Absorber(hasher);
+    let written = match event {
+        Event::Applied {
+            seat,
+            node,
+            life,
+            entry,
+        } => {
+            let head = write!(
+                into,
+                "applied{seat}{node}{life}{:?}{}",
+                entry.id, entry.version
+            );
+            match &entry.payload {
+                AppliedPayload::Command { command, outcome } => {
+                    into.bytes(&codec::encode(&**command));
+                    into.bytes(&codec::encode(&**outcome));
+                }
+                AppliedPayload::Blank => into.bytes(b"blank"),
+                AppliedPayload::Membership(membership) => into.bytes(&codec::encode(membership)),
+            }
+            head
+        }
+        Event::Invoked { call, client, body } => {
+            let head = write!(into, "invoked{}{client}", call.0);
+            into.bytes(&codec::encode(body));
+            head
+        }
+        Event::Returned {
+            call,
+            client,
+            node,
+            attempt,
+            result,
+        } => {
+            let head = write!(into, "returned{}{client}{node}{attempt}", call.0);
+            into.bytes(&codec::encode(result));
+            head
+        }
+        Event::Sent {
+            message,
+            from,
+            to,
+            bytes,
+            hash,
+        } => {
+            into.bytes(&message.0.to_le_bytes());
+            into.bytes(&from.number().to_le_bytes());
+            into.bytes(&to.number().to_le_bytes());
+            into.bytes(&(*bytes as u64).to_le_bytes());
+            into.bytes(&hash.to_le_bytes());
+            Ok(())
+        }
+        Event::Delivered { message, .. } => {
+            into.bytes(&message.0.to_le_bytes());
+            Ok(())
+        }
+        other => write!(into, "{other:?}"),
+    };
+    written.expect("a hash takes everything");
+}
+
+struct Absorber<'a>(&'a mut blake3::Hasher);
+
+impl Absorber<'_> {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0.update(&(bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+}
+
+impl fmt::Write for Absorber<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text.as_bytes());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mfsha_core::id::NodeId;
+
+    use super::*;
+    use crate::place::Seat;
+
+    fn paused(seat: u8) -> Event {
+        Event::NodePaused {
+            seat: Seat(seat),
+            node: NodeId(1),
+        }
+    }
+
+    #[test]
+    fn the_hash_knows_time_content_and_order() {
+        let hash = |events: &[(u64, u8)]| {
+            let mut trace = Trace::new(false);
+            for (at, seat) in events {
+                trace.record(SimTime(*at), paused(*seat));
+            }
+            trace.hash()
+        };
+        let base = hash(&[(1, 0), (2, 1)]);
+        assert_eq!(base, hash(&[(1, 0), (2, 1)]));
+        assert_ne!(base, hash(&[(1, 1), (2, 0)]));
+        assert_ne!(base, hash(&[(1, 0), (3, 1)]));
+        assert_ne!(base, hash(&[(1, 0)]));
+    }
+
+    #[test]
+    fn the_ring_forgets_but_the_hash_does_not() {
+        let (mut ring, mut whole) = (Trace::new(false), Trace::new(true));
+        for at in 0..1_000 {
+            ring.record(SimTime(at), paused(0));
+            whole.record(SimTime(at), paused(0));
+        }
+        assert_eq!(ring.hash(), whole.hash());
+        assert_eq!(ring.events().len(), RING_LENGTH);
+        assert_eq!(whole.events().len(), 1_000);
+        assert_eq!(ring.count(), 1_000);
+    }
+}
