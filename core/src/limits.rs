@@ -21,6 +21,8 @@ pub const TRASH_PATH_BYTES_MAX: usize = 1_024;
 pub const XATTR_NAME_BYTES_MAX: usize = 255;
 /// Longest value, and longest list, of extended attributes, bytes (wire).
 pub const XATTR_VALUE_BYTES_MAX: usize = 65_536;
+/// Longest text that a session tells of itself, bytes.
+pub const SESSION_INFO_BYTES_MAX: usize = 1_024;
 /// Longest name of a storage class, bytes (wire).
 pub const SCLASS_NAME_BYTES_MAX: usize = 255;
 /// Storage classes, ids 0..=255 (wire).

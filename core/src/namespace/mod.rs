@@ -7,5 +7,36 @@
 //! **Invariant:** neither clock nor randomness: two replicas that apply the same commands hold the
 //! same bytes.
 
+mod apply;
+mod attr;
+mod check;
+mod create;
+mod entry;
+mod genesis;
+mod hooks;
+mod inspect;
+mod lookup;
+mod node;
+mod open;
+mod path;
+mod permission;
+mod quota;
+mod remove;
+mod rename;
+mod session;
+mod setattr;
+mod stats;
+#[cfg(test)]
+mod testing;
+mod trash;
+mod txn;
+mod who;
+
 pub mod error;
+pub mod key;
 pub mod op;
+pub mod record;
+
+pub use apply::Namespace;
+pub use check::{Law, Violation};
+pub use inspect::inspect;

@@ -3,7 +3,19 @@
 //! A node owns its disk and its state store and writes to them itself; what finishes later
 //! (flushes, checkpoints) comes back as events. Everything else goes out as effects.
 
+mod consensus;
+mod machine;
+mod observe;
+mod options;
+mod peer;
+mod pending;
+mod repair;
 pub mod request;
+mod serve;
+mod snapshots;
+#[cfg(test)]
+mod tests;
+mod transfer;
 
 use crate::disk::{DiskError, FlushId};
 use crate::id::{ChunkId, GroupId, LogIndex, NodeId, Term};
@@ -11,6 +23,10 @@ use crate::namespace::op::Notice;
 use crate::raft::Role;
 use crate::store::{CheckpointId, StoreError};
 use request::{ClientId, Request, Response};
+
+pub use machine::{Node, OpenError};
+pub use observe::{Observed, ObservedPayload};
+pub use options::Options;
 
 /// Something that happened, and what the node's wall clock said then.
 #[derive(Clone, Debug)]
@@ -121,6 +137,11 @@ pub enum Effect {
         index: LogIndex,
         /// Metadata version afterwards.
         version: u64,
+    },
+    /// The state was replaced by a peer's, which holds everything up to this index.
+    StateReplaced {
+        /// The index.
+        applied: LogIndex,
     },
     /// The role or the known leader changed: one line of the node's log.
     RoleChanged {

@@ -12,7 +12,24 @@
 //! append is acknowledged, or a candidate counts its own vote. So effects here carry no `after`:
 //! what must wait has not been asked for yet.
 
+mod executor;
+mod log_storage;
+mod machine;
+mod membership;
+mod message;
+mod network;
+mod reads;
+mod runtime;
+mod shell;
+mod state_machine;
+#[cfg(test)]
+mod tests;
+mod types;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use machine::RaftMachine;
+pub use shell::Counters;
 
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +109,12 @@ pub struct Options {
     pub append_bytes_max: usize,
     /// Higher is better: leadership moves to a caught-up voter with a higher priority.
     pub priority: BTreeMap<NodeId, u32>,
+    /// Tasks that are ready run in an order drawn from the seed instead of first in, first out:
+    /// the simulator sees more schedules.
+    pub shuffle_tasks: bool,
+    /// A mistake to make on purpose.
+    #[cfg(feature = "planted-bugs")]
+    pub bug: Option<crate::planted::Bug>,
 }
 
 /// The durable half, as the log gave it back.
@@ -107,6 +130,48 @@ pub struct Recovered {
     pub entries: Vec<(LogId, Vec<u8>)>,
     /// What the state store's checkpoint holds.
     pub applied: AppliedState,
+}
+
+/// Why no machine can be built from what the log gave back. Caused by a damaged or foreign log;
+/// the owner fetches what is wrong from a peer, or refuses to start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecoverError {
+    /// The vote does not parse. A node that does not know how it voted must not take part.
+    #[error("the vote is damaged: {error}")]
+    Vote {
+        /// What is wrong with it.
+        error: crate::codec::DecodeError,
+    },
+    /// An entry does not parse, or cannot stand where it stands.
+    #[error("entry {id:?} is damaged: {reason}")]
+    Entry {
+        /// Which entry.
+        id: LogId,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Index 0 names no entry.
+    #[error("{id:?} names no entry")]
+    Index {
+        /// The id.
+        id: LogId,
+    },
+    /// Entries do not follow each other.
+    #[error("the log has a hole: {expected} is followed by {found}")]
+    Hole {
+        /// Index that is missing.
+        expected: LogIndex,
+        /// Index that stands there.
+        found: LogIndex,
+    },
+    /// Entries were purged that the state does not hold: it is older than it was.
+    #[error("the log is purged through {purged:?}, the state holds only {applied:?}")]
+    StateBehindLog {
+        /// Last entry purged.
+        purged: LogId,
+        /// Last entry in the state.
+        applied: Option<LogId>,
+    },
 }
 
 /// One committed entry.

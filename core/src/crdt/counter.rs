@@ -1,0 +1,153 @@
+//! Counters with an entry per replica.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Lattice;
+use crate::id::NodeId;
+
+/// Counts up. Each replica raises its own entry alone; the join is the element-wise maximum
+/// (adding entries up would count a repeated delta twice).
+///
+/// Entries have 128 bits: a file that is made 2^57 bytes long and cut again would use up 64 bits
+/// in as little as 128 rounds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct GCounter(BTreeMap<NodeId, u128>);
+
+impl GCounter {
+    /// The sum over all replicas; `u64::MAX` when it is above that.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        u64::try_from(self.total()).unwrap_or(u64::MAX)
+    }
+
+    fn total(&self) -> u128 {
+        self.0
+            .values()
+            .fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// The delta that adds `amount` at `replica`.
+    #[must_use]
+    pub fn add(&self, replica: NodeId, amount: u64) -> Self {
+        let count = self.0.get(&replica).copied().unwrap_or(0);
+        Self(BTreeMap::from([(
+            replica,
+            count.saturating_add(u128::from(amount)),
+        )]))
+    }
+}
+
+impl Lattice for GCounter {
+    fn join(&mut self, other: &Self) {
+        for (replica, count) in &other.0 {
+            let mine = self.0.entry(*replica).or_default();
+            *mine = (*mine).max(*count);
+        }
+    }
+}
+
+/// Counts up and down: what was added, and what was taken away.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PnCounter {
+    added: GCounter,
+    taken: GCounter,
+}
+
+impl PnCounter {
+    /// What is left; the nearest end of the range when it is outside.
+    #[must_use]
+    pub fn value(&self) -> i64 {
+        let (added, taken) = (self.added.total(), self.taken.total());
+        if added >= taken {
+            i64::try_from(added - taken).unwrap_or(i64::MAX)
+        } else {
+            i64::try_from(taken - added).map_or(i64::MIN, |left| -left)
+        }
+    }
+
+    /// The delta that adds `amount`, which may be negative, at `replica`.
+    #[must_use]
+    pub fn add(&self, replica: NodeId, amount: i64) -> Self {
+        if amount >= 0 {
+            Self {
+                added: self.added.add(replica, amount.unsigned_abs()),
+                taken: GCounter::default(),
+            }
+        } else {
+            Self {
+                added: GCounter::default(),
+                taken: self.taken.add(replica, amount.unsigned_abs()),
+            }
+        }
+    }
+}
+
+impl Lattice for PnCounter {
+    fn join(&mut self, other: &Self) {
+        self.added.join(&other.added);
+        self.taken.join(&other.taken);
+    }
+}
+
+/// How many names a node has: names given, and names taken away.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkCounter {
+    made: GCounter,
+    removed: GCounter,
+}
+
+impl LinkCounter {
+    /// Names there are.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        let left = self.made.total().saturating_sub(self.removed.total());
+        u64::try_from(left).unwrap_or(u64::MAX)
+    }
+
+    /// The delta of one more name.
+    #[must_use]
+    pub fn link(&self, replica: NodeId) -> Self {
+        Self {
+            made: self.made.add(replica, 1),
+            removed: GCounter::default(),
+        }
+    }
+
+    /// The delta of one name less.
+    #[must_use]
+    pub fn unlink(&self, replica: NodeId) -> Self {
+        Self {
+            made: GCounter::default(),
+            removed: self.removed.add(replica, 1),
+        }
+    }
+}
+
+impl Lattice for LinkCounter {
+    fn join(&mut self, other: &Self) {
+        self.made.join(&other.made);
+        self.removed.join(&other.removed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crdt::LOG_REPLICA;
+
+    #[test]
+    fn a_sum_survives_more_movement_than_its_own_range() {
+        let mut counter = PnCounter::default();
+        for _ in 0..1_000 {
+            for amount in [1 << 57, -(1 << 57)] {
+                let delta = counter.add(LOG_REPLICA, amount);
+                counter.join(&delta);
+            }
+        }
+        let delta = counter.add(LOG_REPLICA, -7);
+        counter.join(&delta);
+        assert_eq!(counter.value(), -7);
+    }
+}

@@ -1,0 +1,128 @@
+//! What goes with a node or an open file when it ends: chunks, attributes, locks.
+
+use std::ops::ControlFlow;
+
+use super::key::Key;
+use super::op::{Acl, AclKind, Notice};
+use super::record::{AclRecord, Chunk, ChunkSlot, FlockTable, PosixTable, Xattr};
+use super::txn::{Res, Txn};
+use crate::crdt::LOG_REPLICA;
+use crate::id::{ChunkId, InodeId, SessionId};
+
+/// Gives back everything that belongs to a node which is about to end.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn release_node(txn: &mut Txn<'_>, ino: InodeId) -> Res<()> {
+    release_chunks(txn, ino, 0)?;
+    let mut names = Vec::new();
+    txn.scan::<Xattr>(&Key::Xattr(ino, Vec::new()).prefix(), None, |key, _| {
+        names.push(key);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    for key in names {
+        txn.set::<Vec<u8>>(&key, None)?;
+    }
+    let mut acls = Vec::new();
+    let prefix = Key::Acl(ino, AclKind::Access).prefix();
+    txn.scan::<AclRecord>(&prefix, None, |key, _| {
+        acls.push(key);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    for key in acls {
+        txn.set::<Acl>(&key, None)?;
+    }
+    txn.set::<FlockTable>(&Key::Flocks(ino), None)?;
+    txn.set::<PosixTable>(&Key::PosixLocks(ino), None)?;
+    Ok(())
+}
+
+/// Empties the chunk list of a file from index `first` on. Counts nothing: the caller adds the
+/// difference to the sums.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn release_chunks(txn: &mut Txn<'_>, ino: InodeId, first: u32) -> Res<()> {
+    let prefix = Key::ChunkSlot(ino, 0).prefix();
+    let after = first
+        .checked_sub(1)
+        .map(|index| Key::ChunkSlot(ino, index).bytes());
+    let mut slots = Vec::new();
+    txn.scan::<ChunkSlot>(&prefix, after.as_deref(), |key, slot| {
+        slots.push((key, slot.get().copied().flatten()));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    for (key, chunk) in slots {
+        txn.set::<ChunkId>(&key, None)?;
+        if let Some(chunk) = chunk {
+            release_chunk(txn, chunk)?;
+        }
+    }
+    Ok(())
+}
+
+/// One reference to a chunk less; the last one tells that its copies can go.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn release_chunk(txn: &mut Txn<'_>, chunk: ChunkId) -> Res<()> {
+    let key = Key::Chunk(chunk);
+    let Some(old) = txn.get::<Chunk>(&key)? else {
+        return Ok(());
+    };
+    let delta = Chunk {
+        references: old.references.unlink(LOG_REPLICA),
+        ..Chunk::default()
+    };
+    let now = txn.join(&key, &delta)?;
+    if now.references.value() == 0 {
+        txn.notify(Notice::ChunkUnused {
+            chunk,
+            version: now.version.value(),
+        });
+    }
+    Ok(())
+}
+
+/// A session closed a file: its locks there, and its waiting requests, are given back. Waiting
+/// requests get [`Notice::LockEnded`].
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn release_session(txn: &mut Txn<'_>, ino: InodeId, session: SessionId) -> Res<()> {
+    let mut ended = Vec::new();
+    let key = Key::Flocks(ino);
+    if let Some(mut table) = txn.value::<FlockTable>(&key)? {
+        table.held.retain(|(holder, ..)| *holder != session);
+        table.waiting.retain(|waiter| {
+            if waiter.session == session {
+                ended.push((waiter.owner, waiter.reqid, false));
+            }
+            waiter.session != session
+        });
+        let empty = table.held.is_empty() && table.waiting.is_empty();
+        txn.set(&key, (!empty).then_some(table))?;
+    }
+    let key = Key::PosixLocks(ino);
+    if let Some(mut table) = txn.value::<PosixTable>(&key)? {
+        table.held.retain(|range| range.session != session);
+        table.waiting.retain(|(range, reqid)| {
+            if range.session == session {
+                ended.push((range.owner, *reqid, true));
+            }
+            range.session != session
+        });
+        let empty = table.held.is_empty() && table.waiting.is_empty();
+        txn.set(&key, (!empty).then_some(table))?;
+    }
+    for (owner, reqid, posix) in ended {
+        txn.notify(Notice::LockEnded {
+            session,
+            inode: ino,
+            owner,
+            reqid,
+            posix,
+        });
+    }
+    Ok(())
+}

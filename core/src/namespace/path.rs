@@ -1,0 +1,158 @@
+//! Ways between a node and the root of the tree.
+
+use super::error::FsError;
+use super::key::Key;
+use super::op::{Answer, Caller, Name, Whereabouts};
+use super::record::Inode;
+use super::txn::{Fail, Res, Txn};
+use super::who::Who;
+use crate::id::InodeId;
+use crate::limits;
+use crate::store::StoreError;
+
+/// A directory that a record names: its absence is damage, not the caller's mistake.
+///
+/// # Errors
+/// [`StoreError::Corrupt`].
+pub fn known(txn: &Txn<'_>, ino: InodeId) -> Res<Inode> {
+    let key = Key::Inode(ino);
+    Ok(txn.get(&key)?.ok_or_else(|| StoreError::Corrupt {
+        key: key.bytes(),
+        reason: "a record names this inode, but it is not there".to_owned(),
+    })?)
+}
+
+/// A directory and those above it, up to the root of the tree.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn ancestors(txn: &Txn<'_>, dir: InodeId) -> Res<Vec<InodeId>> {
+    let mut out = vec![dir];
+    let mut at = dir;
+    while let Some(parent) = known(txn, at)?.parent() {
+        out.push(parent);
+        at = parent;
+    }
+    Ok(out)
+}
+
+/// Whether `dir` is `top` or below it.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn is_within(txn: &Txn<'_>, dir: InodeId, top: InodeId) -> Res<bool> {
+    let mut at = dir;
+    loop {
+        if at == top {
+            return Ok(true);
+        }
+        match known(txn, at)?.parent() {
+            Some(parent) => at = parent,
+            None => return Ok(false),
+        }
+    }
+}
+
+/// The path of `name` in `dir` from `top` down, without a leading slash; `None` when `dir` is not
+/// below `top`.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn below(txn: &Txn<'_>, top: InodeId, dir: InodeId, name: &Name) -> Res<Option<Vec<u8>>> {
+    let mut parts = vec![name.clone()];
+    let mut at = dir;
+    while at != top {
+        let node = known(txn, at)?;
+        let Some((parent, name)) = node.parents.latest() else {
+            return Ok(None);
+        };
+        parts.push(name.clone());
+        at = *parent;
+    }
+    parts.reverse();
+    Ok(Some(parts.join(&b'/')))
+}
+
+/// The path that the trash remembers: from the root of the tree, its beginning cut off where it
+/// is longer than [`limits::TRASH_PATH_BYTES_MAX`].
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn for_trash(txn: &Txn<'_>, dir: InodeId, name: &Name) -> Res<Vec<u8>> {
+    let path = below(txn, InodeId::ROOT, dir, name)?.ok_or_else(|| {
+        Fail::Store(StoreError::Corrupt {
+            key: Key::Inode(dir).bytes(),
+            reason: "the directory is not below the root".to_owned(),
+        })
+    })?;
+    let cut = path.len().saturating_sub(limits::TRASH_PATH_BYTES_MAX);
+    Ok(path[cut..].to_vec())
+}
+
+/// Refuses what can be no name in a directory.
+///
+/// # Errors
+/// `Invalid` for an empty one, ".", "..", more than 255 bytes, a NUL or a slash.
+pub fn valid_name(name: &[u8]) -> Result<(), FsError> {
+    let valid = !name.is_empty()
+        && name.len() <= limits::NAME_BYTES_MAX
+        && name != b"."
+        && name != b".."
+        && !name.iter().any(|byte| matches!(byte, 0 | b'/'));
+    if valid { Ok(()) } else { Err(FsError::Invalid) }
+}
+
+/// The paths of a node from `top` down, without a leading slash, in order; "/" for `top` itself.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn of_node(txn: &Txn<'_>, top: InodeId, ino: InodeId) -> Res<Vec<Vec<u8>>> {
+    if ino == top {
+        return Ok(vec![b"/".to_vec()]);
+    }
+    let mut paths = Vec::new();
+    for (_, (parent, name)) in known(txn, ino)?.parents.iter() {
+        paths.extend(below(txn, top, *parent, name)?);
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// The directories that hold a name of a node, one entry per name, in order; those that the
+/// session cannot see are left out, and the session's root has none.
+///
+/// # Errors
+/// `NoEnt`.
+pub fn parents(txn: &Txn<'_>, caller: &Caller, ino: InodeId) -> Res<Answer> {
+    let who = Who::enter(txn, caller, &[], false)?;
+    let (ino, node) = who.node(txn, ino, false)?;
+    let mut out = Vec::new();
+    if ino != who.params.root {
+        for (_, (parent, _)) in node.parents.iter() {
+            if is_within(txn, *parent, who.params.root)? {
+                out.push(who.shown(*parent));
+            }
+        }
+    }
+    out.sort();
+    Ok(Answer::Inodes(out))
+}
+
+/// The paths of a node from the session's root. A file in the trash, or sustained, shows the path
+/// that it had.
+///
+/// # Errors
+/// `NoEnt`.
+pub fn paths(txn: &Txn<'_>, caller: &Caller, ino: InodeId) -> Res<Answer> {
+    let who = Who::enter(txn, caller, &[], false)?;
+    let (ino, node) = who.node(txn, ino, false)?;
+    let detached = |kind: &[u8], key: Key| -> Res<Vec<Vec<u8>>> {
+        let path: Vec<u8> = txn.value(&key)?.unwrap_or_default();
+        Ok(vec![[b"./", kind, b" (", &path, b")"].concat()])
+    };
+    Ok(Answer::Paths(match node.whereabouts.value() {
+        Whereabouts::Linked => of_node(txn, who.params.root, ino)?,
+        Whereabouts::Trash => detached(b"TRASH", Key::Trashed(ino))?,
+        Whereabouts::Sustained => detached(b"SUSTAINED", Key::Sustained(ino))?,
+    }))
+}

@@ -1,0 +1,244 @@
+//! Sums over subtrees: nodes, bytes and chunks of each directory.
+//!
+//! Kept as counters that every change of a node adds to along the way up to the root. A file with
+//! several names counts once for each of them. What is in the trash, or sustained, counts nowhere.
+
+use std::ops::ControlFlow;
+
+use super::key::Key;
+use super::op::{DirStats, NodeKind, StorageClass};
+use super::path;
+use super::quota;
+use super::record::{ChunkSlot, Inode, Stats};
+use super::txn::{Res, Txn};
+use crate::id::{ChunkId, InodeId};
+use crate::limits;
+use crate::store::StoreError;
+
+/// What a node without data counts as.
+pub const NODE: DirStats = DirStats {
+    inodes: 1,
+    dirs: 0,
+    files: 0,
+    chunks: 0,
+    length: 0,
+    size: 0,
+    real_size: 0,
+};
+
+/// What an empty directory counts as.
+pub const DIRECTORY: DirStats = DirStats { dirs: 1, ..NODE };
+
+/// What an empty file counts as.
+pub const FILE: DirStats = DirStats { files: 1, ..NODE };
+
+/// The sum of two.
+#[must_use]
+pub fn plus(a: &DirStats, b: &DirStats) -> DirStats {
+    DirStats {
+        inodes: a.inodes.saturating_add(b.inodes),
+        dirs: a.dirs.saturating_add(b.dirs),
+        files: a.files.saturating_add(b.files),
+        chunks: a.chunks.saturating_add(b.chunks),
+        length: a.length.saturating_add(b.length),
+        size: a.size.saturating_add(b.size),
+        real_size: a.real_size.saturating_add(b.real_size),
+    }
+}
+
+/// The difference of two.
+#[must_use]
+pub fn minus(a: &DirStats, b: &DirStats) -> DirStats {
+    plus(
+        a,
+        &DirStats {
+            inodes: -b.inodes,
+            dirs: -b.dirs,
+            files: -b.files,
+            chunks: -b.chunks,
+            length: -b.length,
+            size: -b.size,
+            real_size: -b.real_size,
+        },
+    )
+}
+
+/// The negative.
+#[must_use]
+pub fn negated(stats: &DirStats) -> DirStats {
+    minus(&DirStats::default(), stats)
+}
+
+/// A directory's sums.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] when the directory has none.
+pub fn of_dir(txn: &Txn<'_>, dir: InodeId) -> Res<DirStats> {
+    let key = Key::Stats(dir);
+    let stats: Option<Stats> = txn.get(&key)?;
+    Ok(stats
+        .ok_or_else(|| StoreError::Corrupt {
+            key: key.bytes(),
+            reason: "a directory without sums".to_owned(),
+        })?
+        .value())
+}
+
+/// Adds to the sums of a directory and all above it.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn add(txn: &mut Txn<'_>, dir: InodeId, more: &DirStats) -> Res<()> {
+    let dirs = path::ancestors(txn, dir)?;
+    add_to(txn, &dirs, more)
+}
+
+/// Adds to the sums wherever a file has a name, and all above.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn add_to_parents(txn: &mut Txn<'_>, node: &Inode, more: &DirStats) -> Res<()> {
+    for (_, (parent, _)) in node.parents.iter() {
+        add(txn, *parent, more)?;
+    }
+    Ok(())
+}
+
+/// Moves what counts below `from` to below `to`; what lies above both stays as it is.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn transfer(txn: &mut Txn<'_>, from: InodeId, to: InodeId, what: &DirStats) -> Res<()> {
+    let (from, to) = (path::ancestors(txn, from)?, path::ancestors(txn, to)?);
+    let (from, to) = apart(&from, &to);
+    add_to(txn, from, &negated(what))?;
+    add_to(txn, to, what)
+}
+
+/// Two ways to the root without the part that they share.
+#[must_use]
+pub fn apart<'v>(a: &'v [InodeId], b: &'v [InodeId]) -> (&'v [InodeId], &'v [InodeId]) {
+    let shared = a
+        .iter()
+        .rev()
+        .zip(b.iter().rev())
+        .take_while(|(a, b)| a == b)
+        .count();
+    (&a[..a.len() - shared], &b[..b.len() - shared])
+}
+
+fn add_to(txn: &mut Txn<'_>, dirs: &[InodeId], more: &DirStats) -> Res<()> {
+    if *more == DirStats::default() {
+        return Ok(());
+    }
+    for dir in dirs {
+        let key = Key::Stats(*dir);
+        let old: Stats = txn.get(&key)?.unwrap_or_default();
+        txn.join(&key, &old.add(more))?;
+        quota::measured(txn, *dir)?;
+    }
+    Ok(())
+}
+
+/// What a node counts as below its parent: of a directory, its whole subtree.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn of_node(txn: &Txn<'_>, ino: InodeId, node: &Inode) -> Res<DirStats> {
+    match node.kind() {
+        NodeKind::Directory => of_dir(txn, ino),
+        NodeKind::File => of_file(txn, ino, node),
+        _ => Ok(NODE),
+    }
+}
+
+/// What a file counts as. Reads its whole chunk list; a change of one chunk or of the length is
+/// cheaper with [`of_chunk`] and [`of_length_change`].
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn of_file(txn: &Txn<'_>, ino: InodeId, node: &Inode) -> Res<DirStats> {
+    let length = node.length.value();
+    let chunks = of_chunks(txn, ino, length, 0, goal(txn, node.class.value())?)?;
+    let own = DirStats {
+        length: signed(length),
+        ..FILE
+    };
+    Ok(plus(&own, &chunks))
+}
+
+/// What one chunk at `index` adds to a file of `length` bytes whose class wants `goal` copies.
+#[must_use]
+pub fn of_chunk(length: u64, index: u32, goal: i64) -> DirStats {
+    let begin = u64::from(index) * limits::CHUNK_BYTES;
+    let bytes = length.saturating_sub(begin).min(limits::CHUNK_BYTES);
+    let blocks = bytes.div_ceil(limits::BLOCK_BYTES) * limits::BLOCK_BYTES;
+    let size = signed(blocks + limits::CHUNK_HEADER_BYTES);
+    DirStats {
+        chunks: 1,
+        size,
+        real_size: size.saturating_mul(goal),
+        ..DirStats::default()
+    }
+}
+
+/// What a change of length changes, the chunk list staying as it is. Reads the part of the chunk
+/// list from the nearer end on.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn of_length_change(txn: &Txn<'_>, ino: InodeId, node: &Inode, to: u64) -> Res<DirStats> {
+    let from = node.length.value();
+    let goal = goal(txn, node.class.value())?;
+    // A chunk that lies wholly within both lengths counts the same before and after.
+    let first = u32::try_from(from.min(to) / limits::CHUNK_BYTES).unwrap_or(u32::MAX);
+    let before = of_chunks(txn, ino, from, first, goal)?;
+    let after = of_chunks(txn, ino, to, first, goal)?;
+    let length = DirStats {
+        length: signed(to) - signed(from),
+        ..DirStats::default()
+    };
+    Ok(plus(&minus(&after, &before), &length))
+}
+
+/// Copies that a storage class wants: the longer of its keep and archive lists.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] when a node names a class that is not there.
+pub fn goal(txn: &Txn<'_>, class: u8) -> Res<i64> {
+    let key = Key::Class(class);
+    let class: Option<StorageClass> = txn.value(&key)?;
+    let class = class.ok_or_else(|| StoreError::Corrupt {
+        key: key.bytes(),
+        reason: "a node names a storage class that is not there".to_owned(),
+    })?;
+    Ok(goal_of(&class))
+}
+
+/// Copies that this storage class wants.
+#[must_use]
+pub fn goal_of(class: &StorageClass) -> i64 {
+    class.keep.len().max(class.archive.len()) as i64
+}
+
+/// The sum over a file's chunks from index `first` on.
+fn of_chunks(txn: &Txn<'_>, ino: InodeId, length: u64, first: u32, goal: i64) -> Res<DirStats> {
+    let mut sum = DirStats::default();
+    let prefix = Key::ChunkSlot(ino, 0).prefix();
+    let after = first
+        .checked_sub(1)
+        .map(|index| Key::ChunkSlot(ino, index).bytes());
+    txn.scan::<ChunkSlot>(&prefix, after.as_deref(), |key, slot| {
+        if let (Key::ChunkSlot(_, index), Some(Some(chunk))) = (key, slot.get())
+            && *chunk != ChunkId::HOLE
+        {
+            sum = plus(&sum, &of_chunk(length, index, goal));
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(sum)
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

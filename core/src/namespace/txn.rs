@@ -1,0 +1,531 @@
+//! One command's view of the state: what is stored, under what the command has changed so far.
+//!
+//! Changes are joins of deltas; they reach the store together, or not at all. Every stored value
+//! ends in a CRC-32C over its key and itself, so that rot and misplaced writes are noticed.
+
+use std::collections::BTreeSet;
+use std::ops::{Bound, ControlFlow};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::error::FsError;
+use super::key::Key;
+use super::op::Notice;
+use super::record::{Inode, Record};
+use crate::codec;
+use crate::crdt::{Dot, LOG_REPLICA, Lww};
+use crate::id::{InodeId, LogIndex, Slot};
+use crate::store::{StateView, StoreError, WriteBatch};
+use crate::time::{Stamp, WallTime};
+
+/// Why an operation ended early.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fail {
+    /// Refused; what the caller is told.
+    Fs(FsError),
+    /// The state cannot be read; the replica has to heal itself.
+    Store(StoreError),
+}
+
+impl From<FsError> for Fail {
+    fn from(error: FsError) -> Self {
+        Self::Fs(error)
+    }
+}
+
+impl From<StoreError> for Fail {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// What an operation gives.
+pub type Res<T> = Result<T, Fail>;
+
+/// When and where in the log a command is applied; the source of stamps and dots.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Log index.
+    pub index: LogIndex,
+    /// Proposer's stamp.
+    pub stamp: Stamp,
+    /// Proposer's wall clock.
+    pub now: WallTime,
+}
+
+/// Dots that one command can make: the rest of a dot's 64 bits is the log index.
+const DOT_BITS: u32 = 20;
+
+const _: () = assert!(
+    crate::limits::RECURSION_MAX < 1 << DOT_BITS,
+    "a command that visits as many nodes as it may must not run out of dots"
+);
+
+/// Reads through pending changes.
+pub struct Txn<'a> {
+    view: &'a dyn StateView,
+    pending: WriteBatch,
+    moment: Moment,
+    dots: u64,
+    notices: Vec<Notice>,
+    kept: Option<FsError>,
+    measured: BTreeSet<InodeId>,
+}
+
+/// What a command came to, to be written and told.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its changes.
+    pub batch: WriteBatch,
+    /// What others have to be told.
+    pub notices: Vec<Notice>,
+    /// A refusal that leaves the changes in place.
+    pub kept: Option<FsError>,
+}
+
+impl<'a> Txn<'a> {
+    /// A view without changes yet.
+    #[must_use]
+    pub fn new(view: &'a dyn StateView, moment: Moment) -> Self {
+        Self {
+            view,
+            pending: WriteBatch::default(),
+            moment,
+            dots: 0,
+            notices: Vec::new(),
+            kept: None,
+            measured: BTreeSet::new(),
+        }
+    }
+
+    /// The stamp that this command writes with; registers raise it above what they overwrite.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        self.moment.stamp
+    }
+
+    /// The command's time.
+    #[must_use]
+    pub fn now(&self) -> WallTime {
+        self.moment.now
+    }
+
+    /// The command's log index.
+    #[must_use]
+    pub fn index(&self) -> LogIndex {
+        self.moment.index
+    }
+
+    /// A dot that was never given out before.
+    ///
+    /// # Panics
+    /// After a million of them in one command; operations are bounded below that.
+    pub fn dot(&mut self) -> Dot {
+        assert!(
+            self.dots < 1 << DOT_BITS,
+            "a command made more dots than it may"
+        );
+        let sequence = self.moment.index.0 << DOT_BITS | self.dots;
+        self.dots += 1;
+        Dot {
+            node: LOG_REPLICA,
+            sequence,
+        }
+    }
+
+    /// The record of a key.
+    ///
+    /// # Errors
+    /// [`StoreError`], also when the value is damaged.
+    pub fn get<R: Record>(&self, key: &Key) -> Result<Option<R>, StoreError> {
+        let bytes = key.bytes();
+        match self.pending.changes.get(&bytes) {
+            Some(value) => value
+                .as_deref()
+                .map(|value| open(&bytes, value))
+                .transpose(),
+            None => self
+                .view
+                .get(&bytes)?
+                .map(|value| open(&bytes, &value))
+                .transpose(),
+        }
+    }
+
+    /// Whether a key holds anything.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn has(&self, key: &Key) -> Result<bool, StoreError> {
+        let bytes = key.bytes();
+        match self.pending.changes.get(&bytes) {
+            Some(value) => Ok(value.is_some()),
+            None => Ok(self.view.get(&bytes)?.is_some()),
+        }
+    }
+
+    /// Joins a delta into the record of a key: the one way in which state changes. Gives the
+    /// record as it is afterwards.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn join<R: Record>(&mut self, key: &Key, delta: &R) -> Result<R, StoreError> {
+        let mut record = self.get::<R>(key)?.unwrap_or_default();
+        record.join(delta);
+        record.settle();
+        let bytes = key.bytes();
+        if record.is_gone() {
+            self.pending.delete(bytes);
+        } else {
+            let value = seal(&bytes, &record);
+            self.pending.put(bytes, value);
+        }
+        Ok(record)
+    }
+
+    /// Visits the records whose keys begin with `prefix` and come after `after` (exclusive; a
+    /// whole key, or `None` for the first), in order of key.
+    ///
+    /// # Errors
+    /// [`StoreError`], and whatever `visit` fails with.
+    pub fn scan<R: Record>(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        mut visit: impl FnMut(Key, R) -> Res<ControlFlow<()>>,
+    ) -> Res<()> {
+        let mut from = after.map_or(Bound::Included(prefix.to_vec()), |key| {
+            Bound::Excluded(key.max(prefix).to_vec())
+        });
+        loop {
+            // A page at a time, so that the visitor may read while nothing of the store is held.
+            let page = self.page(prefix, &from)?;
+            let Some((last, _)) = page.last() else {
+                return Ok(());
+            };
+            from = Bound::Excluded(last.clone());
+            for (bytes, value) in page {
+                let key = Key::parse(&bytes).ok_or_else(|| StoreError::Corrupt {
+                    key: bytes.clone(),
+                    reason: "not a key of the namespace".to_owned(),
+                })?;
+                if visit(key, open(&bytes, &value)?)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// The next few keys and values under a prefix, stored and pending together.
+    fn page(&self, prefix: &[u8], from: &Bound<Vec<u8>>) -> Result<Page, StoreError> {
+        const PAGE: usize = 64;
+        let lower = match from {
+            Bound::Included(key) => Bound::Included(key.as_slice()),
+            Bound::Excluded(key) => Bound::Excluded(key.as_slice()),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        let mut stored = Vec::new();
+        self.view.scan(lower, Bound::Unbounded, &mut |key, value| {
+            if !key.starts_with(prefix) || stored.len() == PAGE {
+                return ControlFlow::Break(());
+            }
+            stored.push((key.to_vec(), value.to_vec()));
+            ControlFlow::Continue(())
+        })?;
+        // Beyond the last stored key of a full page there may be more stored ones in between.
+        let horizon = (stored.len() == PAGE).then(|| stored[PAGE - 1].0.clone());
+        let mut merged: std::collections::BTreeMap<_, _> = stored.into_iter().collect();
+        for (key, value) in self
+            .pending
+            .changes
+            .range::<[u8], _>((lower, Bound::Unbounded))
+        {
+            if !key.starts_with(prefix) || horizon.as_ref().is_some_and(|end| key > end) {
+                break;
+            }
+            match value {
+                Some(value) => merged.insert(key.clone(), value.clone()),
+                None => merged.remove(key),
+            };
+        }
+        if merged.is_empty()
+            && let Some(end) = horizon
+        {
+            // Everything on this page is going; look beyond it.
+            return self.page(prefix, &Bound::Excluded(end));
+        }
+        Ok(merged.into_iter().collect())
+    }
+
+    /// A node.
+    ///
+    /// # Errors
+    /// `NoEnt` when there is none.
+    pub fn inode(&self, ino: InodeId) -> Res<Inode> {
+        Ok(self.get(&Key::Inode(ino))?.ok_or(FsError::NoEnt)?)
+    }
+
+    /// The value of a register that is replaced as a whole.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn value<T>(&self, key: &Key) -> Result<Option<T>, StoreError>
+    where
+        T: Clone + Ord + Serialize + DeserializeOwned,
+    {
+        let register: Option<Lww<Option<T>>> = self.get(key)?;
+        Ok(register.and_then(|register| register.get().cloned().flatten()))
+    }
+
+    /// Writes a register that is replaced as a whole; `None` removes it, there or not.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn set<T>(&mut self, key: &Key, value: Option<T>) -> Result<(), StoreError>
+    where
+        T: Clone + Ord + Serialize + DeserializeOwned,
+    {
+        let old: Option<Lww<Option<T>>> = self.get(key)?;
+        if old.is_none() && value.is_none() {
+            return Ok(());
+        }
+        let delta = old.unwrap_or_default().write(self.stamp(), value);
+        self.join(key, &delta)?;
+        Ok(())
+    }
+
+    /// Whether any key begins with `prefix`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn any(&self, prefix: &[u8]) -> Result<bool, StoreError> {
+        Ok(!self
+            .page(prefix, &Bound::Included(prefix.to_vec()))?
+            .is_empty())
+    }
+
+    /// The first key of the store at or after `from`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn next_key(&self, from: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let from = Bound::Included(from);
+        let mut stored = None;
+        self.view.scan(from, Bound::Unbounded, &mut |key, _| {
+            if self.pending.changes.get(key) == Some(&None) {
+                return ControlFlow::Continue(());
+            }
+            stored = Some(key.to_vec());
+            ControlFlow::Break(())
+        })?;
+        let pending = self
+            .pending
+            .changes
+            .range::<[u8], _>((from, Bound::Unbounded))
+            .find(|(_, value)| value.is_some())
+            .map(|(key, _)| key.clone());
+        Ok(match (stored, pending) {
+            (Some(stored), Some(pending)) => Some(stored.min(pending)),
+            (stored, pending) => stored.or(pending),
+        })
+    }
+
+    /// Visits the key prefixes of those slots, in order and from `first` on, in which a key of
+    /// one of the kinds `low..=high` lies (see [`Key`]). Costs a step or two per slot in use,
+    /// however many keys of other kinds there are.
+    ///
+    /// # Errors
+    /// [`StoreError`], and whatever `visit` fails with.
+    pub fn slots_with(
+        &self,
+        first: u16,
+        low: u8,
+        high: u8,
+        mut visit: impl FnMut(Slot) -> Res<ControlFlow<()>>,
+    ) -> Res<()> {
+        let mut slot = first;
+        while slot < super::key::SHARD {
+            let from = [slot.to_be_bytes().as_slice(), &[low]].concat();
+            let Some(key) = self.next_key(&from)? else {
+                return Ok(());
+            };
+            let Some((head, [kind, ..])) = key.split_first_chunk::<2>() else {
+                let reason = "too short for a key".to_owned();
+                return Err(StoreError::Corrupt { key, reason }.into());
+            };
+            let found = u16::from_be_bytes(*head);
+            if found == slot {
+                if *kind <= high && visit(Slot(slot))?.is_break() {
+                    return Ok(());
+                }
+                slot += 1;
+            } else {
+                slot = found;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells somebody else, once the command is carried out.
+    pub fn notify(&mut self, notice: Notice) {
+        self.notices.push(notice);
+    }
+
+    /// The command is refused, but what it did so far stays. Only for `WriteChunkEnd`, which
+    /// unlocks a chunk even when the quota stops its file from growing.
+    pub fn refuse_but_keep(&mut self, error: FsError) {
+        self.kept = Some(error);
+    }
+
+    /// Notes that the sums of a directory with a quota changed.
+    pub fn measured(&mut self, dir: InodeId) {
+        self.measured.insert(dir);
+    }
+
+    /// Takes the directories that [`Self::measured`] noted.
+    pub fn take_measured(&mut self) -> BTreeSet<InodeId> {
+        std::mem::take(&mut self.measured)
+    }
+
+    /// Ends the command: what is to be written and told.
+    #[must_use]
+    pub fn finish(self) -> Finished {
+        Finished {
+            batch: self.pending,
+            notices: self.notices,
+            kept: self.kept,
+        }
+    }
+
+    /// Takes the changes out, to be written.
+    #[must_use]
+    pub fn into_batch(self) -> WriteBatch {
+        self.pending
+    }
+}
+
+/// Encodes a record for a key.
+fn seal<R: Record>(key: &[u8], record: &R) -> Vec<u8> {
+    let mut value = codec::encode(record);
+    let checksum = crc32c::crc32c_append(crc32c::crc32c(key), &value);
+    value.extend_from_slice(&checksum.to_le_bytes());
+    value
+}
+
+/// Keys and values, in order of key.
+type Page = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Decodes the value of a key.
+///
+/// # Errors
+/// [`StoreError::Corrupt`].
+pub fn open<R: Record>(key: &[u8], value: &[u8]) -> Result<R, StoreError> {
+    let corrupt = |reason: String| StoreError::Corrupt {
+        key: key.to_vec(),
+        reason,
+    };
+    let Some((record, checksum)) = value.split_last_chunk::<4>() else {
+        return Err(corrupt("shorter than its checksum".to_owned()));
+    };
+    let computed = crc32c::crc32c_append(crc32c::crc32c(key), record);
+    if u32::from_le_bytes(*checksum) != computed {
+        return Err(corrupt("checksum does not match".to_owned()));
+    }
+    codec::decode(record).map_err(|error| corrupt(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crdt::Lww;
+    use crate::id::{InodeId, NodeId};
+    use crate::namespace::record::Xattr;
+    use crate::store::{MemStore, StateStore};
+
+    const MOMENT: Moment = Moment {
+        index: LogIndex(1),
+        stamp: Stamp {
+            time: 1,
+            node: NodeId(1),
+        },
+        now: WallTime(1),
+    };
+
+    fn xattr(name: usize) -> Key {
+        Key::Xattr(InodeId::ROOT, format!("{name:04}").into_bytes())
+    }
+
+    fn value(text: &str) -> Xattr {
+        Lww::at(MOMENT.stamp, Some(text.as_bytes().to_vec()))
+    }
+
+    fn names(txn: &Txn<'_>) -> Vec<Key> {
+        let mut out = Vec::new();
+        txn.scan::<Xattr>(&xattr(0).prefix(), None, |key, _| {
+            out.push(key);
+            Ok(ControlFlow::Continue(()))
+        })
+        .unwrap();
+        out
+    }
+
+    #[test]
+    fn a_scan_sees_stored_and_pending_changes_once_and_in_order() {
+        let mut store = MemStore::new();
+        let mut txn = Txn::new(&store, MOMENT);
+        for name in (0..400).step_by(2) {
+            txn.join(&xattr(name), &value("old")).unwrap();
+        }
+        let batch = txn.into_batch();
+        store.write(batch).unwrap();
+        let mut txn = Txn::new(&store, MOMENT);
+        for name in 0..300 {
+            if name % 2 == 1 {
+                txn.join(&xattr(name), &value("new")).unwrap();
+            } else {
+                let old: Xattr = txn.get(&xattr(name)).unwrap().unwrap();
+                txn.join(&xattr(name), &old.write(MOMENT.stamp, None))
+                    .unwrap();
+            }
+        }
+        let expected: Vec<Key> = (0..300)
+            .filter(|name| name % 2 == 1)
+            .chain((300..400).filter(|name| name % 2 == 0))
+            .map(xattr)
+            .collect();
+        assert_eq!(names(&txn), expected);
+    }
+
+    #[test]
+    fn a_changed_byte_is_noticed_wherever_it_is() {
+        let mut store = MemStore::new();
+        let mut txn = Txn::new(&store, MOMENT);
+        txn.join(&xattr(1), &value("kept")).unwrap();
+        let batch = txn.into_batch();
+        store.write(batch.clone()).unwrap();
+        let (key, sealed) = batch.changes.into_iter().next().unwrap();
+        let sealed = sealed.unwrap();
+        for at in 0..sealed.len() {
+            let mut rotten = sealed.clone();
+            rotten[at] ^= 0x10;
+            let mut batch = WriteBatch::default();
+            batch.put(key.clone(), rotten);
+            store.write(batch).unwrap();
+            let txn = Txn::new(&store, MOMENT);
+            assert!(matches!(
+                txn.get::<Xattr>(&xattr(1)),
+                Err(StoreError::Corrupt { .. })
+            ));
+        }
+        // The right bytes under another key are as wrong.
+        let mut batch = WriteBatch::default();
+        batch.put(xattr(2).bytes(), sealed);
+        store.write(batch).unwrap();
+        let txn = Txn::new(&store, MOMENT);
+        assert!(matches!(
+            txn.get::<Xattr>(&xattr(2)),
+            Err(StoreError::Corrupt { .. })
+        ));
+    }
+}

@@ -1,0 +1,327 @@
+//! Running consensus: hands its inputs in, carries its effects out, applies what is committed.
+
+use super::machine::{Node, Purpose};
+use super::observe::{Observed, ObservedPayload};
+use super::peer::{PeerBody, PeerMessage};
+use super::request::{NodeError, ResponseBody};
+use super::{ChunkOrder, Effect};
+use crate::codec;
+use crate::disk::Disk;
+use crate::id::{LogIndex, NodeId, WriteId};
+use crate::machine::{Machine, Outbox};
+use crate::namespace::op::{ChunkAction, Command, Notice, Outcome, Reply};
+use crate::raft::{self, Committed, Payload, RaftError, Role};
+use crate::store::{StateStore, StoreError};
+use crate::time::Stamp;
+use crate::wal::record::{LogId, Record};
+
+impl<D: Disk, S: StateStore> Node<D, S> {
+    /// Runs the consensus machine until it wants nothing more.
+    pub(super) fn run_consensus(&mut self, out: &mut Outbox<Effect>) {
+        let mut effects = Outbox::new();
+        while let Some(input) = self.inbox.pop_front() {
+            let Some(raft) = self.raft.as_mut() else {
+                self.inbox.clear();
+                return;
+            };
+            raft.step(self.now, input, &mut effects);
+            for effect in effects
+                .drain()
+                .map(|ordered| ordered.effect)
+                .collect::<Vec<_>>()
+            {
+                self.carry_out(effect, out);
+                if self.raft.is_none() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: raft::Effect, out: &mut Outbox<Effect>) {
+        use raft::Effect as E;
+        match effect {
+            E::Send { to, message } => self.send(to, PeerBody::Raft(message), out),
+            E::Persist { write, record } => self.persist(write, record, out),
+            E::Apply { entries } => self.apply(entries, out),
+            E::Proposed { proposal, result } => match result {
+                Ok(id) => {
+                    if let Some(settled) = self.pending.on_committed(proposal, id.index) {
+                        self.answer_settled(settled, out);
+                    }
+                }
+                Err(error) => {
+                    if let Some(caller) = self.pending.on_failed(proposal) {
+                        self.answer(caller, Err(refusal(error)), out);
+                    }
+                }
+            },
+            E::ReadReady { read, result } => self.on_read_ready(read, result, out),
+            E::BuildSnapshot => self.want_checkpoint(Purpose::Snapshot, out),
+            E::SendSnapshot {
+                to,
+                transfer,
+                header,
+                meta,
+            } => {
+                self.begin_transfer(to, transfer, header, meta, out);
+            }
+            E::InstallSnapshot { meta } => self.install(&meta, out),
+            E::SnapshotReply {
+                to,
+                transfer,
+                answer,
+            } => {
+                self.answer_transfer(to, transfer, answer, out);
+            }
+            E::RoleChanged { role, term, leader } => {
+                self.leads = (role == Role::Leader).then_some(term);
+                out.push(Effect::RoleChanged {
+                    group: self.options.group,
+                    role,
+                    term,
+                    leader,
+                });
+            }
+            E::Stopped { reason } => self.become_stopped(format!("consensus: {reason}"), out),
+        }
+    }
+
+    /// Sends a message of this group to a peer.
+    pub(super) fn send(&self, to: NodeId, body: PeerBody, out: &mut Outbox<Effect>) {
+        let message = PeerMessage {
+            group: self.options.group,
+            body,
+        }
+        .to_bytes();
+        out.push(Effect::Send { to, message });
+    }
+
+    fn persist(&mut self, write: WriteId, record: Record, out: &mut Outbox<Effect>) {
+        let seen = self.observer.is_some().then(|| record.clone());
+        match self.wal.append(self.options.group, record) {
+            Ok(log) => {
+                self.writes.push_back((log, write));
+                if let (Some(observer), Some(record)) = (&mut self.observer, &seen) {
+                    observer.on_record(log, record);
+                }
+            }
+            // What consensus wants kept and cannot be: it must not go on as if it were.
+            Err(error) => self.become_stopped(format!("log: {error}"), out),
+        }
+    }
+
+    fn apply(&mut self, entries: Vec<Committed>, out: &mut Outbox<Effect>) {
+        let mut last = None;
+        for entry in entries {
+            let id = entry.id;
+            match self.apply_entry(entry) {
+                Ok(outcome) => self.on_applied(id, outcome.as_ref(), out),
+                Err(Fault::State(error)) => return self.become_wiping(&error, out),
+                Err(Fault::Entry(reason)) => return self.become_stopped(reason, out),
+            }
+            last = Some(id);
+        }
+        if let Some(through) = last {
+            self.inbox.push_back(raft::Input::Applied { through });
+            let applied = self.namespace.applied().index;
+            for read in self.pending.take_ready(applied) {
+                self.answer_read(read, out);
+            }
+        }
+    }
+
+    fn apply_entry(&mut self, entry: Committed) -> Result<Option<Outcome>, Fault> {
+        let index = entry.id.index;
+        let mut applied = self.applied.clone();
+        applied.last = Some(entry.id);
+        let mut said = ObservedPayload::Blank;
+        let command = match entry.payload {
+            Payload::Blank => None,
+            Payload::Membership(membership) => {
+                said = ObservedPayload::Membership(membership.clone());
+                applied.membership = membership;
+                None
+            }
+            Payload::Command(bytes) => Some(codec::decode::<Command>(&bytes).map_err(|error| {
+                Fault::Entry(format!(
+                    "the committed entry {index} cannot be read ({error}): a newer version \
+                         wrote it, or it was damaged before it was committed; do not go on"
+                ))
+            })?),
+        };
+        if let Some(command) = &command {
+            // Later stamps made here are above this one; how far ahead it is was its proposer's
+            // business.
+            let stamp = Stamp {
+                time: command.stamp.time,
+                node: command.stamp.node,
+            };
+            let _ = self.hlc.observe(stamp, self.wall_us, u64::MAX);
+        }
+        let note = codec::encode(&applied);
+        let outcome = self
+            .namespace
+            .apply_noted(index, note, command.as_ref())
+            .map_err(Fault::State)?;
+        self.applied = applied;
+        if let Some(observer) = &mut self.observer {
+            if let (Some(command), Some(outcome)) = (command, &outcome) {
+                said = ObservedPayload::Command(Box::new((command, outcome.clone())));
+            }
+            let version = self.namespace.version();
+            observer.on_applied(Observed {
+                id: entry.id,
+                payload: said,
+                version,
+            });
+        }
+        Ok(outcome)
+    }
+
+    /// Tells everybody what an applied entry came to.
+    fn on_applied(&mut self, id: LogId, outcome: Option<&Outcome>, out: &mut Outbox<Effect>) {
+        let version = self.namespace.applied().version;
+        out.push(Effect::Applied {
+            index: id.index,
+            version,
+        });
+        if let Some(outcome) = outcome {
+            self.command_others(id, outcome, out);
+        }
+        if let Some(settled) = self.pending.on_applied(id.index, outcome) {
+            self.answer_settled(settled, out);
+        }
+    }
+
+    /// Notices and chunk orders: the leader's business alone, and only for entries of its own
+    /// term, whose commitment proves that it led when they were decided (P-FENCE).
+    fn command_others(&mut self, id: LogId, outcome: &Outcome, out: &mut Outbox<Effect>) {
+        if self.leads != Some(id.term) || outcome.repeated {
+            return;
+        }
+        let (group, term, index) = (self.options.group, id.term, id.index);
+        for order in chunk_orders(outcome) {
+            out.push(Effect::Chunk {
+                group,
+                term,
+                index,
+                order,
+            });
+        }
+        if !outcome.notices.is_empty() {
+            let notices = outcome.notices.clone();
+            out.push(Effect::Notices {
+                term,
+                index,
+                notices,
+            });
+        }
+    }
+
+    fn on_read_ready(
+        &mut self,
+        read: raft::ReadId,
+        result: Result<LogIndex, RaftError>,
+        out: &mut Outbox<Effect>,
+    ) {
+        let Some(waiting) = self.pending.take_asked(read) else {
+            return;
+        };
+        match result {
+            Ok(index) if index <= self.namespace.applied().index => self.answer_read(waiting, out),
+            Ok(index) => self.pending.wait_for(index, waiting),
+            Err(error) => self.answer(waiting.caller, Err(refusal(error)), out),
+        }
+    }
+
+    fn answer_settled(&mut self, settled: super::pending::Settled, out: &mut Outbox<Effect>) {
+        let (caller, _, index, outcome) = settled;
+        let body = match outcome {
+            Some(outcome) => ResponseBody::Written { index, outcome },
+            None => ResponseBody::MembershipChanged { index },
+        };
+        self.answer(caller, Ok(body), out);
+    }
+}
+
+/// Why an entry was not applied.
+enum Fault {
+    State(StoreError),
+    Entry(String),
+}
+
+/// What chunkservers have to do for an outcome.
+fn chunk_orders(outcome: &Outcome) -> Vec<ChunkOrder> {
+    let mut orders = Vec::new();
+    match &outcome.result {
+        Ok(Reply::Chunk {
+            chunk,
+            version,
+            action,
+            ..
+        }) => match *action {
+            ChunkAction::Created => {
+                orders.push(ChunkOrder::Create {
+                    chunk: *chunk,
+                    version: *version,
+                });
+            }
+            ChunkAction::Duplicated { from, from_version } => orders.push(ChunkOrder::Duplicate {
+                chunk: *chunk,
+                version: *version,
+                from,
+                from_version,
+            }),
+            ChunkAction::Raised { from_version } => orders.push(ChunkOrder::SetVersion {
+                chunk: *chunk,
+                from: from_version,
+                to: *version,
+            }),
+            ChunkAction::Kept => {}
+        },
+        Ok(Reply::TruncateChunk {
+            chunk,
+            version,
+            action,
+            bytes,
+            ..
+        }) => match *action {
+            ChunkAction::Duplicated { from, from_version } => orders.push(ChunkOrder::Duplicate {
+                chunk: *chunk,
+                version: *version,
+                from,
+                from_version,
+            }),
+            ChunkAction::Raised { from_version } => orders.push(ChunkOrder::Truncate {
+                chunk: *chunk,
+                from: from_version,
+                to: *version,
+                bytes: *bytes,
+            }),
+            ChunkAction::Created | ChunkAction::Kept => {}
+        },
+        _ => {}
+    }
+    for notice in &outcome.notices {
+        if let Notice::ChunkUnused { chunk, version } = notice {
+            orders.push(ChunkOrder::Delete {
+                chunk: *chunk,
+                version: *version,
+            });
+        }
+    }
+    orders
+}
+
+/// What a client is told of a failure of consensus.
+pub(super) fn refusal(error: RaftError) -> NodeError {
+    match error {
+        RaftError::NotLeader { leader } => NodeError::NotLeader { leader },
+        RaftError::Unknown => NodeError::Unknown,
+        RaftError::NoQuorum | RaftError::Stopped { .. } => NodeError::Unavailable {
+            reason: error.to_string(),
+        },
+        RaftError::Refused { reason } => NodeError::Invalid { reason },
+    }
+}

@@ -1,0 +1,471 @@
+//! The node itself: one step takes one event and runs everything inside until nothing is left.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::observe::{Observed, Observer};
+use super::options::Options;
+use super::peer::TransferId;
+use super::pending::Pending;
+use super::repair::{self, Repair, Verdict};
+use super::request::NodeStatus;
+use super::transfer::{Incoming, Outgoing};
+use super::{Effect, Event, Input};
+use crate::codec;
+use crate::crdt::Hlc;
+use crate::disk::Disk;
+use crate::id::{LogIndex, NodeId, Term, WriteId};
+use crate::machine::{Machine, Outbox, Timers};
+use crate::namespace::{Namespace, inspect};
+use crate::raft::{self, AppliedState, RaftMachine, Recovered, Role, SnapshotId, SnapshotMeta};
+use crate::rng::Seed;
+use crate::store::{CheckpointId, StateStore, StoreError};
+use crate::time::{Duration, Instant};
+use crate::wal::record::LogId;
+use crate::wal::{GroupLog, Wal, WalError};
+
+/// Why a node cannot start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The log cannot be opened; the text says what to do.
+    #[error("log: {0}")]
+    Log(#[from] WalError),
+    /// The state cannot be read for another reason than damage.
+    #[error("state: {0}")]
+    State(#[from] StoreError),
+    /// The disk lost what this node promised to others. Remove it from the group and start a new
+    /// one, with an empty disk and a node id that was never used.
+    #[error("{node} must be replaced by a node with a new id: {reason}")]
+    MustBeReplaced {
+        /// This node.
+        node: NodeId,
+        /// What was lost.
+        reason: String,
+    },
+}
+
+/// What wakes a node up, besides consensus and waiting requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// The state should be made durable.
+    Checkpoint,
+    /// Parts of snapshots may have to be sent again.
+    Transfers,
+    /// The next peer is asked for its state.
+    Repair,
+}
+
+/// What a checkpoint is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Purpose {
+    /// To shorten the replay at a restart.
+    Periodic,
+    /// Consensus wants a snapshot.
+    Snapshot,
+    /// A snapshot was installed for consensus.
+    Install(SnapshotId),
+    /// A peer's state was installed to heal this node.
+    Heal,
+    /// The damaged state was thrown away.
+    Wipe,
+}
+
+/// A checkpoint under way.
+pub(super) struct Running {
+    /// Its number in the store.
+    pub id: CheckpointId,
+    /// What for.
+    pub purpose: Purpose,
+    /// Index that it holds.
+    pub applied: LogIndex,
+    /// The snapshot that was taken with it, for `Purpose::Snapshot`.
+    pub snapshot: Option<SnapshotMeta>,
+}
+
+/// One node of one group.
+pub struct Node<D, S: StateStore> {
+    pub(super) options: Options,
+    pub(super) seed: Seed,
+    /// `None` while the node is healing or has stopped.
+    pub(super) raft: Option<RaftMachine>,
+    pub(super) wal: Wal<D>,
+    pub(super) namespace: Namespace<S>,
+    /// What consensus wants kept beside the state; equals the note of the state's applied mark.
+    pub(super) applied: AppliedState,
+    /// Writes of the log that are not durable yet, and the machine's numbers for them.
+    pub(super) writes: VecDeque<(WriteId, WriteId)>,
+    /// What consensus is still to be told, in order.
+    pub(super) inbox: VecDeque<raft::Input>,
+    pub(super) pending: Pending,
+    /// The term in which this node leads, as consensus last said.
+    pub(super) leads: Option<Term>,
+    pub(super) hlc: Hlc,
+    pub(super) timers: Timers<Timer>,
+    /// The checkpoint that runs, and what for.
+    pub(super) checkpoint: Option<Running>,
+    /// Checkpoints to begin when it has ended.
+    pub(super) wanted: VecDeque<Purpose>,
+    /// Index in the last finished checkpoint.
+    pub(super) durable: LogIndex,
+    /// The snapshot that can be sent.
+    pub(super) held: Option<(SnapshotMeta, Arc<S::Snapshot>)>,
+    pub(super) next_snapshot: u64,
+    pub(super) outgoing: BTreeMap<TransferId, Outgoing<S::Snapshot>>,
+    pub(super) incoming: Option<Incoming>,
+    /// The transfer that has arrived and is being judged.
+    pub(super) judging: Option<(NodeId, TransferId)>,
+    /// A peer's state that heals this node has arrived.
+    pub(super) heal_pending: bool,
+    pub(super) repair: Option<Repair>,
+    /// `None` unless [`Options::observe`] asks for it.
+    pub(super) observer: Option<Observer>,
+    pub(super) stopped: Option<String>,
+    /// Peer messages dropped because they made no sense.
+    pub(super) nonsense: u64,
+    pub(super) now: Instant,
+    pub(super) wall_us: u64,
+}
+
+impl<D: Disk, S: StateStore> Node<D, S> {
+    /// Builds a node over what its disk and store hold: nothing for a new one.
+    ///
+    /// # Errors
+    /// [`OpenError`]. Damage that a peer can heal is no error: the node starts and heals itself.
+    pub fn open(
+        options: Options,
+        disk: D,
+        store: S,
+        seed: Seed,
+        now: Instant,
+    ) -> Result<Self, OpenError> {
+        let (wal, mut recovery) = Wal::open(disk, options.wal.clone(), options.life)?;
+        let log = recovery.groups.remove(&options.group).unwrap_or_default();
+        let (namespace, applied) = open_state(store)?;
+        let durable = namespace.applied().index;
+        let mut node = Self {
+            seed,
+            raft: None,
+            wal,
+            namespace,
+            applied,
+            writes: VecDeque::new(),
+            inbox: VecDeque::new(),
+            pending: Pending::default(),
+            leads: None,
+            hlc: Hlc::new(options.node, 0),
+            timers: Timers::default(),
+            checkpoint: None,
+            wanted: VecDeque::new(),
+            durable,
+            held: None,
+            next_snapshot: 0,
+            outgoing: BTreeMap::new(),
+            incoming: None,
+            judging: None,
+            heal_pending: false,
+            repair: None,
+            observer: options.observe.then(Observer::default),
+            stopped: None,
+            nonsense: 0,
+            now,
+            wall_us: 0,
+            options,
+        };
+        match repair::judge(&log, durable) {
+            Verdict::Whole => node.start_consensus(log),
+            Verdict::Needs(index) if index <= durable => node.settle_log(log)?,
+            Verdict::Needs(index) => {
+                let peers = node.options.peers.iter().copied();
+                node.repair = Some(Repair::new(index, log, peers));
+                node.timers.arm(Timer::Repair, now, Duration::ZERO);
+            }
+            Verdict::Lost(reason) => {
+                return Err(OpenError::MustBeReplaced {
+                    node: node.options.node,
+                    reason: reason.to_owned(),
+                });
+            }
+        }
+        node.timers
+            .arm(Timer::Checkpoint, now, node.options.checkpoint_interval);
+        Ok(node)
+    }
+
+    /// How the node stands.
+    #[must_use]
+    pub fn status(&self) -> NodeStatus {
+        let raft = self.raft.as_ref().map(RaftMachine::status);
+        let index = |id: Option<LogId>| id.map_or(LogIndex(0), |id| id.index);
+        NodeStatus {
+            node: self.options.node,
+            term: raft.as_ref().map_or(Term(0), |raft| raft.term),
+            leader: raft.as_ref().and_then(|raft| raft.leader),
+            leads: raft.as_ref().is_some_and(|raft| raft.role == Role::Leader),
+            committed: raft
+                .as_ref()
+                .map_or(LogIndex(0), |raft| index(raft.committed)),
+            applied: self.namespace.applied().index,
+            membership: raft
+                .map_or_else(|| self.applied.membership.clone(), |raft| raft.membership),
+            repairing: self.repair.is_some(),
+        }
+    }
+
+    /// How consensus stands; `None` while the node is healing or has stopped.
+    #[must_use]
+    pub fn raft_status(&self) -> Option<raft::Status> {
+        self.raft.as_ref().map(RaftMachine::status)
+    }
+
+    /// The tree, to look at.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace<S> {
+        &self.namespace
+    }
+
+    /// Entries applied since the last call, in order; empty unless [`Options::observe`].
+    pub fn take_applied(&mut self) -> Vec<Observed> {
+        self.observer
+            .as_mut()
+            .map(Observer::take_applied)
+            .unwrap_or_default()
+    }
+
+    /// Entries of the log that are not purged: ids, and hashes of what they say; empty unless
+    /// [`Options::observe`].
+    #[must_use]
+    pub fn log_image(&self) -> Vec<(LogId, u64)> {
+        self.observer
+            .as_ref()
+            .map(Observer::log)
+            .unwrap_or_default()
+    }
+
+    /// The last log entry that is durable here; `None` unless [`Options::observe`].
+    #[must_use]
+    pub fn durable_entry(&self) -> Option<LogId> {
+        self.observer.as_ref().and_then(Observer::durable)
+    }
+
+    /// Why the node has stopped, when it has.
+    #[must_use]
+    pub fn stopped(&self) -> Option<&str> {
+        self.stopped.as_deref()
+    }
+
+    /// Builds the consensus machine over a log without a hole.
+    pub(super) fn start_consensus(&mut self, log: GroupLog) {
+        assert!(log.is_whole(), "consensus is never built over a hole");
+        if let Some(observer) = &mut self.observer {
+            observer.on_recovered(log.purged, &log.entries);
+        }
+        let recovered = Recovered {
+            vote: log.vote,
+            purged: log.purged,
+            committed: log.committed,
+            entries: log.entries,
+            applied: self.applied.clone(),
+        };
+        let empty = recovered.vote.is_none()
+            && recovered.entries.is_empty()
+            && recovered.applied.last.is_none();
+        let options = self.options.raft.clone();
+        let seed = self.seed.child("raft").index(self.options.life);
+        self.raft = Some(RaftMachine::new(options, recovered, seed, self.now));
+        // What it wants at once comes out with its first step.
+        self.inbox.push_back(raft::Input::Tick);
+        if empty && let Some(voters) = self.options.bootstrap.clone() {
+            self.inbox.push_back(raft::Input::Initialize { voters });
+        }
+    }
+
+    /// Drops what the state covers from a log that was damaged there, and takes part again.
+    pub(super) fn settle_log(&mut self, log: GroupLog) -> Result<(), WalError> {
+        let state = self
+            .applied
+            .last
+            .expect("a state that covers an index has applied something");
+        let (records, log) = repair::settle(log, state);
+        for record in records {
+            self.wal.append(self.options.group, record)?;
+        }
+        self.wal.heal(self.options.group)?;
+        self.start_consensus(log);
+        Ok(())
+    }
+
+    /// Ends serving for good, in this life, and says why.
+    pub(super) fn become_stopped(&mut self, reason: String, out: &mut Outbox<Effect>) {
+        if self.stopped.is_some() {
+            return;
+        }
+        self.raft = None;
+        self.repair = None;
+        self.leads = None;
+        self.inbox.clear();
+        self.outgoing.clear();
+        self.incoming = None;
+        self.answer_all("the node has stopped", out);
+        out.push(Effect::Stopped {
+            reason: reason.clone(),
+        });
+        self.stopped = Some(reason);
+    }
+
+    /// Throws a damaged state away, so that the next start heals the node from a peer.
+    pub(super) fn become_wiping(&mut self, error: &StoreError, out: &mut Outbox<Effect>) {
+        out.push(Effect::Report {
+            message: format!("the state is damaged ({error}); it is thrown away, to be healed"),
+        });
+        self.raft = None;
+        self.leads = None;
+        self.inbox.clear();
+        self.outgoing.clear();
+        self.incoming = None;
+        self.held = None;
+        self.answer_all("the node's state is damaged", out);
+        let store = self.namespace.store_mut();
+        let wiped = store.restore_begin().and_then(|()| store.restore_commit());
+        match wiped {
+            Ok(()) => self.want_checkpoint(Purpose::Wipe, out),
+            Err(error) => self.become_stopped(format!("state store: {error}"), out),
+        }
+    }
+
+    fn on_event(&mut self, event: Event, out: &mut Outbox<Effect>) {
+        match event {
+            Event::Tick => self.inbox.push_back(raft::Input::Tick),
+            Event::Message { from, message } => self.on_message(from, &message, out),
+            Event::PeerLost { peer } => {
+                self.drop_transfers_with(peer);
+                self.inbox.push_back(raft::Input::PeerLost { peer });
+            }
+            Event::Flushed { flush, result } => match self.wal.on_flushed(flush, result) {
+                Ok(write) => self.on_durable(write),
+                Err(error) => self.become_stopped(format!("log: {error}"), out),
+            },
+            Event::Checkpointed { checkpoint, result } => {
+                self.on_checkpointed(checkpoint, result, out);
+            }
+            Event::Request { client, request } => self.on_request(client, request, out),
+            Event::ClientGone { client } => self.pending.forget(client),
+        }
+    }
+
+    fn on_durable(&mut self, write: WriteId) {
+        if let Some(observer) = &mut self.observer {
+            observer.on_durable(write);
+        }
+        let mut last = None;
+        while self.writes.front().is_some_and(|(log, _)| *log <= write) {
+            last = self.writes.pop_front();
+        }
+        if let Some((_, write)) = last {
+            self.inbox.push_back(raft::Input::Durable { write });
+        }
+    }
+
+    fn on_timers(&mut self, out: &mut Outbox<Effect>) {
+        while let Some(timer) = self.timers.expired(self.now) {
+            match timer {
+                Timer::Checkpoint => {
+                    self.timers
+                        .arm(timer, self.now, self.options.checkpoint_interval);
+                    if self.namespace.applied().index > self.durable && self.raft.is_some() {
+                        self.want_checkpoint(Purpose::Periodic, out);
+                    }
+                    self.begin_checkpoint(out);
+                }
+                Timer::Transfers => self.on_transfer_timer(out),
+                Timer::Repair => self.on_repair_timer(out),
+            }
+        }
+        self.answer_expired(out);
+    }
+
+    fn begin_flush(&mut self, out: &mut Outbox<Effect>) {
+        match self.wal.start_flush() {
+            Ok(Some(flush)) => out.push(Effect::FlushStarted { flush }),
+            Ok(None) => {}
+            Err(error) => self.become_stopped(format!("log: {error}"), out),
+        }
+    }
+}
+
+impl<D: Disk, S: StateStore> Machine for Node<D, S> {
+    type Input = Input;
+    type Effect = Effect;
+
+    fn step(&mut self, now: Instant, input: Input, out: &mut Outbox<Effect>) {
+        if self.stopped.is_some() {
+            return;
+        }
+        self.now = self.now.max(now);
+        self.wall_us = input.wall_us;
+        self.on_event(input.event, out);
+        self.on_timers(out);
+        self.run_consensus(out);
+        if self.stopped.is_none() {
+            self.begin_flush(out);
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        if self.stopped.is_some() {
+            return None;
+        }
+        let raft = self.raft.as_ref().and_then(Machine::deadline);
+        let timer = self.timers.next().map(|(at, _)| at);
+        [raft, timer, self.pending.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn check(&self) {
+        self.wal.check();
+        if let Some(raft) = &self.raft {
+            raft.check();
+        }
+        assert!(
+            self.raft.is_none() || self.repair.is_none(),
+            "a node takes no part in consensus while it heals"
+        );
+        assert!(
+            self.durable <= self.namespace.applied().index || self.raft.is_none(),
+            "a checkpoint holds what was not applied"
+        );
+        assert_eq!(
+            self.applied.last.map_or(LogIndex(0), |id| id.index),
+            self.namespace.applied().index,
+            "the state and its note agree on what was applied"
+        );
+        assert!(
+            self.writes.iter().is_sorted(),
+            "writes of the log and of consensus are in the same order"
+        );
+    }
+}
+
+/// Opens the state; a damaged mark of what was applied means that the state is worth nothing, so
+/// an empty one takes its place and is healed from a peer.
+fn open_state<S: StateStore>(mut store: S) -> Result<(Namespace<S>, AppliedState), StoreError> {
+    if let Err(StoreError::Corrupt { .. }) = inspect(&store) {
+        store.restore_begin()?;
+        store.restore_commit()?;
+    }
+    let namespace = Namespace::open(store)?;
+    let applied = read_note(&namespace.applied().note)?;
+    Ok((namespace, applied))
+}
+
+/// Reads what consensus kept beside the state.
+pub(super) fn read_note(note: &[u8]) -> Result<AppliedState, StoreError> {
+    if note.is_empty() {
+        return Ok(AppliedState::default());
+    }
+    codec::decode(note).map_err(|error| StoreError::Corrupt {
+        key: crate::namespace::key::Key::Applied.bytes(),
+        reason: error.to_string(),
+    })
+}

@@ -1,0 +1,76 @@
+//! What a node is built with.
+
+use std::collections::BTreeSet;
+
+use crate::id::{GroupId, NodeId};
+use crate::raft;
+use crate::time::Duration;
+use crate::wal::WalOptions;
+
+/// What a node is built with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This node; the same in `raft` and `wal`.
+    pub node: NodeId,
+    /// The group that it serves.
+    pub group: GroupId,
+    /// Consensus.
+    pub raft: raft::Options,
+    /// The log.
+    pub wal: WalOptions,
+    /// Tells this opening of the log from every other: drawn at random by the driver.
+    pub life: u64,
+    /// Voters of a group that does not exist yet. Every one of them may be started with the same
+    /// set, in any order; a node whose log is not empty ignores it. `None` for a node that joins.
+    pub bootstrap: Option<BTreeSet<NodeId>>,
+    /// Other nodes that may be asked for the state when this one's is damaged.
+    pub peers: BTreeSet<NodeId>,
+    /// The state is made durable this often while it changes: bounds the replay at a restart.
+    pub checkpoint_interval: Duration,
+    /// A request without an outcome after this long is answered as not available.
+    pub request_timeout: Duration,
+    /// Requests that may wait at once; more are refused as overload.
+    pub pending_max: usize,
+    /// Bytes of keys and values in one message of a snapshot, about.
+    pub snapshot_part_bytes: usize,
+    /// Parts of a snapshot that may be on the way to one peer.
+    pub snapshot_window: u64,
+    /// A part that is not confirmed after this long is sent again.
+    pub snapshot_resend: Duration,
+    /// A transfer without progress for this long is given up.
+    pub snapshot_give_up: Duration,
+    /// A node that lost entries asks the next peer after this long.
+    pub repair_retry: Duration,
+    /// Keep what checkers want to see; costs memory.
+    pub observe: bool,
+    /// Which bug the node has on purpose.
+    #[cfg(feature = "planted-bugs")]
+    pub bug: Option<crate::planted::Bug>,
+}
+
+impl Options {
+    /// Options of production for everything that is not given.
+    #[must_use]
+    pub fn new(group: GroupId, raft: raft::Options, life: u64) -> Self {
+        Self {
+            node: raft.node,
+            group,
+            wal: WalOptions::new(raft.node),
+            raft,
+            life,
+            bootstrap: None,
+            peers: BTreeSet::new(),
+            checkpoint_interval: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(5),
+            pending_max: 100_000,
+            snapshot_part_bytes: 256 << 10,
+            snapshot_window: 8,
+            snapshot_resend: Duration::from_millis(500),
+            snapshot_give_up: Duration::from_secs(10),
+            repair_retry: Duration::from_millis(500),
+            observe: false,
+            #[cfg(feature = "planted-bugs")]
+            bug: None,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What nodes say to each other.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, DecodeError};
+use crate::id::{GroupId, LogIndex};
+use crate::raft::SnapshotMeta;
+
+/// Kind of the sealed record, and the version of this format.
+const KIND: u16 = 0x7065; // "pe"
+const VERSION: u16 = 1;
+
+/// A message of one group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerMessage {
+    /// Which group.
+    pub group: GroupId,
+    /// What is said.
+    pub body: PeerBody,
+}
+
+/// What is said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerBody {
+    /// For the consensus machine.
+    Raft(Vec<u8>),
+    /// One part of a snapshot.
+    Part(Part),
+    /// Every part before this one has arrived.
+    PartsReceived {
+        /// Which transfer.
+        transfer: TransferId,
+        /// First part that is missing.
+        next: u64,
+    },
+    /// The receiver cannot use the transfer; stop sending.
+    TransferRefused {
+        /// Which transfer.
+        transfer: TransferId,
+        /// Why.
+        reason: String,
+    },
+    /// The consensus machine's verdict on a snapshot that arrived.
+    SnapshotAnswer {
+        /// Which transfer.
+        transfer: TransferId,
+        /// The verdict, for the sender's machine.
+        answer: Vec<u8>,
+    },
+    /// Some of my log or state is damaged: send me your state, if it is at least this far.
+    RepairWanted {
+        /// The state has to hold this index.
+        at_least: LogIndex,
+        /// The asking node's life.
+        life: u64,
+        /// Tells one wish from the next; comes back in the transfer's id.
+        wish: u64,
+    },
+}
+
+/// Names a transfer at its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum TransferId {
+    /// Asked for by the sender's consensus machine.
+    Snapshot {
+        /// The sender's life, so that a restarted sender's numbers are not mistaken.
+        life: u64,
+        /// Number within that life.
+        number: u64,
+    },
+    /// Asked for by a node that repairs itself.
+    Repair {
+        /// That node's life.
+        life: u64,
+        /// Its wish.
+        wish: u64,
+    },
+}
+
+/// A run of keys and values in order of key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Which transfer.
+    pub transfer: TransferId,
+    /// Position, from 0.
+    pub number: u64,
+    /// What the snapshot holds.
+    pub meta: SnapshotMeta,
+    /// For the receiver's consensus machine.
+    pub header: Vec<u8>,
+    /// Keys and values.
+    pub pairs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Whether this is the last part.
+    pub last: bool,
+}
+
+impl PeerMessage {
+    /// As bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        codec::seal(KIND, VERSION, &codec::encode(self))
+    }
+
+    /// From bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: the message is dropped, and counted.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let (payload, used) = codec::unseal(KIND, VERSION, bytes)?;
+        if used < bytes.len() {
+            return Err(DecodeError::Trailing {
+                extra: bytes.len() - used,
+            });
+        }
+        codec::decode(payload)
+    }
+}

@@ -1,0 +1,185 @@
+//! Requests that wait: for a place in the log, for their outcome, for a state that is new enough.
+
+use std::collections::BTreeMap;
+
+use super::request::{CallId, ClientId};
+use crate::id::LogIndex;
+use crate::namespace::op::{Outcome, Query};
+use crate::raft::{ProposalId, ReadId};
+use crate::time::Instant;
+
+/// Who is to be answered, and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Caller {
+    /// The connection.
+    pub client: ClientId,
+    /// The request's name on it.
+    pub call: CallId,
+    /// When waiting ends.
+    pub deadline: Instant,
+}
+
+/// What a proposal was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proposed {
+    /// A command: answered with its outcome.
+    Command,
+    /// A change of membership: answered when applied.
+    Membership,
+}
+
+/// A read that waits for the state to be new enough.
+#[derive(Clone, Debug)]
+pub(super) struct WaitingRead {
+    /// Who asked.
+    pub caller: Caller,
+    /// What.
+    pub query: Query,
+}
+
+/// Everything that waits.
+#[derive(Default)]
+pub(super) struct Pending {
+    next_id: u64,
+    /// Proposed, not known to be committed.
+    proposals: BTreeMap<ProposalId, (Caller, Proposed)>,
+    /// Committed at this index, not applied yet.
+    committed: BTreeMap<LogIndex, (Caller, Proposed)>,
+    /// Applied before consensus said that it is committed; kept while proposals wait.
+    outcomes: BTreeMap<LogIndex, Option<Outcome>>,
+    /// Reads that wait for their index.
+    asked: BTreeMap<ReadId, WaitingRead>,
+    /// Reads that wait for their index to be applied.
+    reads: BTreeMap<(LogIndex, u64), WaitingRead>,
+}
+
+/// A proposal that can be answered: what it was, where it stands, and, for a command, its outcome.
+pub(super) type Settled = (Caller, Proposed, LogIndex, Option<Outcome>);
+
+impl Pending {
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.proposals.len() + self.committed.len() + self.asked.len() + self.reads.len()
+    }
+
+    /// Notes a proposal and names it.
+    pub fn propose(&mut self, caller: Caller, what: Proposed) -> ProposalId {
+        self.next_id += 1;
+        self.proposals
+            .insert(ProposalId(self.next_id), (caller, what));
+        ProposalId(self.next_id)
+    }
+
+    /// Notes a read barrier and names it.
+    pub fn ask(&mut self, read: WaitingRead) -> ReadId {
+        self.next_id += 1;
+        self.asked.insert(ReadId(self.next_id), read);
+        ReadId(self.next_id)
+    }
+
+    /// Notes a read that knows which index it needs.
+    pub fn wait_for(&mut self, index: LogIndex, read: WaitingRead) {
+        self.next_id += 1;
+        self.reads.insert((index, self.next_id), read);
+    }
+
+    /// The proposal is committed at `index`; gives what can be answered.
+    pub fn on_committed(&mut self, proposal: ProposalId, index: LogIndex) -> Option<Settled> {
+        let (caller, what) = self.proposals.remove(&proposal)?;
+        let outcome = self.outcomes.get(&index).cloned();
+        self.maybe_forget_outcomes();
+        match outcome {
+            Some(outcome) => Some((caller, what, index, outcome)),
+            None => {
+                self.committed.insert(index, (caller, what));
+                None
+            }
+        }
+    }
+
+    /// The proposal failed; gives whom to tell.
+    pub fn on_failed(&mut self, proposal: ProposalId) -> Option<Caller> {
+        let caller = self.proposals.remove(&proposal).map(|(caller, _)| caller);
+        self.maybe_forget_outcomes();
+        caller
+    }
+
+    /// The entry at `index` was applied; gives what can be answered.
+    pub fn on_applied(&mut self, index: LogIndex, outcome: Option<&Outcome>) -> Option<Settled> {
+        if let Some((caller, what)) = self.committed.remove(&index) {
+            return Some((caller, what, index, outcome.cloned()));
+        }
+        if !self.proposals.is_empty() {
+            self.outcomes.insert(index, outcome.cloned());
+        }
+        None
+    }
+
+    /// The barrier's answer is here.
+    pub fn take_asked(&mut self, read: ReadId) -> Option<WaitingRead> {
+        self.asked.remove(&read)
+    }
+
+    /// Reads that this applied index satisfies.
+    pub fn take_ready(&mut self, applied: LogIndex) -> Vec<WaitingRead> {
+        let later = self.reads.split_off(&(applied.next(), 0));
+        std::mem::replace(&mut self.reads, later)
+            .into_values()
+            .collect()
+    }
+
+    /// The earliest moment at which waiting ends for somebody.
+    pub fn deadline(&self) -> Option<Instant> {
+        let proposals = self.proposals.values().chain(self.committed.values());
+        let reads = self.asked.values().chain(self.reads.values());
+        proposals
+            .map(|(caller, _)| caller.deadline)
+            .chain(reads.map(|read| read.caller.deadline))
+            .min()
+    }
+
+    /// Takes out whoever has waited too long: writers, then readers.
+    pub fn take_expired(&mut self, now: Instant) -> (Vec<Caller>, Vec<Caller>) {
+        self.take_where(|caller| caller.deadline <= now)
+    }
+
+    /// Takes out everybody: writers, then readers.
+    pub fn take_all(&mut self) -> (Vec<Caller>, Vec<Caller>) {
+        self.take_where(|_| true)
+    }
+
+    /// Forgets a client.
+    pub fn forget(&mut self, client: ClientId) {
+        self.take_where(|caller| caller.client == client);
+    }
+
+    fn take_where(&mut self, which: impl Fn(&Caller) -> bool) -> (Vec<Caller>, Vec<Caller>) {
+        let (mut writers, mut readers) = (Vec::new(), Vec::new());
+        let mut writer = |caller: &Caller| {
+            let take = which(caller);
+            if take {
+                writers.push(*caller);
+            }
+            !take
+        };
+        self.proposals.retain(|_, (caller, _)| writer(caller));
+        self.committed.retain(|_, (caller, _)| writer(caller));
+        let mut reader = |read: &WaitingRead| {
+            let take = which(&read.caller);
+            if take {
+                readers.push(read.caller);
+            }
+            !take
+        };
+        self.asked.retain(|_, read| reader(read));
+        self.reads.retain(|_, read| reader(read));
+        self.maybe_forget_outcomes();
+        (writers, readers)
+    }
+
+    fn maybe_forget_outcomes(&mut self) {
+        if self.proposals.is_empty() {
+            self.outcomes.clear();
+        }
+    }
+}

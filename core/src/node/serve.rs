@@ -1,0 +1,210 @@
+//! Serving clients: takes requests, and answers each exactly once.
+
+use super::Effect;
+use super::machine::Node;
+use super::pending::{Caller, Proposed, WaitingRead};
+use super::request::{
+    ClientId, Consistency, NodeError, Request, RequestBody, Response, ResponseBody,
+};
+use crate::codec;
+use crate::disk::Disk;
+use crate::id::{NodeId, SessionId};
+use crate::limits;
+use crate::machine::Outbox;
+use crate::namespace::op::{Command, Op, Query, RequestId};
+use crate::raft::{self, ReadPolicy};
+use crate::store::StateStore;
+use crate::time::WallTime;
+
+impl<D: Disk, S: StateStore> Node<D, S> {
+    /// A client asks.
+    pub(super) fn on_request(
+        &mut self,
+        client: ClientId,
+        request: Request,
+        out: &mut Outbox<Effect>,
+    ) {
+        let deadline = self.now + self.options.request_timeout;
+        let caller = Caller {
+            client,
+            call: request.call,
+            deadline,
+        };
+        if let RequestBody::Status = request.body {
+            let status = self.status();
+            return self.answer(caller, Ok(ResponseBody::Status(status)), out);
+        }
+        if self.raft.is_none() {
+            let reason = "the node is healing itself from a peer".to_owned();
+            return self.answer(caller, Err(NodeError::Unavailable { reason }), out);
+        }
+        if self.pending.len() >= self.options.pending_max {
+            return self.answer(caller, Err(NodeError::Overloaded), out);
+        }
+        match request.body {
+            RequestBody::Write {
+                session,
+                lane,
+                seq,
+                op,
+            } => {
+                let request = (session != SessionId(0)).then_some(RequestId { session, lane, seq });
+                self.on_write(caller, request, op, out);
+            }
+            RequestBody::Read { consistency, query } => {
+                self.on_read(caller, consistency, query, out);
+            }
+            RequestBody::ChangeMembership { voters, learners } => {
+                let proposal = self.pending.propose(caller, Proposed::Membership);
+                self.inbox.push_back(raft::Input::ChangeMembership {
+                    proposal,
+                    voters,
+                    learners,
+                });
+            }
+            RequestBody::TransferLeadership { to } => self.on_transfer(caller, to, out),
+            RequestBody::Status => unreachable!("answered above"),
+        }
+    }
+
+    fn on_write(
+        &mut self,
+        caller: Caller,
+        request: Option<RequestId>,
+        op: Op,
+        out: &mut Outbox<Effect>,
+    ) {
+        let stamp = self.hlc.stamp(self.wall_us);
+        let command = Command {
+            stamp,
+            now: self.wall_time(),
+            request,
+            op,
+        };
+        let bytes = codec::encode(&command);
+        let limit = self.command_bytes_max();
+        if bytes.len() > limit {
+            let reason = format!(
+                "the request takes {} bytes, the limit is {limit}",
+                bytes.len()
+            );
+            return self.answer(caller, Err(NodeError::Invalid { reason }), out);
+        }
+        let proposal = self.pending.propose(caller, Proposed::Command);
+        self.inbox.push_back(raft::Input::Propose {
+            proposal,
+            command: bytes,
+        });
+    }
+
+    /// A command is wrapped by consensus before the log takes it.
+    fn command_bytes_max(&self) -> usize {
+        limits::COMMAND_BYTES_MAX.min(self.options.wal.record_bytes_max / 2)
+    }
+
+    fn on_read(
+        &mut self,
+        caller: Caller,
+        consistency: Consistency,
+        query: Query,
+        out: &mut Outbox<Effect>,
+    ) {
+        let waiting = WaitingRead { caller, query };
+        let policy = match consistency {
+            Consistency::Strict => ReadPolicy::ReadIndex,
+            Consistency::StrictByLease => ReadPolicy::Lease,
+            Consistency::Fast { not_before } => {
+                if not_before <= self.namespace.applied().index {
+                    self.answer_read(waiting, out);
+                } else {
+                    self.pending.wait_for(not_before, waiting);
+                }
+                return;
+            }
+        };
+        let read = self.pending.ask(waiting);
+        self.inbox.push_back(raft::Input::Read { read, policy });
+    }
+
+    fn on_transfer(&mut self, caller: Caller, to: NodeId, out: &mut Outbox<Effect>) {
+        let status = self.status();
+        if !status.leads {
+            let leader = status.leader;
+            return self.answer(caller, Err(NodeError::NotLeader { leader }), out);
+        }
+        if !status
+            .membership
+            .voters
+            .iter()
+            .all(|voters| voters.contains(&to))
+        {
+            let reason = format!("{to} is no voter of this group");
+            return self.answer(caller, Err(NodeError::Invalid { reason }), out);
+        }
+        self.inbox.push_back(raft::Input::TransferLeadership { to });
+        self.answer(caller, Ok(ResponseBody::TransferStarted), out);
+    }
+
+    /// Reads the applied state, which is new enough by now.
+    pub(super) fn answer_read(&mut self, read: WaitingRead, out: &mut Outbox<Effect>) {
+        let index = self.namespace.applied().index;
+        match self.namespace.query(self.wall_time(), &read.query) {
+            Ok(result) => self.answer(read.caller, Ok(ResponseBody::Read { index, result }), out),
+            Err(error) => {
+                let reason = "the node's state is damaged".to_owned();
+                self.answer(read.caller, Err(NodeError::Unavailable { reason }), out);
+                self.become_wiping(&error, out);
+            }
+        }
+    }
+
+    /// Answers one caller.
+    pub(super) fn answer(
+        &self,
+        caller: Caller,
+        result: Result<ResponseBody, NodeError>,
+        out: &mut Outbox<Effect>,
+    ) {
+        let response = Response {
+            call: caller.call,
+            result,
+        };
+        out.push(Effect::Reply {
+            client: caller.client,
+            response,
+        });
+    }
+
+    /// Tells those who waited too long.
+    pub(super) fn answer_expired(&mut self, out: &mut Outbox<Effect>) {
+        let (writers, readers) = self.pending.take_expired(self.now);
+        self.answer_without_outcome(writers, readers, "no majority answered in time", out);
+    }
+
+    /// Tells everybody that nothing will come of it here.
+    pub(super) fn answer_all(&mut self, reason: &str, out: &mut Outbox<Effect>) {
+        let (writers, readers) = self.pending.take_all();
+        self.answer_without_outcome(writers, readers, reason, out);
+    }
+
+    fn answer_without_outcome(
+        &mut self,
+        writers: Vec<Caller>,
+        readers: Vec<Caller>,
+        reason: &str,
+        out: &mut Outbox<Effect>,
+    ) {
+        for caller in writers {
+            self.answer(caller, Err(NodeError::Unknown), out);
+        }
+        for caller in readers {
+            let reason = reason.to_owned();
+            self.answer(caller, Err(NodeError::Unavailable { reason }), out);
+        }
+    }
+
+    /// The wall clock as MooseFS counts; it ends in 2106.
+    fn wall_time(&self) -> WallTime {
+        WallTime(u32::try_from(self.wall_us / 1_000_000).unwrap_or(u32::MAX))
+    }
+}

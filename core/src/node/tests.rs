@@ -1,0 +1,789 @@
+//! Whole nodes on a small network: fixed delays, crashes that lose what was not flushed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex};
+
+use super::request::{
+    CallId, ClientId, Consistency, NodeError, Request, RequestBody, Response, ResponseBody,
+};
+use super::{Effect, Event, Input, Node, OpenError, Options};
+use crate::disk::{Disk, DiskError, FileName, FlushId, MemDisk};
+use crate::id::{GroupId, InodeId, Lane, LogIndex, NodeId, RequestSeq, SessionId};
+use crate::machine::{Machine, Outbox};
+use crate::namespace::key::Key;
+use crate::namespace::op::{Answer, Caller, Op, Query, Reply, SessionParams};
+use crate::raft;
+use crate::rng::Seed;
+use crate::store::{CheckpointId, MemStore, StateStore, StateView, StoreError, Visit, WriteBatch};
+use crate::time::{Duration, Instant};
+use crate::wal::WalOptions;
+
+/// A disk whose owner can see and break it; a flush makes durable what was there when it began.
+#[derive(Clone, Default)]
+struct TestDisk(Arc<Mutex<DiskState>>);
+
+#[derive(Default)]
+struct DiskState {
+    now: MemDisk,
+    flushing: BTreeMap<FlushId, BTreeMap<FileName, Vec<u8>>>,
+    durable: BTreeMap<FileName, Vec<u8>>,
+}
+
+impl TestDisk {
+    fn state(&self) -> std::sync::MutexGuard<'_, DiskState> {
+        self.0.lock().unwrap()
+    }
+
+    fn finish(&self, flush: FlushId) {
+        let mut state = self.state();
+        if let Some(files) = state.flushing.remove(&flush) {
+            state.durable = files;
+        }
+    }
+
+    fn crash(&self) {
+        let mut state = self.state();
+        state.flushing.clear();
+        state.now.files = state.durable.clone();
+    }
+}
+
+impl Disk for TestDisk {
+    fn list(&self) -> Result<Vec<(FileName, u64)>, DiskError> {
+        self.state().now.list()
+    }
+
+    fn create(&mut self, file: &str, length: u64) -> Result<(), DiskError> {
+        self.state().now.create(file, length)
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.state().now.rename(from, to)
+    }
+
+    fn remove(&mut self, file: &str) -> Result<(), DiskError> {
+        self.state().now.remove(file)
+    }
+
+    fn read(&self, file: &str, offset: u64, into: &mut [u8]) -> Result<(), DiskError> {
+        self.state().now.read(file, offset, into)
+    }
+
+    fn write(&mut self, file: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        self.state().now.write(file, offset, bytes)
+    }
+
+    fn start_flush(&mut self) -> FlushId {
+        let mut state = self.state();
+        let flush = state.now.start_flush();
+        let files = state.now.files.clone();
+        state.flushing.insert(flush, files);
+        flush
+    }
+}
+
+/// A store whose owner can see and break it; a checkpoint makes durable what was there when it
+/// began.
+#[derive(Clone, Default)]
+struct TestStore(Arc<Mutex<StoreState>>);
+
+#[derive(Default)]
+struct StoreState {
+    now: MemStore,
+    running: BTreeMap<CheckpointId, MemStore>,
+    durable: MemStore,
+}
+
+impl TestStore {
+    fn state(&self) -> std::sync::MutexGuard<'_, StoreState> {
+        self.0.lock().unwrap()
+    }
+
+    fn finish(&self, checkpoint: CheckpointId) {
+        let mut state = self.state();
+        if let Some(store) = state.running.remove(&checkpoint) {
+            state.durable = store;
+        }
+    }
+
+    fn crash(&self) {
+        let mut state = self.state();
+        state.running.clear();
+        state.now = state.durable.snapshot();
+    }
+
+    /// Flips a bit in the value of a key.
+    fn rot(&self, key: &[u8]) {
+        let mut state = self.state();
+        let mut value = state.now.get(key).unwrap().expect("the key is there");
+        value[0] ^= 1;
+        let mut batch = WriteBatch::default();
+        batch.put(key.to_vec(), value);
+        state.now.write(batch).unwrap();
+        state.durable = state.now.snapshot();
+    }
+}
+
+impl StateView for TestStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.state().now.get(key)
+    }
+
+    fn scan(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        visit: Visit<'_>,
+    ) -> Result<(), StoreError> {
+        let view = self.state().now.snapshot();
+        view.scan(from, to, visit)
+    }
+}
+
+impl StateStore for TestStore {
+    type Snapshot = MemStore;
+
+    fn write(&mut self, batch: WriteBatch) -> Result<(), StoreError> {
+        self.state().now.write(batch)
+    }
+
+    fn snapshot(&self) -> MemStore {
+        self.state().now.snapshot()
+    }
+
+    fn start_checkpoint(&mut self) -> CheckpointId {
+        let mut state = self.state();
+        let checkpoint = state.now.start_checkpoint();
+        let store = state.now.snapshot();
+        state.running.insert(checkpoint, store);
+        checkpoint
+    }
+
+    fn restore_begin(&mut self) -> Result<(), StoreError> {
+        self.state().now.restore_begin()
+    }
+
+    fn restore_write(&mut self, batch: WriteBatch) -> Result<(), StoreError> {
+        self.state().now.restore_write(batch)
+    }
+
+    fn restore_commit(&mut self) -> Result<(), StoreError> {
+        self.state().now.restore_commit()
+    }
+}
+
+/// What is on its way to a node.
+enum Arrival {
+    Message(NodeId, Vec<u8>),
+    Flushed(FlushId),
+    Checkpointed(CheckpointId),
+}
+
+struct Host {
+    disk: TestDisk,
+    store: TestStore,
+    node: Option<Node<TestDisk, TestStore>>,
+    lives: u64,
+}
+
+struct Cluster {
+    hosts: BTreeMap<NodeId, Host>,
+    now: Instant,
+    /// By time, then order of sending; the node's life at that time.
+    queue: BTreeMap<(Instant, u64), (NodeId, u64, Arrival)>,
+    sent: u64,
+    cut: BTreeSet<NodeId>,
+    responses: BTreeMap<CallId, Response>,
+    reports: Vec<String>,
+    calls: u64,
+    snapshot_log_bytes: u64,
+}
+
+const ROOT: InodeId = InodeId::ROOT;
+
+impl Cluster {
+    fn new(count: u64) -> Self {
+        Self::with_snapshots_each(count, 1 << 20)
+    }
+
+    fn with_snapshots_each(count: u64, snapshot_log_bytes: u64) -> Self {
+        let mut cluster = Self {
+            hosts: BTreeMap::new(),
+            now: Instant::ZERO,
+            queue: BTreeMap::new(),
+            sent: 0,
+            cut: BTreeSet::new(),
+            responses: BTreeMap::new(),
+            reports: Vec::new(),
+            calls: 0,
+            snapshot_log_bytes,
+        };
+        for id in 1..=count {
+            let (disk, store) = (TestDisk::default(), TestStore::default());
+            cluster.hosts.insert(
+                NodeId(id),
+                Host {
+                    disk,
+                    store,
+                    node: None,
+                    lives: 0,
+                },
+            );
+        }
+        for id in 1..=count {
+            cluster.start(NodeId(id)).expect("a new node starts");
+        }
+        cluster
+    }
+
+    fn start(&mut self, id: NodeId) -> Result<(), OpenError> {
+        let all: BTreeSet<NodeId> = self.hosts.keys().copied().collect();
+        let host = self.hosts.get_mut(&id).unwrap();
+        host.lives += 1;
+        let raft = raft::Options {
+            snapshot_log_bytes: self.snapshot_log_bytes,
+            log_keep_entries: 2,
+            ..raft::Options::new(id)
+        };
+        let options = Options {
+            wal: WalOptions {
+                record_bytes_max: 8_000,
+                segment_bytes: 64 << 10,
+                ..WalOptions::small(id)
+            },
+            bootstrap: Some(all.clone()),
+            peers: all.into_iter().filter(|peer| *peer != id).collect(),
+            checkpoint_interval: Duration::from_millis(700),
+            snapshot_part_bytes: 300,
+            request_timeout: Duration::from_secs(1),
+            ..Options::new(GroupId(1), raft, host.lives)
+        };
+        let seed = Seed::from_u64(5).index(id.0).index(host.lives);
+        let node = Node::open(
+            options,
+            host.disk.clone(),
+            host.store.clone(),
+            seed,
+            self.now,
+        )?;
+        host.node = Some(node);
+        self.step(id, Event::Tick);
+        Ok(())
+    }
+
+    fn kill(&mut self, id: NodeId) {
+        let host = self.hosts.get_mut(&id).unwrap();
+        host.node = None;
+        host.disk.crash();
+        host.store.crash();
+    }
+
+    fn step(&mut self, id: NodeId, event: Event) {
+        let host = self.hosts.get_mut(&id).unwrap();
+        let Some(node) = host.node.as_mut() else {
+            return;
+        };
+        let mut out = Outbox::new();
+        let wall_us = 1_000_000_000 + self.now.0 / 1_000;
+        node.step(self.now, Input { wall_us, event }, &mut out);
+        node.check();
+        let life = host.lives;
+        for ordered in out.drain() {
+            assert_eq!(ordered.after, None, "the node waits for its writes itself");
+            match ordered.effect {
+                Effect::Send { to, message } => {
+                    if !self.cut.contains(&id) && !self.cut.contains(&to) {
+                        let life = self.hosts[&to].lives;
+                        self.send(to, life, 1_000_000, Arrival::Message(id, message));
+                    }
+                }
+                Effect::FlushStarted { flush } => {
+                    self.send(id, life, 200_000, Arrival::Flushed(flush));
+                }
+                Effect::CheckpointStarted { checkpoint } => {
+                    self.send(id, life, 5_000_000, Arrival::Checkpointed(checkpoint));
+                }
+                Effect::Reply { response, .. } => {
+                    let twice = self.responses.insert(response.call, response);
+                    assert_eq!(twice, None, "a call is answered once");
+                }
+                Effect::Report { message } => self.reports.push(message),
+                Effect::Stopped { reason } => self.reports.push(format!("stopped: {reason}")),
+                _ => {}
+            }
+        }
+    }
+
+    fn send(&mut self, to: NodeId, life: u64, delay_ns: u64, arrival: Arrival) {
+        self.sent += 1;
+        let at = self.now + Duration::from_nanos(delay_ns);
+        self.queue.insert((at, self.sent), (to, life, arrival));
+    }
+
+    fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            let wake = self
+                .hosts
+                .iter()
+                .filter_map(|(id, host)| Some((host.node.as_ref()?.deadline()?, *id)))
+                .min();
+            let arrival = self.queue.first_key_value().map(|((at, _), _)| *at);
+            let next = [wake.map(|(at, _)| at), arrival]
+                .into_iter()
+                .flatten()
+                .min();
+            let Some(next) = next.filter(|at| *at <= end) else {
+                break;
+            };
+            self.now = self.now.max(next);
+            if arrival.is_some_and(|at| at <= self.now) {
+                let (_, (to, life, arrival)) = self.queue.pop_first().unwrap();
+                self.deliver(to, life, arrival);
+            } else if let Some((_, id)) = wake {
+                self.step(id, Event::Tick);
+            }
+        }
+        self.now = end;
+    }
+
+    fn deliver(&mut self, to: NodeId, life: u64, arrival: Arrival) {
+        let host = &self.hosts[&to];
+        if host.lives != life || host.node.is_none() {
+            return;
+        }
+        let event = match arrival {
+            Arrival::Message(from, message) => Event::Message { from, message },
+            Arrival::Flushed(flush) => {
+                host.disk.finish(flush);
+                Event::Flushed {
+                    flush,
+                    result: Ok(()),
+                }
+            }
+            Arrival::Checkpointed(checkpoint) => {
+                host.store.finish(checkpoint);
+                Event::Checkpointed {
+                    checkpoint,
+                    result: Ok(()),
+                }
+            }
+        };
+        self.step(to, event);
+    }
+
+    fn node(&self, id: NodeId) -> &Node<TestDisk, TestStore> {
+        self.hosts[&id].node.as_ref().expect("the node runs")
+    }
+
+    fn leader(&mut self) -> NodeId {
+        for _ in 0..100 {
+            let leads = |id: &&NodeId| {
+                let host = &self.hosts[id];
+                host.node.as_ref().is_some_and(|node| node.status().leads) && !self.cut.contains(id)
+            };
+            if let Some(id) = self.hosts.keys().find(leads).copied() {
+                return id;
+            }
+            self.run_for(Duration::from_millis(50));
+        }
+        panic!("no leader within five seconds");
+    }
+
+    fn follower(&mut self) -> NodeId {
+        let leader = self.leader();
+        *self
+            .hosts
+            .keys()
+            .find(|id| **id != leader && self.hosts[id].node.is_some())
+            .unwrap()
+    }
+
+    fn call(&mut self, id: NodeId, body: RequestBody) -> Result<ResponseBody, NodeError> {
+        self.calls += 1;
+        let call = CallId(self.calls);
+        let request = Request { call, body };
+        self.step(
+            id,
+            Event::Request {
+                client: ClientId(1),
+                request,
+            },
+        );
+        for _ in 0..300 {
+            if let Some(response) = self.responses.remove(&call) {
+                return response.result;
+            }
+            self.run_for(Duration::from_millis(10));
+        }
+        panic!("a call has no answer after three seconds");
+    }
+
+    fn write(&mut self, id: NodeId, seq: u64, op: Op) -> Result<ResponseBody, NodeError> {
+        let (session, lane, seq) = (SessionId(1), Lane(0), RequestSeq(seq));
+        self.call(
+            id,
+            RequestBody::Write {
+                session,
+                lane,
+                seq,
+                op,
+            },
+        )
+    }
+
+    /// Opens the session under which the others write.
+    fn open_session(&mut self) {
+        let leader = self.leader();
+        let op = Op::OpenSession {
+            params: SessionParams::unrestricted(),
+        };
+        let (session, lane, seq) = (SessionId(0), Lane(0), RequestSeq(0));
+        let body = self
+            .call(
+                leader,
+                RequestBody::Write {
+                    session,
+                    lane,
+                    seq,
+                    op,
+                },
+            )
+            .unwrap();
+        let ResponseBody::Written { outcome, .. } = body else {
+            panic!("{body:?}")
+        };
+        assert_eq!(outcome.result, Ok(Reply::Session(SessionId(1))));
+    }
+
+    fn mkdir(&mut self, name: &str, seq: u64) -> InodeId {
+        let leader = self.leader();
+        let body = self.write(leader, seq, mkdir(name)).unwrap();
+        let ResponseBody::Written { outcome, .. } = body else {
+            panic!("{body:?}")
+        };
+        match outcome.result {
+            Ok(Reply::Node { inode, .. }) => inode,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn names(&mut self, id: NodeId) -> Vec<String> {
+        let (attrs, after, max) = (false, Vec::new(), 10_000);
+        let query = Query::ReadDir {
+            caller: caller(),
+            inode: ROOT,
+            attrs,
+            after,
+            max,
+        };
+        let body = RequestBody::Read {
+            consistency: Consistency::Strict,
+            query,
+        };
+        match self.call(id, body).unwrap() {
+            ResponseBody::Read {
+                result: Ok(Answer::Entries { entries, .. }),
+                ..
+            } => entries
+                .into_iter()
+                .map(|entry| String::from_utf8(entry.name).unwrap())
+                .filter(|name| !name.starts_with('.'))
+                .collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn contents(&self, id: NodeId) -> (LogIndex, BTreeMap<Vec<u8>, Vec<u8>>) {
+        let node = self.node(id);
+        let mut pairs = BTreeMap::new();
+        let visit: Visit<'_> = &mut |key, value| {
+            pairs.insert(key.to_vec(), value.to_vec());
+            std::ops::ControlFlow::Continue(())
+        };
+        node.namespace()
+            .store()
+            .scan(Bound::Unbounded, Bound::Unbounded, visit)
+            .unwrap();
+        (node.namespace().applied().index, pairs)
+    }
+
+    fn assert_converged(&mut self) {
+        self.run_for(Duration::from_secs(3));
+        let ids: Vec<NodeId> = self.hosts.keys().copied().collect();
+        let first = self.contents(ids[0]);
+        for id in &ids[1..] {
+            assert!(self.contents(*id) == first, "{id} differs from {}", ids[0]);
+        }
+    }
+}
+
+fn caller() -> Caller {
+    Caller {
+        session: SessionId(1),
+        uid: 0,
+        gids: vec![0],
+    }
+}
+
+fn mkdir(name: &str) -> Op {
+    Op::Mkdir {
+        caller: caller(),
+        parent: ROOT,
+        name: name.as_bytes().to_vec(),
+        mode: 0o755,
+        umask: 0,
+        copy_setgid: false,
+    }
+}
+
+#[test]
+fn what_was_acknowledged_can_be_read_strictly_at_every_node() {
+    let mut cluster = Cluster::new(3);
+    cluster.open_session();
+    cluster.mkdir("a", 1);
+    for id in 1..=3 {
+        assert_eq!(cluster.names(NodeId(id)), ["a"]);
+    }
+    cluster.assert_converged();
+}
+
+#[test]
+fn a_repeated_request_takes_effect_once_also_at_a_new_leader() {
+    let mut cluster = Cluster::new(3);
+    cluster.open_session();
+    let made = cluster.mkdir("a", 1);
+    let leader = cluster.leader();
+    cluster.kill(leader);
+    let next = cluster.leader();
+    assert_ne!(next, leader);
+    let body = cluster.write(next, 1, mkdir("a")).unwrap();
+    let ResponseBody::Written { outcome, .. } = body else {
+        panic!("{body:?}")
+    };
+    assert!(outcome.repeated);
+    assert!(matches!(outcome.result, Ok(Reply::Node { inode, .. }) if inode == made));
+    cluster.start(leader).unwrap();
+    cluster.assert_converged();
+}
+
+#[test]
+fn a_follower_names_the_leader() {
+    let mut cluster = Cluster::new(3);
+    cluster.open_session();
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    let refused = cluster.write(follower, 1, mkdir("a"));
+    assert_eq!(
+        refused,
+        Err(NodeError::NotLeader {
+            leader: Some(leader)
+        })
+    );
+}
+
+#[test]
+fn a_leader_without_a_majority_acknowledges_nothing() {
+    let mut cluster = Cluster::new(3);
+    cluster.open_session();
+    let leader = cluster.leader();
+    cluster.cut.insert(leader);
+    let refused = cluster.write(leader, 1, mkdir("lost"));
+    assert!(refused.is_err(), "{refused:?}");
+    let query = Query::GetAttr {
+        caller: caller(),
+        inode: ROOT,
+        opened: false,
+    };
+    let read = RequestBody::Read {
+        consistency: Consistency::Strict,
+        query,
+    };
+    assert!(cluster.call(leader, read).is_err());
+    let other = cluster.leader();
+    assert_ne!(other, leader);
+    cluster.cut.clear();
+    cluster.assert_converged();
+}
+
+#[test]
+fn everything_survives_the_crash_of_all_nodes() {
+    let mut cluster = Cluster::new(3);
+    cluster.open_session();
+    for seq in 1..=30 {
+        cluster.mkdir(&format!("d{seq:02}"), seq);
+    }
+    for id in 1..=3 {
+        cluster.kill(NodeId(id));
+    }
+    for id in 1..=3 {
+        cluster.start(NodeId(id)).unwrap();
+    }
+    let leader = cluster.leader();
+    assert_eq!(cluster.names(leader).len(), 30);
+    cluster.assert_converged();
+}
+
+#[test]
+fn a_node_far_behind_gets_the_state_in_parts() {
+    let mut cluster = Cluster::with_snapshots_each(3, 2_000);
+    cluster.open_session();
+    let late = cluster.follower();
+    cluster.kill(late);
+    for seq in 1..=60 {
+        cluster.mkdir(&format!("d{seq:02}"), seq);
+    }
+    let leader = cluster.leader();
+    cluster.run_for(Duration::from_secs(2));
+    let purged = cluster.node(leader).raft_status().unwrap().purged;
+    assert!(
+        purged.is_some_and(|id| id.index > LogIndex(10)),
+        "{purged:?}"
+    );
+    cluster.start(late).unwrap();
+    cluster.assert_converged();
+    assert_eq!(cluster.names(late).len(), 60);
+    // And it comes back from its own disk afterwards.
+    cluster.kill(late);
+    cluster.start(late).unwrap();
+    cluster.assert_converged();
+}
+
+#[test]
+fn a_damaged_state_is_thrown_away_and_healed_from_a_peer() {
+    let mut cluster = Cluster::with_snapshots_each(3, 2_000);
+    cluster.open_session();
+    for seq in 1..=60 {
+        cluster.mkdir(&format!("d{seq:02}"), seq);
+    }
+    cluster.run_for(Duration::from_secs(2));
+    let broken = cluster.follower();
+    cluster.hosts[&broken].store.rot(&Key::Inode(ROOT).bytes());
+    // The next change of the root touches the damage.
+    cluster.mkdir("after", 61);
+    cluster.run_for(Duration::from_secs(1));
+    assert!(
+        cluster.node(broken).stopped().is_some(),
+        "the node stops rather than guess"
+    );
+    cluster.kill(broken);
+    cluster.start(broken).unwrap();
+    cluster.assert_converged();
+    assert!(
+        cluster
+            .reports
+            .iter()
+            .any(|line| line.starts_with("healed from a peer"))
+    );
+    assert_eq!(cluster.names(broken).len(), 61);
+}
+
+#[test]
+fn a_hole_in_the_log_is_healed_from_a_peer_before_taking_part() {
+    let mut cluster = Cluster::new(3);
+    cluster.open_session();
+    for seq in 1..=10 {
+        cluster.mkdir(&format!("d{seq:02}"), seq);
+    }
+    let broken = cluster.follower();
+    cluster.kill(broken);
+    // Lose the checkpoints too, so that the hole is not covered by the node's own state.
+    cluster.hosts[&broken].store.state().durable = MemStore::new();
+    cluster.hosts[&broken].store.crash();
+    spoil(&cluster.hosts[&broken].disk, b"d05");
+    cluster.start(broken).unwrap();
+    assert!(cluster.node(broken).status().repairing);
+    cluster.assert_converged();
+    assert!(
+        cluster
+            .reports
+            .iter()
+            .any(|line| line.starts_with("healed from a peer"))
+    );
+    // Healed for good: the next start finds no hole.
+    cluster.kill(broken);
+    cluster.start(broken).unwrap();
+    assert!(!cluster.node(broken).status().repairing);
+    cluster.assert_converged();
+}
+
+/// Flips a bit of the first entry whose bytes hold `text`.
+fn spoil(disk: &TestDisk, text: &[u8]) {
+    let mut state = disk.state();
+    for bytes in state.durable.values_mut() {
+        if let Some(at) = bytes.windows(text.len()).position(|window| window == text) {
+            bytes[at] ^= 1;
+            state.now.files = state.durable.clone();
+            return;
+        }
+    }
+    panic!("no file holds {text:?}");
+}
+
+#[test]
+fn a_full_disk_stops_the_node_and_loses_nothing() {
+    let mut cluster = Cluster::new(3);
+    cluster.open_session();
+    cluster.mkdir("before", 1);
+    let full = cluster.follower();
+    let used: usize = cluster.hosts[&full]
+        .disk
+        .state()
+        .now
+        .files
+        .values()
+        .map(Vec::len)
+        .sum();
+    cluster.hosts[&full].disk.state().now.capacity_bytes = Some(used as u64);
+    for seq in 2..=120 {
+        cluster.mkdir(&format!("d{seq:03}"), seq);
+    }
+    let reason = cluster
+        .node(full)
+        .stopped()
+        .expect("the node has stopped")
+        .to_owned();
+    assert!(reason.contains("log"), "{reason}");
+    cluster.kill(full);
+    cluster.hosts[&full].disk.state().now.capacity_bytes = None;
+    cluster.start(full).unwrap();
+    cluster.assert_converged();
+    assert_eq!(cluster.names(full).len(), 120);
+}
+
+#[test]
+fn nonsense_from_a_peer_is_dropped_and_told() {
+    let mut cluster = Cluster::new(1);
+    cluster.open_session();
+    let message = b"not a message".to_vec();
+    cluster.step(
+        NodeId(1),
+        Event::Message {
+            from: NodeId(9),
+            message,
+        },
+    );
+    assert!(
+        cluster
+            .reports
+            .iter()
+            .any(|line| line.contains("dropped a message of n9"))
+    );
+    cluster.mkdir("a", 1);
+}
+
+#[test]
+fn a_request_that_is_too_long_is_refused_with_the_limit() {
+    let mut cluster = Cluster::new(1);
+    cluster.open_session();
+    let op = Op::Mkdir {
+        caller: caller(),
+        parent: ROOT,
+        name: vec![b'x'; 2 << 20],
+        mode: 0,
+        umask: 0,
+        copy_setgid: false,
+    };
+    let refused = cluster.write(NodeId(1), 1, op);
+    assert!(matches!(refused, Err(NodeError::Invalid { reason }) if reason.contains("limit")));
+}

@@ -1,0 +1,241 @@
+//! Streaming a state from node to node: neither side holds it whole, and parts that get lost are
+//! sent again.
+//!
+//! The sender reads its snapshot part by part and keeps a window of parts unconfirmed; the
+//! receiver takes parts in order and confirms the first one missing (go-back-n).
+
+use std::ops::{Bound, ControlFlow};
+
+use super::peer::{Part, TransferId};
+use crate::id::NodeId;
+use crate::raft::SnapshotMeta;
+use crate::store::{StateView, StoreError};
+use crate::time::{Duration, Instant};
+
+/// A state on its way to a peer.
+pub(super) struct Outgoing<V> {
+    /// To whom.
+    pub to: NodeId,
+    /// Its name.
+    pub transfer: TransferId,
+    meta: SnapshotMeta,
+    header: Vec<u8>,
+    view: std::sync::Arc<V>,
+    /// Where each unconfirmed part begins: exclusive lower bound of its keys.
+    /// Invariant: entry 0 is of part `confirmed`; one more than the parts sent and unconfirmed.
+    starts: Vec<Vec<u8>>,
+    /// First part that the receiver has not confirmed.
+    confirmed: u64,
+    /// First part not sent since the last confirmation or resend.
+    next: u64,
+    /// Number of parts, once the last has been read.
+    total: Option<u64>,
+    /// When the last confirmation came, or the transfer began.
+    progress_at: Instant,
+    /// When unconfirmed parts are sent again.
+    resend_at: Instant,
+}
+
+impl<V: StateView> Outgoing<V> {
+    /// A transfer that has not sent anything.
+    pub fn new(
+        to: NodeId,
+        transfer: TransferId,
+        meta: SnapshotMeta,
+        header: Vec<u8>,
+        view: std::sync::Arc<V>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            to,
+            transfer,
+            meta,
+            header,
+            view,
+            starts: vec![Vec::new()],
+            confirmed: 0,
+            next: 0,
+            total: None,
+            progress_at: now,
+            resend_at: now,
+        }
+    }
+
+    /// The next part, if the window has room and there is one.
+    pub fn next_part(
+        &mut self,
+        window: u64,
+        bytes: usize,
+        now: Instant,
+        resend: Duration,
+    ) -> Result<Option<Part>, StoreError> {
+        let all_sent = self.total.is_some_and(|total| self.next >= total);
+        if all_sent || self.next >= self.confirmed + window {
+            return Ok(None);
+        }
+        let at = usize::try_from(self.next - self.confirmed).expect("a window is small");
+        let (pairs, last) = read_pairs(self.view.as_ref(), &self.starts[at], bytes)?;
+        if self.starts.len() == at + 1 {
+            let end = pairs
+                .last()
+                .map_or_else(|| self.starts[at].clone(), |(key, _)| key.clone());
+            self.starts.push(end);
+        }
+        if last {
+            self.total = Some(self.next + 1);
+        }
+        let part = Part {
+            transfer: self.transfer,
+            number: self.next,
+            meta: self.meta.clone(),
+            header: self.header.clone(),
+            pairs,
+            last,
+        };
+        self.next += 1;
+        self.resend_at = now + resend;
+        Ok(Some(part))
+    }
+
+    /// The receiver has every part before `next`.
+    pub fn on_received(&mut self, next: u64, now: Instant, resend: Duration) {
+        let sent_at_most = self.confirmed + self.starts.len() as u64 - 1;
+        if next <= self.confirmed || next > sent_at_most {
+            return;
+        }
+        let gone = usize::try_from(next - self.confirmed).expect("a window is small");
+        self.starts.drain(..gone);
+        self.confirmed = next;
+        self.next = self.next.max(next);
+        self.progress_at = now;
+        self.resend_at = now + resend;
+    }
+
+    /// Whether every part has been confirmed: only the receiver's verdict is missing.
+    pub fn is_delivered(&self) -> bool {
+        self.total == Some(self.confirmed)
+    }
+
+    /// Goes back to the first unconfirmed part when it is time to.
+    pub fn maybe_resend(&mut self, now: Instant) {
+        if now >= self.resend_at && !self.is_delivered() {
+            self.next = self.confirmed;
+        }
+    }
+
+    /// Whether nothing has been confirmed for too long.
+    pub fn is_stalled(&self, now: Instant, give_up: Duration) -> bool {
+        now.since(self.progress_at) >= give_up
+    }
+}
+
+/// Keys and values, in order of key.
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Reads about `bytes` of keys and values after `after`; the flag tells whether they are the last.
+fn read_pairs<V: StateView>(
+    view: &V,
+    after: &[u8],
+    bytes: usize,
+) -> Result<(Pairs, bool), StoreError> {
+    let from = if after.is_empty() {
+        Bound::Unbounded
+    } else {
+        Bound::Excluded(after)
+    };
+    let (mut pairs, mut taken, mut last) = (Vec::new(), 0, true);
+    view.scan(from, Bound::Unbounded, &mut |key, value| {
+        if taken >= bytes && !pairs.is_empty() {
+            last = false;
+            return ControlFlow::Break(());
+        }
+        taken += key.len() + value.len();
+        pairs.push((key.to_vec(), value.to_vec()));
+        ControlFlow::Continue(())
+    })?;
+    Ok((pairs, last))
+}
+
+/// A state on its way from a peer, into the store's other half.
+pub(super) struct Incoming {
+    /// From whom.
+    pub from: NodeId,
+    /// Its name there.
+    pub transfer: TransferId,
+    /// What it holds.
+    pub meta: SnapshotMeta,
+    /// Next part expected.
+    pub next: u64,
+    /// Whether the last part is here.
+    pub complete: bool,
+    /// When the last part came.
+    pub touched: Instant,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::{AppliedState, SnapshotId};
+    use crate::store::{MemStore, StateStore, WriteBatch};
+
+    fn outgoing(keys: u32) -> Outgoing<MemStore> {
+        let mut store = MemStore::new();
+        let mut batch = WriteBatch::default();
+        for key in 0..keys {
+            batch.put(key.to_be_bytes().to_vec(), vec![7; 10]);
+        }
+        store.write(batch).unwrap();
+        Outgoing::new(
+            NodeId(2),
+            TransferId::Repair { life: 1, wish: 1 },
+            SnapshotMeta {
+                id: SnapshotId(1),
+                applied: AppliedState::default(),
+            },
+            Vec::new(),
+            std::sync::Arc::new(store),
+            Instant::ZERO,
+        )
+    }
+
+    /// Delivers parts, losing those for which `lost` says so, until the end.
+    fn deliver(mut out: Outgoing<MemStore>, mut lost: impl FnMut(u64) -> bool) -> Vec<Vec<u8>> {
+        let (mut now, mut expected, mut keys) = (Instant::ZERO, 0, Vec::new());
+        let resend = Duration::from_secs(1);
+        for sent in 0..10_000 {
+            let Some(part) = out.next_part(3, 40, now, resend).unwrap() else {
+                if out.is_delivered() {
+                    return keys;
+                }
+                now = now + resend;
+                out.maybe_resend(now);
+                continue;
+            };
+            if lost(sent) || part.number != expected {
+                continue;
+            }
+            expected += 1;
+            keys.extend(part.pairs.into_iter().map(|(key, _)| key));
+            out.on_received(expected, now, resend);
+        }
+        panic!("the transfer never ends");
+    }
+
+    #[test]
+    fn every_key_arrives_once_whatever_is_lost() {
+        for keys in [0, 1, 2, 3, 50] {
+            let expected: Vec<_> = (0..keys)
+                .map(|key: u32| key.to_be_bytes().to_vec())
+                .collect();
+            assert_eq!(deliver(outgoing(keys), |_| false), expected);
+            assert_eq!(deliver(outgoing(keys), |sent| sent * 7 % 5 < 2), expected);
+        }
+    }
+
+    #[test]
+    fn a_confirmation_of_what_was_never_sent_is_ignored() {
+        let mut out = outgoing(50);
+        out.on_received(9, Instant::ZERO, Duration::from_secs(1));
+        assert_eq!(out.confirmed, 0);
+    }
+}

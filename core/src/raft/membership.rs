@@ -1,0 +1,162 @@
+//! Changing who takes part: learners first, then joint consensus, then the rest.
+
+use std::collections::BTreeSet;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, RaftError as ORaftError};
+use openraft::raft::ClientWriteResponse;
+use openraft::{AsyncRuntime, ChangeMembers, ServerState};
+
+use super::RaftError;
+use super::machine::{CAUGHT_UP_ENTRIES, Raft, write_error};
+use super::runtime::Runtime;
+use super::types::{Types, ours};
+use crate::id::NodeId;
+use crate::time::Duration;
+use crate::wal::record::LogId;
+
+/// How long a change waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChangeTimes {
+    /// Between two looks at how far the learners are.
+    pub(super) poll: Duration,
+    /// Learners that do not come closer for this long end the change.
+    pub(super) catch_up: Duration,
+}
+
+/// Makes `voters` and `learners` the members. Says which entry the last step committed.
+///
+/// A failure half-way leaves what was committed so far: extra learners, never a joint membership
+/// that nobody finishes (the next leader's change does).
+pub(super) async fn change_membership(
+    raft: &Raft,
+    node: NodeId,
+    voters: BTreeSet<NodeId>,
+    learners: BTreeSet<NodeId>,
+    times: ChangeTimes,
+) -> Result<LogId, RaftError> {
+    if voters.is_empty() {
+        return Err(refused("a group needs a voter"));
+    }
+    if let Some(both) = voters.intersection(&learners).next() {
+        return Err(refused(&format!("{both} cannot be voter and learner")));
+    }
+    let before = members(raft);
+    let mut last = None;
+    let fresh: BTreeSet<NodeId> = voters.union(&learners).copied().collect();
+    for new in fresh.difference(&before.all) {
+        let added = raft.add_learner(*new, (), false).await;
+        last = Some(done(added)?);
+    }
+    catch_up(raft, node, &voters, times).await?;
+    let leaving: BTreeSet<NodeId> = before.voters.difference(&voters).copied().collect();
+    if before.voters != voters || before.joint {
+        // Voters that leave stay as learners only where somebody is to be demoted; whoever else
+        // leaves is removed below, or here when nobody is.
+        let demotes = leaving.iter().any(|leaver| learners.contains(leaver));
+        let changed = raft.change_membership(voters.clone(), demotes).await;
+        last = Some(done(changed)?);
+    }
+    let extra: BTreeSet<NodeId> = members(raft)
+        .all
+        .into_iter()
+        .filter(|member| !voters.contains(member) && !learners.contains(member))
+        .collect();
+    if !extra.is_empty() {
+        let change = ChangeMembers::RemoveNodes(extra);
+        last = Some(done(raft.change_membership(change, true).await)?);
+    }
+    match last {
+        Some(id) => Ok(id),
+        // Nothing had to change: the present membership's entry is the answer.
+        None => members(raft)
+            .set_by
+            .ok_or_else(|| refused("the group has no membership")),
+    }
+}
+
+struct Members {
+    voters: BTreeSet<NodeId>,
+    all: BTreeSet<NodeId>,
+    joint: bool,
+    set_by: Option<LogId>,
+}
+
+fn members(raft: &Raft) -> Members {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let stored = &metrics.membership_config;
+    let membership = stored.membership();
+    Members {
+        voters: membership.voter_ids().collect(),
+        all: membership.nodes().map(|(node, ())| *node).collect(),
+        joint: membership.get_joint_config().len() > 1,
+        set_by: stored.log_id().as_ref().map(ours),
+    }
+}
+
+/// Waits until every voter-to-be lacks next to nothing.
+async fn catch_up(
+    raft: &Raft,
+    node: NodeId,
+    voters: &BTreeSet<NodeId>,
+    times: ChangeTimes,
+) -> Result<(), RaftError> {
+    let mut best = 0;
+    let mut waited = Duration::ZERO;
+    loop {
+        let (behind, matched) = {
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow_watched();
+            if metrics.state != ServerState::Leader {
+                return Err(RaftError::NotLeader {
+                    leader: metrics.current_leader,
+                });
+            }
+            let last = metrics.last_log_index.unwrap_or(0);
+            let others = voters.iter().filter(|voter| **voter != node);
+            let matched: Vec<(NodeId, u64)> = others
+                .map(|voter| {
+                    let all = metrics.replication.as_ref();
+                    let matched = all.and_then(|all| all.get(voter)).copied().flatten();
+                    (*voter, matched.map_or(0, |id| id.index + 1))
+                })
+                .collect();
+            let behind = matched
+                .iter()
+                .find(|(_, matched)| *matched == 0 || *matched + CAUGHT_UP_ENTRIES < last)
+                .map(|(voter, _)| *voter);
+            (behind, matched.iter().map(|(_, index)| *index).sum::<u64>())
+        };
+        let Some(behind) = behind else {
+            return Ok(());
+        };
+        if matched > best {
+            best = matched;
+            waited = Duration::ZERO;
+        }
+        if waited >= times.catch_up {
+            return Err(refused(&format!("{behind} does not catch up")));
+        }
+        Runtime::sleep(times.poll).await;
+        waited += times.poll;
+    }
+}
+
+fn refused(reason: &str) -> RaftError {
+    RaftError::Refused {
+        reason: reason.to_owned(),
+    }
+}
+
+fn done(
+    result: Result<ClientWriteResponse<Types>, ORaftError<Types, ClientWriteError<Types>>>,
+) -> Result<LogId, RaftError> {
+    match result {
+        Ok(response) => Ok(ours(response.log_id())),
+        Err(ORaftError::APIError(error)) => Err(write_error(error)),
+        Err(ORaftError::Fatal(fatal)) => Err(RaftError::Stopped {
+            reason: fatal.to_string(),
+        }),
+    }
+}
