@@ -1,0 +1,538 @@
+//! Open files and their chunks (sections 3.5 to 3.7, 4.7).
+
+use mfsha_core::id::{ChunkId, InodeId};
+use mfsha_core::limits;
+use mfsha_core::namespace::error::FsError;
+use mfsha_core::namespace::op::{
+    Caller, ChunkAction, DirStats, Disable, NodeKind, Notice, Op, OpenFlags, Reply, TruncateMode,
+};
+use mfsha_core::time::WallTime;
+
+use crate::access::{R, W};
+use crate::apply::Step;
+use crate::state::{Chunk, Model, eattr, size_of_file, subtract};
+use crate::view::Who;
+
+impl Model {
+    pub(crate) fn run_data(&mut self, step: &mut Step<'_>, op: &Op) -> Result<Reply, FsError> {
+        match op {
+            Op::Open {
+                caller,
+                inode,
+                flags,
+            } => self.open(step, caller, *inode, *flags),
+            Op::Truncate {
+                caller,
+                inode,
+                length,
+                mode,
+            } => self.truncate(step, caller, *inode, *length, *mode),
+            Op::TruncateEnd {
+                caller,
+                inode,
+                index,
+                chunk,
+                length,
+            } => {
+                let who = self.tree_caller(caller)?;
+                who.may_change(&[])?;
+                let inode = self.see_file(&who, *inode, true)?;
+                self.truncate_end(step, &who, inode, (*index, *chunk), *length)
+            }
+            Op::WriteChunk { .. } => self.write_chunk(step, op),
+            Op::WriteChunkEnd { .. } => self.write_chunk_end(step, op),
+            Op::AppendSlice {
+                caller,
+                dst,
+                src,
+                from,
+                to,
+            } => self.append_slice(step, caller, (*dst, *src), (*from, *to)),
+            Op::RollbackChunk {
+                inode,
+                index,
+                new,
+                old,
+            } => {
+                self.check_slot(*inode, *index, *new)?;
+                if *old == ChunkId::HOLE {
+                    self.node_mut(*inode).chunks.remove(index);
+                } else {
+                    self.known_chunk(*old)?.locked_until = WallTime(0);
+                    self.node_mut(*inode).chunks.insert(*index, *old);
+                }
+                Ok(Reply::Done)
+            }
+            Op::SetChunkVersion { chunk, version } => {
+                let known = self.known_chunk(*chunk)?;
+                if *version != known.version && Some(*version) != known.version.checked_add(1) {
+                    return Err(FsError::Invalid);
+                }
+                known.version = *version;
+                Ok(Reply::Done)
+            }
+            Op::UnlockChunk { chunk } => {
+                self.known_chunk(*chunk)?.locked_until = WallTime(0);
+                Ok(Reply::Done)
+            }
+            Op::RepairChunk {
+                inode,
+                index,
+                version,
+            } => {
+                let node = self.nodes.get_mut(inode).ok_or(FsError::NoEnt)?;
+                let chunk = *node.chunks.get(index).ok_or(FsError::NoChunk)?;
+                match version {
+                    Some(version) => self.known_chunk(chunk)?.version = *version,
+                    None => {
+                        node.chunks.remove(index);
+                    }
+                }
+                Ok(Reply::Done)
+            }
+            Op::ForgetChunk { chunk } => {
+                self.known_chunk(*chunk)?;
+                if self.references().contains_key(chunk) {
+                    return Err(FsError::ChunkBusy);
+                }
+                self.chunks.remove(chunk);
+                Ok(Reply::Done)
+            }
+            _ => unreachable!("dispatched by apply"),
+        }
+    }
+
+    /// Section 3.5.
+    fn open(
+        &mut self,
+        step: &Step<'_>,
+        caller: &Caller,
+        inode: InodeId,
+        flags: OpenFlags,
+    ) -> Result<Reply, FsError> {
+        let who = self.tree_caller(caller)?;
+        let uses = [
+            (flags.read, Disable::Read),
+            (flags.write, Disable::Write),
+            (flags.truncate, Disable::Truncate),
+        ];
+        for (used, disable) in uses {
+            if used {
+                who.not_disabled(&[disable])?;
+            }
+        }
+        if flags.write || flags.truncate {
+            who.may_change(&[])?;
+        }
+        let inode = self.see_file(&who, inode, false)?;
+        if !flags.after_create {
+            if flags.write || flags.truncate {
+                self.forbid(inode, eattr::IMMUTABLE)?;
+            }
+            if flags.truncate {
+                self.forbid(inode, eattr::APPEND_ONLY)?;
+            }
+            let read = if flags.read { R } else { 0 };
+            let write = if flags.write || flags.truncate { W } else { 0 };
+            self.demand(&who, inode, read | write)?;
+        }
+        if flags.truncate {
+            self.cut(step, inode, 0);
+        }
+        self.open_files.insert((who.session, inode));
+        Ok(Reply::Attr(self.attr(&who, inode, None)))
+    }
+
+    /// Section 3.7.
+    fn truncate(
+        &mut self,
+        step: &mut Step<'_>,
+        caller: &Caller,
+        inode: InodeId,
+        length: u64,
+        mode: TruncateMode,
+    ) -> Result<Reply, FsError> {
+        let who = self.tree_caller(caller)?;
+        let append = matches!(mode, TruncateMode::Extend | TruncateMode::Reserve);
+        who.may_change(&[if append {
+            Disable::SetLength
+        } else {
+            Disable::Truncate
+        }])?;
+        let inode = self.see_file(&who, inode, mode != TruncateMode::Path)?;
+        self.forbid(inode, eattr::IMMUTABLE)?;
+        if !append {
+            self.forbid(inode, eattr::APPEND_ONLY)?;
+        }
+        if mode == TruncateMode::Path {
+            self.demand(&who, inode, W)?;
+        }
+        let node = self.node(inode);
+        let mut previous_length = node.length;
+        if mode == TruncateMode::Reserve {
+            previous_length = node.length.max(node.reserved_end);
+            let end = previous_length.checked_add(length);
+            let end = end.filter(|end| *end <= limits::FILE_BYTES_MAX);
+            self.node_mut(inode).reserved_end = end.ok_or(FsError::IndexTooBig)?;
+        } else if length > limits::FILE_BYTES_MAX {
+            return Err(FsError::IndexTooBig);
+        } else if length > previous_length {
+            self.check_file_quota(step.now, inode, length)?;
+            let node = self.node_mut(inode);
+            node.length = length;
+            node.eattr &= !eattr::SNAPSHOT;
+            if mode != TruncateMode::Extend {
+                node.modified(step.now);
+            }
+        } else if mode != TruncateMode::Extend {
+            let index = (length / limits::CHUNK_BYTES) as u32;
+            let bytes = (length % limits::CHUNK_BYTES) as u32;
+            let slot = node.chunks.get(&index).copied();
+            if let Some(chunk) = slot
+                && bytes != 0
+                && length < previous_length
+            {
+                return self.cut_chunk(step, inode, (index, chunk), bytes);
+            }
+            self.cut(step, inode, length);
+        }
+        Ok(Reply::Truncated {
+            previous_length,
+            attr: self.attr(&who, inode, None),
+        })
+    }
+
+    /// Sets the length, and lets chunks go that are wholly beyond it.
+    fn cut(&mut self, step: &Step<'_>, inode: InodeId, length: u64) {
+        let node = self.node_mut(inode);
+        node.length = length;
+        node.reserved_end = 0;
+        let slots = length.div_ceil(limits::CHUNK_BYTES);
+        node.chunks.retain(|index, _| u64::from(*index) < slots);
+        node.modified(step.now);
+    }
+
+    /// The chunkservers have to cut the last chunk first: it is locked, under a new version or,
+    /// when it is shared, as a copy of its own.
+    fn cut_chunk(
+        &mut self,
+        step: &mut Step<'_>,
+        inode: InodeId,
+        (index, chunk): (u32, ChunkId),
+        bytes: u32,
+    ) -> Result<Reply, FsError> {
+        let (chunk, action) = if self.is_shared(chunk) {
+            self.duplicate(step, inode, index, chunk)
+        } else {
+            self.check_unlocked(step, chunk)?;
+            (chunk, self.raise(chunk))
+        };
+        self.lock_chunk(step, chunk);
+        self.node_mut(inode).eattr &= !eattr::SNAPSHOT;
+        Ok(Reply::TruncateChunk {
+            index,
+            chunk,
+            version: self.chunks[&chunk].version,
+            action,
+            bytes,
+        })
+    }
+
+    fn truncate_end(
+        &mut self,
+        step: &mut Step<'_>,
+        who: &Who,
+        inode: InodeId,
+        (index, chunk): (u32, ChunkId),
+        length: u64,
+    ) -> Result<Reply, FsError> {
+        self.check_slot(inode, index, chunk)?;
+        if length / limits::CHUNK_BYTES != u64::from(index) {
+            return Err(FsError::Invalid);
+        }
+        self.known_chunk(chunk)?.locked_until = WallTime(0);
+        let previous_length = self.node(inode).length;
+        self.cut(step, inode, length);
+        self.tell_chunk_changed(step, inode, (index, chunk), true);
+        Ok(Reply::Truncated {
+            previous_length,
+            attr: self.attr(who, inode, None),
+        })
+    }
+
+    /// Section 4.7.
+    fn write_chunk(&mut self, step: &mut Step<'_>, op: &Op) -> Result<Reply, FsError> {
+        let Op::WriteChunk {
+            caller,
+            inode,
+            index,
+            go_on,
+            chunk_moved,
+            may_touch_times,
+        } = op
+        else {
+            unreachable!("dispatched by run_data");
+        };
+        let who = self.tree_caller(caller)?;
+        who.may_change(&[Disable::Write])?;
+        let inode = self.see_file(&who, *inode, true)?;
+        self.forbid(inode, eattr::IMMUTABLE)?;
+        if *index > limits::CHUNK_INDEX_MAX {
+            return Err(FsError::IndexTooBig);
+        }
+        let (chunk, action) = match self.node(inode).chunks.get(index).copied() {
+            None => {
+                self.check_whole_chunk(step, inode)?;
+                let chunk = self.new_chunk(step);
+                self.insert_chunk(inode, *index, chunk);
+                (chunk, ChunkAction::Created)
+            }
+            Some(old) if self.is_shared(old) => {
+                self.check_whole_chunk(step, inode)?;
+                self.duplicate(step, inode, *index, old)
+            }
+            Some(own) => {
+                if !go_on {
+                    self.check_unlocked(step, own)?;
+                }
+                if *chunk_moved {
+                    (own, self.raise(own))
+                } else {
+                    (own, ChunkAction::Kept)
+                }
+            }
+        };
+        self.lock_chunk(step, chunk);
+        let node = self.node_mut(inode);
+        node.length = node.length.max(u64::from(*index) * limits::CHUNK_BYTES);
+        node.eattr &= !eattr::SNAPSHOT;
+        if *may_touch_times && action != ChunkAction::Kept {
+            node.modified(step.now);
+        }
+        let length = node.length;
+        Ok(Reply::Chunk {
+            chunk,
+            version: self.chunks[&chunk].version,
+            action,
+            length,
+        })
+    }
+
+    /// Always unlocks the chunk, even when the file may not grow (section 3.6).
+    fn write_chunk_end(&mut self, step: &mut Step<'_>, op: &Op) -> Result<Reply, FsError> {
+        let Op::WriteChunkEnd {
+            caller,
+            inode,
+            index,
+            chunk,
+            length,
+            may_touch_times,
+        } = op
+        else {
+            unreachable!("dispatched by run_data");
+        };
+        let who = self.tree_caller(caller)?;
+        who.may_change(&[])?;
+        if *length > limits::FILE_BYTES_MAX {
+            return Err(FsError::IndexTooBig);
+        }
+        if let Some(known) = self.chunks.get_mut(chunk) {
+            known.locked_until = WallTime(0);
+        }
+        let Ok(inode) = self.see_file(&who, *inode, true) else {
+            self.known_chunk(*chunk)?;
+            return Ok(Reply::Done);
+        };
+        let grows = *length > self.node(inode).length;
+        let allowed = if grows {
+            self.check_file_quota(step.now, inode, *length)
+        } else {
+            Ok(())
+        };
+        if grows && allowed.is_ok() {
+            let node = self.node_mut(inode);
+            node.length = *length;
+            node.eattr &= !eattr::SNAPSHOT;
+            if *may_touch_times {
+                node.modified(step.now);
+            }
+        }
+        if self.check_slot(inode, *index, *chunk).is_ok() {
+            self.tell_chunk_changed(step, inode, (*index, *chunk), false);
+        }
+        step.refusal_counts = true;
+        allowed.map(|()| Reply::Done)
+    }
+
+    /// APPEND_SLICE of section 3.6.
+    fn append_slice(
+        &mut self,
+        step: &Step<'_>,
+        caller: &Caller,
+        (dst, src): (InodeId, InodeId),
+        (from, to): (i64, i64),
+    ) -> Result<Reply, FsError> {
+        let who = self.tree_caller(caller)?;
+        who.may_change(&[Disable::AppendChunks])?;
+        let dst = self.see(&who, dst, false)?;
+        let src = self.see(&who, src, false)?;
+        let dst = self.see_file(&who, dst, true)?;
+        let src = self.see_file(&who, src, true)?;
+        if dst == src {
+            return Err(FsError::Invalid);
+        }
+        self.demand(&who, dst, W)?;
+        self.demand(&who, src, R)?;
+        self.forbid(dst, eattr::IMMUTABLE)?;
+        let source = self.node(src);
+        let count = source.length.div_ceil(limits::CHUNK_BYTES);
+        let from = position(from, count);
+        let to = position(to, count);
+        if from > to {
+            return Err(FsError::Invalid);
+        }
+
+        let mut target = self.node(dst).clone();
+        let first = target.length.div_ceil(limits::CHUNK_BYTES);
+        let end = (to * limits::CHUNK_BYTES).min(source.length);
+        let appended = end - end.min(from * limits::CHUNK_BYTES);
+        target.length = first * limits::CHUNK_BYTES + appended;
+        if target.length > limits::FILE_BYTES_MAX {
+            return Err(FsError::IndexTooBig);
+        }
+        for (index, chunk) in &source.chunks {
+            let index = u64::from(*index);
+            if (from..to).contains(&index) {
+                target.chunks.insert((first + index - from) as u32, *chunk);
+            }
+        }
+        target.modified(step.now);
+        let mut after = self.clone();
+        after.nodes.insert(dst, target);
+        let more = subtract(after.stats(dst), self.stats(dst));
+        self.check_quota(step.now, &self.grow_file(dst, more))?;
+        *self = after;
+        Ok(Reply::Done)
+    }
+
+    /// Whether a file may have this length: its whole growth is compared with the quotas.
+    fn check_file_quota(&self, now: WallTime, inode: InodeId, length: u64) -> Result<(), FsError> {
+        let node = self.node(inode);
+        let mut longer = node.clone();
+        longer.length = length;
+        let size = (size_of_file(&longer) - size_of_file(node)) as i64;
+        let more = DirStats {
+            length: (length - node.length) as i64,
+            size,
+            real_size: size * self.copies(node.class) as i64,
+            ..DirStats::default()
+        };
+        self.check_quota(now, &self.grow_file(inode, more))
+    }
+
+    /// Whether a file may have one more chunk: a whole one is compared with the quotas, since
+    /// nobody knows yet how much of it will be written.
+    fn check_whole_chunk(&self, step: &Step<'_>, inode: InodeId) -> Result<(), FsError> {
+        let size = (limits::CHUNK_BYTES + limits::CHUNK_HEADER_BYTES) as i64;
+        let more = DirStats {
+            size,
+            real_size: size * self.copies(self.node(inode).class) as i64,
+            ..DirStats::default()
+        };
+        self.check_quota(step.now, &self.grow_file(inode, more))
+    }
+
+    fn is_shared(&self, chunk: ChunkId) -> bool {
+        self.references().get(&chunk).is_some_and(|n| *n > 1)
+    }
+
+    /// A chunk is locked up to and including the last second of its lock.
+    fn check_unlocked(&self, step: &Step<'_>, chunk: ChunkId) -> Result<(), FsError> {
+        let until = self.chunks[&chunk].locked_until;
+        if until != WallTime(0) && until >= step.now {
+            return Err(FsError::Locked);
+        }
+        Ok(())
+    }
+
+    fn lock_chunk(&mut self, step: &Step<'_>, chunk: ChunkId) {
+        let chunk = self.chunks.get_mut(&chunk).expect("it is in a file");
+        chunk.locked_until = WallTime(step.now.0.saturating_add(limits::CHUNK_LOCK_SECONDS));
+        chunk.archived = false;
+    }
+
+    fn raise(&mut self, chunk: ChunkId) -> ChunkAction {
+        let chunk = self.chunks.get_mut(&chunk).expect("it is in a file");
+        let from_version = chunk.version;
+        chunk.version += 1;
+        ChunkAction::Raised { from_version }
+    }
+
+    /// A copy of its own for this file; the shared chunk loses a reference.
+    fn duplicate(
+        &mut self,
+        step: &mut Step<'_>,
+        inode: InodeId,
+        index: u32,
+        from: ChunkId,
+    ) -> (ChunkId, ChunkAction) {
+        let chunk = self.new_chunk(step);
+        let from_version = self.chunks[&from].version;
+        self.insert_chunk(inode, index, chunk);
+        (chunk, ChunkAction::Duplicated { from, from_version })
+    }
+
+    fn insert_chunk(&mut self, inode: InodeId, index: u32, chunk: ChunkId) {
+        let new = Chunk {
+            version: 1,
+            locked_until: WallTime(0),
+            archived: false,
+        };
+        self.chunks.insert(chunk, new);
+        self.node_mut(inode).chunks.insert(index, chunk);
+    }
+
+    fn known_chunk(&mut self, chunk: ChunkId) -> Result<&mut Chunk, FsError> {
+        self.chunks.get_mut(&chunk).ok_or(FsError::NoChunk)
+    }
+
+    /// `NoEnt` without the node, `NoChunk` when the slot does not hold the chunk.
+    fn check_slot(&self, inode: InodeId, index: u32, chunk: ChunkId) -> Result<(), FsError> {
+        let node = self.nodes.get(&inode).ok_or(FsError::NoEnt)?;
+        match node.chunks.get(&index) {
+            Some(there) if *there == chunk => Ok(()),
+            _ => Err(FsError::NoChunk),
+        }
+    }
+
+    fn tell_chunk_changed(
+        &self,
+        step: &mut Step<'_>,
+        inode: InodeId,
+        (index, chunk): (u32, ChunkId),
+        truncated: bool,
+    ) {
+        assert_eq!(
+            self.node(inode).kind,
+            NodeKind::File,
+            "only files have slots"
+        );
+        step.chunk_notices.push(Notice::ChunkChanged {
+            inode,
+            index,
+            chunk,
+            version: self.chunks[&chunk].version,
+            length: self.node(inode).length,
+            truncated,
+        });
+    }
+}
+
+/// A position in `0..=count`; negative ones count from the end.
+fn position(at: i64, count: u64) -> u64 {
+    if at < 0 {
+        count.saturating_sub(at.unsigned_abs())
+    } else {
+        (at as u64).min(count)
+    }
+}
