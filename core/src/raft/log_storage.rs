@@ -269,15 +269,13 @@ impl Log {
     /// Laws of the log alone.
     pub(super) fn check(&self) {
         assert!(self.durable <= self.written, "durable beyond written");
-        let mut next = self.first_index();
         let mut leader = self
             .purged
             .map_or(CommittedLeaderId::default(), |id| id.leader_id);
-        for stored in &self.entries {
+        for (index, stored) in (self.first_index()..).zip(&self.entries) {
             let id = stored.entry.log_id;
-            assert!(id.index == next, "log has a hole at {next}");
-            assert!(id.leader_id >= leader, "log goes back in term at {next}");
-            next += 1;
+            assert!(id.index == index, "log has a hole at {index}");
+            assert!(id.leader_id >= leader, "log goes back in term at {index}");
             leader = id.leader_id;
         }
     }

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader, RaftError as ORaftError};
@@ -486,7 +485,8 @@ impl RaftMachine {
             }
         });
         // It only puts a message into a queue that has room: a task is the exception.
-        if let Poll::Pending = Pin::new(&mut task).poll(&mut Context::from_waker(Waker::noop())) {
+        let mut context = Context::from_waker(Waker::noop());
+        if task.as_mut().poll(&mut context).is_pending() {
             self.executor.shared().spawn(task);
         }
     }

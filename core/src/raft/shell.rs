@@ -67,7 +67,7 @@ struct Snapshots {
     building: Vec<OneSender<SnapshotMeta>>,
     installing: Option<(SnapshotId, OneSender<()>)>,
     next_transfer: u64,
-    transfers: BTreeMap<u64, (NodeId, OneSender<Result<Vec<u8>, String>>)>,
+    transfers: BTreeMap<u64, OneSender<Result<Vec<u8>, String>>>,
 }
 
 #[derive(Default)]
@@ -354,7 +354,7 @@ impl Shell {
             let mut snapshots = lock(&self.snapshots);
             let transfer = snapshots.next_transfer;
             snapshots.next_transfer += 1;
-            snapshots.transfers.insert(transfer, (to, tx));
+            snapshots.transfers.insert(transfer, tx);
             transfer
         };
         self.ask(Effect::SendSnapshot {
@@ -372,7 +372,7 @@ impl Shell {
 
     pub(super) fn on_snapshot_sent(&self, transfer: u64, result: Result<Vec<u8>, String>) {
         let waiting = lock(&self.snapshots).transfers.remove(&transfer);
-        let taken = waiting.is_some_and(|(_, sender)| sender.send(result).is_ok());
+        let taken = waiting.is_some_and(|sender| sender.send(result).is_ok());
         if !taken {
             self.count(|counters| counters.stale_answers += 1);
         }

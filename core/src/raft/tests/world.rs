@@ -862,7 +862,11 @@ impl World {
     pub(super) fn commit(&mut self, limit: Duration) -> LogIndex {
         let until = self.now + limit.as_nanos() as u64;
         loop {
-            assert!(self.now < until, "law liveness: a commit within {limit:?}");
+            assert!(
+                self.now < until,
+                "law liveness: a commit within {limit:?}\n{}",
+                self.describe()
+            );
             if let Some(leader) = self.leader() {
                 let proposal = self.propose(leader);
                 let give_up = (self.now + 200 * MS).min(until);
@@ -905,6 +909,15 @@ impl World {
             world.proposed[&proposal].is_some()
         });
         self.proposed[&proposal].clone().unwrap()
+    }
+
+    fn describe(&self) -> String {
+        let mut text = String::new();
+        for (id, node) in &self.nodes {
+            let status = node.machine.as_ref().map(RaftMachine::status);
+            text += &format!("{id} life {} {status:?}\n", node.life);
+        }
+        text
     }
 
     pub(super) fn draw(&mut self) -> &mut Rng {
