@@ -61,10 +61,7 @@ impl DurableChecker {
         let Some((last, (id, call))) = self.acknowledged.last_key_value() else {
             return Ok(());
         };
-        let applied = node
-            .raft
-            .applied
-            .map_or(LogIndex(0), |applied| applied.index);
+        let applied = node.status.applied;
         if cluster.phase == Phase::Quiescent && applied < *last {
             return Err(format!(
                 "call {} was acknowledged as {id:?}; {} on {} ends with {applied} applied",
@@ -109,9 +106,7 @@ impl Checker for DurableChecker {
         let Event::Returned {
             call,
             result:
-                Ok(
-                    ResponseBody::Written { index, .. } | ResponseBody::MembershipChanged { index },
-                ),
+                Ok(ResponseBody::Written { index, .. } | ResponseBody::MembershipChanged { index }),
             ..
         } = event
         else {

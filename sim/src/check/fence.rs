@@ -40,8 +40,12 @@ impl FenceChecker {
     fn judge_sender(&self, node: NodeId, term: Term) -> Result<(), String> {
         match self.leaders.get(&term) {
             Some(leader) if *leader == node => Ok(()),
-            Some(leader) => Err(format!("{node} speaks as leader of {term}, which {leader} leads")),
-            None => Err(format!("{node} speaks as leader of {term}, which it never led")),
+            Some(leader) => Err(format!(
+                "{node} speaks as leader of {term}, which {leader} leads"
+            )),
+            None => Err(format!(
+                "{node} speaks as leader of {term}, which it never led"
+            )),
         }
     }
 
@@ -57,7 +61,10 @@ impl FenceChecker {
             return Err(format!("nothing was committed at {index}"));
         };
         if entry.id.term > term {
-            return Err(format!("{:?} was committed at {index}, in a later term", entry.id));
+            return Err(format!(
+                "{:?} was committed at {index}, in a later term",
+                entry.id
+            ));
         }
         match entry.command() {
             Some((_, outcome)) if follows(outcome) => Ok(()),
@@ -77,15 +84,12 @@ impl FenceChecker {
         self.judge_origin(term, index, |outcome| orders(outcome).contains(order))
     }
 
-    fn on_accepted(
-        &mut self,
-        server: u8,
-        node: NodeId,
-        term: Term,
-    ) -> Result<(), String> {
+    fn on_accepted(&mut self, server: u8, node: NodeId, term: Term) -> Result<(), String> {
         let (newest, whose) = *self.accepted.entry(server).or_insert((term, node));
         if term < newest {
-            return Err(format!("it had carried out one of {newest} by {whose} before"));
+            return Err(format!(
+                "it had carried out one of {newest} by {whose} before"
+            ));
         }
         self.accepted.insert(server, (term, node));
         Ok(())
@@ -217,8 +221,10 @@ impl Checker for FenceChecker {
     }
 
     fn after_step(&mut self, _now: SimTime, node: &NodeView) -> Result<(), Violation> {
-        if node.raft.role == Role::Leader {
-            self.leaders.entry(node.raft.term).or_insert(node.node);
+        if let Some(raft) = &node.raft
+            && raft.role == Role::Leader
+        {
+            self.leaders.entry(raft.term).or_insert(node.node);
         }
         Ok(())
     }

@@ -88,9 +88,7 @@ impl History {
     /// search by halves.
     #[must_use]
     pub fn last_before(&self, term: Term) -> Option<&Entry> {
-        let end = self
-            .entries
-            .partition_point(|entry| entry.id.term < term);
+        let end = self.entries.partition_point(|entry| entry.id.term < term);
         self.entries[..end].last()
     }
 
@@ -119,7 +117,7 @@ impl History {
             AppliedPayload::Command { command, outcome } => {
                 carried_out += u64::from(outcome.result.is_ok() && !outcome.repeated);
                 if let Some(request) = command.request
-                    && reached_the_tree(outcome)
+                    && is_first(outcome)
                 {
                     self.requests.entry(request).or_insert(index);
                 }
@@ -137,15 +135,11 @@ impl History {
     }
 }
 
-/// Whether a command was carried out or refused by its own rules, rather than recognised as a
-/// repeat, as older than its lane, or as of no session.
+/// Whether a command was carried out or refused, rather than recognised as a repeat or as older
+/// than its lane.
 #[must_use]
-pub fn reached_the_tree(outcome: &Outcome) -> bool {
-    !outcome.repeated
-        && !matches!(
-            outcome.result,
-            Err(FsError::Stale | FsError::BadSession)
-        )
+pub fn is_first(outcome: &Outcome) -> bool {
+    !outcome.repeated && outcome.result != Err(FsError::Stale)
 }
 
 /// A handle on the one history of a run.
@@ -203,7 +197,10 @@ mod tests {
     #[test]
     fn the_first_application_counts_and_a_hole_is_left_out() {
         let mut history = History::default();
-        assert_eq!(history.on_event(&applied(0, blank(1, 1))), Some(LogIndex(1)));
+        assert_eq!(
+            history.on_event(&applied(0, blank(1, 1))),
+            Some(LogIndex(1))
+        );
         assert_eq!(history.on_event(&applied(1, blank(1, 1))), None);
         assert_eq!(history.on_event(&applied(1, blank(1, 3))), None);
         assert_eq!(history.last(), LogIndex(1));

@@ -47,12 +47,12 @@ impl IdsChecker {
         };
         match new_id(command, outcome) {
             None => Ok(()),
-            Some(NewId::Inode(id)) if id.0 == 0 || id.0 >= limits::INODE_END => {
-                Err(format!("{id} was given out at {index}, which no node may have"))
-            }
-            Some(NewId::Chunk(id)) if id == ChunkId::HOLE || id.0 >> 56 != 0 => {
-                Err(format!("{id} was given out at {index}, which no chunk may have"))
-            }
+            Some(NewId::Inode(id)) if id.0 == 0 || id.0 >= limits::INODE_END => Err(format!(
+                "{id} was given out at {index}, which no node may have"
+            )),
+            Some(NewId::Chunk(id)) if id == ChunkId::HOLE || id.0 >> 56 != 0 => Err(format!(
+                "{id} was given out at {index}, which no chunk may have"
+            )),
             Some(NewId::Session(SessionId(0))) => {
                 Err(format!("session 0 was given out at {index}"))
             }
@@ -86,18 +86,16 @@ fn new_id(command: &Command, outcome: &Outcome) -> Option<NewId> {
         return None;
     }
     match (&command.op, outcome.result.as_ref().ok()?) {
-        (
-            Op::Create { .. } | Op::Mkdir { .. } | Op::Symlink { .. },
-            Reply::Node { inode, .. },
-        ) => Some(NewId::Inode(*inode)),
+        (Op::Create { .. } | Op::Mkdir { .. } | Op::Symlink { .. }, Reply::Node { inode, .. }) => {
+            Some(NewId::Inode(*inode))
+        }
         (_, Reply::Session(session)) => Some(NewId::Session(*session)),
-        (
-            _,
-            Reply::Chunk { chunk, action, .. } | Reply::TruncateChunk { chunk, action, .. },
-        ) => match action {
-            ChunkAction::Created | ChunkAction::Duplicated { .. } => Some(NewId::Chunk(*chunk)),
-            ChunkAction::Raised { .. } | ChunkAction::Kept => None,
-        },
+        (_, Reply::Chunk { chunk, action, .. } | Reply::TruncateChunk { chunk, action, .. }) => {
+            match action {
+                ChunkAction::Created | ChunkAction::Duplicated { .. } => Some(NewId::Chunk(*chunk)),
+                ChunkAction::Raised { .. } | ChunkAction::Kept => None,
+            }
+        }
         _ => None,
     }
 }
@@ -182,7 +180,11 @@ mod tests {
     #[test]
     fn the_same_session_or_chunk_twice_is_caught() {
         let found = judge(vec![session(3), session(4), session(3)]).unwrap_err();
-        assert!(found.sentence.contains("i1 and at i3"), "{}", found.sentence);
+        assert!(
+            found.sentence.contains("i1 and at i3"),
+            "{}",
+            found.sentence
+        );
         let duplicated = ChunkAction::Duplicated {
             from: ChunkId(9),
             from_version: 1,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use mfsha_core::id::NodeId;
 use mfsha_core::node::request::NodeStatus;
-use mfsha_core::raft;
+use mfsha_core::raft as consensus;
 use mfsha_core::wal::record::LogId;
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +18,22 @@ use crate::place::Seat;
 use crate::time::SimTime;
 
 pub mod canary;
+pub mod converge;
+pub mod durable;
+pub mod fence;
+pub mod history;
+pub mod ids;
+pub mod image;
+pub mod linear;
 pub mod live;
+pub mod once;
 pub mod process;
+pub mod raft;
+pub mod reference;
+#[cfg(test)]
+mod testing;
+pub mod tree;
+pub mod version;
 
 /// What kind of promise was broken; decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,7 +70,7 @@ pub struct NodeView {
     /// Which life, from 1.
     pub life: u32,
     /// What its consensus machine shows; `None` while the node heals or has stopped.
-    pub raft: Option<raft::Status>,
+    pub raft: Option<consensus::Status>,
     /// How it stands, as it tells clients.
     pub status: NodeStatus,
     /// Last log entry that is durable on its disk, when the node can tell.
@@ -148,10 +162,30 @@ pub fn broken(checker: &dyn Checker, sentence: String) -> Violation {
 }
 
 /// Every checker of a run: add yours here.
+///
+/// The history comes first, since the others look into it. Then the laws that say most exactly
+/// what is wrong come before those that would only see its consequences.
 #[must_use]
 pub fn all(options: &Options) -> Vec<Box<dyn Checker>> {
+    let history = history::SharedHistory::default();
+    let of = || history.clone();
     let mut checkers: Vec<Box<dyn Checker>> = vec![
+        Box::new(history::HistoryFeed::new(of())),
         Box::new(process::ProcessChecker::new(options)),
+        Box::<raft::election_safety::ElectionSafety>::default(),
+        Box::<raft::monotonic::Monotonic>::default(),
+        Box::new(raft::committed_on_quorum::CommittedOnQuorum::new(of())),
+        Box::<raft::log_matching::LogMatching>::default(),
+        Box::new(raft::leader_completeness::LeaderCompleteness::new(of())),
+        Box::new(raft::state_machine_safety::StateMachineSafety::new(of())),
+        Box::new(version::VersionChecker::new(of())),
+        Box::new(once::OnceChecker::new(of())),
+        Box::new(ids::IdsChecker::new(of())),
+        Box::new(converge::ConvergeChecker::new(of())),
+        Box::new(fence::FenceChecker::new(of())),
+        Box::<tree::TreeChecker>::default(),
+        Box::new(linear::LinearChecker::new(options, of())),
+        Box::new(durable::DurableChecker::new(options, of())),
         Box::new(live::LiveChecker),
     ];
     if options.canary {

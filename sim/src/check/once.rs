@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mfsha_core::id::{Lane, LogIndex, RequestSeq, SessionId};
+use mfsha_core::limits;
 use mfsha_core::namespace::error::FsError;
 use mfsha_core::namespace::op::{Command, Op, Outcome, RequestId};
 use mfsha_core::node::request::{RequestBody, ResponseBody};
@@ -15,7 +16,7 @@ use mfsha_core::node::request::{RequestBody, ResponseBody};
 use crate::event::{AppliedPayload, CallNumber, Event};
 use crate::time::SimTime;
 
-use super::history::{SharedHistory, reached_the_tree};
+use super::history::{SharedHistory, is_first};
 use super::{Checker, Violation, broken};
 
 /// The newest request of a lane: its number, where it took effect, and what it came to.
@@ -56,7 +57,10 @@ impl OnceChecker {
         else {
             return Ok(());
         };
-        if let Some(request) = command.request {
+        if let Some(request) = command.request
+            && request.session != SessionId(0)
+            && request.lane.0 < limits::LANE_COUNT_MAX
+        {
             self.judge_request(index, request, command, outcome)?;
         }
         if let (Op::CloseSession { session }, Ok(_)) = (&command.op, &outcome.result) {
@@ -80,7 +84,8 @@ impl OnceChecker {
                 judge_repeat(index, request, newest, outcome)
             }
             Some(newest) if request.seq < newest.seq => {
-                if reached_the_tree(outcome) || outcome.repeated {
+                let gone = outcome.result == Err(FsError::BadSession);
+                if outcome.repeated || is_first(outcome) && !gone {
                     return Err(format!(
                         "{request:?} came to {:?} at {index}, after {} of its lane had at {}",
                         outcome.result, newest.seq, newest.index
@@ -93,8 +98,7 @@ impl OnceChecker {
                 command.op
             )),
             _ => {
-                // What was refused for want of a session is not remembered.
-                if reached_the_tree(outcome) {
+                if is_first(outcome) {
                     let newest = Newest {
                         seq: request.seq,
                         index,
@@ -144,7 +148,9 @@ fn judge_repeat(
         ));
     }
     if !outcome.notices.is_empty() {
-        return Err(format!("the repeat of {request:?} at {index} tells others again"));
+        return Err(format!(
+            "the repeat of {request:?} at {index} tells others again"
+        ));
     }
     Ok(())
 }

@@ -4,17 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mfsha_core::id::{InodeId, Lane, LogIndex, NodeId, RequestSeq, SessionId, Term};
+use mfsha_core::namespace::Namespace;
 use mfsha_core::namespace::error::FsError;
-use mfsha_core::namespace::op::{Command, Op, Outcome, Reply, RequestId};
-use mfsha_core::node::request::{NodeError, RequestBody, ResponseBody};
+use mfsha_core::namespace::op::{Caller, Command, Op, Outcome, Reply, RequestId};
+use mfsha_core::node::request::{NodeError, NodeStatus, RequestBody, ResponseBody};
 use mfsha_core::raft::{Membership, Role, Status};
 use mfsha_core::time::{Stamp, WallTime};
 use mfsha_core::wal::record::LogId;
 
 use super::history::{HistoryFeed, SharedHistory};
-use super::{Checker, ClusterView, NodeView, Violation};
+use super::{Checker, ClusterView, NodeView, StateImage, Violation};
 use crate::event::{AppliedEntry, AppliedPayload, CallNumber, Event, Phase, StopReason};
 use crate::place::Seat;
+use crate::store::SimStore;
 use crate::time::SimTime;
 
 /// A node's id follows its seat in these tests: seat 0 has node 1.
@@ -213,16 +215,31 @@ pub fn view(seat: u8, life: u32, raft: Status) -> NodeView {
         life,
         durable: raft.last_log,
         version: 0,
-        raft,
+        status: node_status(node_of(seat), &raft),
+        raft: Some(raft),
+    }
+}
+
+fn node_status(node: NodeId, raft: &Status) -> NodeStatus {
+    let index = |id: Option<LogId>| id.map_or(LogIndex(0), |id| id.index);
+    NodeStatus {
+        node,
+        term: raft.term,
+        leader: raft.leader,
+        leads: raft.role == Role::Leader,
+        committed: index(raft.committed),
+        applied: index(raft.applied),
+        membership: raft.membership.clone(),
+        repairing: false,
     }
 }
 
 /// A leader after a step.
 pub fn leader(seat: u8, term: u64, last: Option<LogId>) -> NodeView {
-    let mut view = view(seat, 1, status(term, last));
-    view.raft.role = Role::Leader;
-    view.raft.leader = Some(node_of(seat));
-    view
+    let mut raft = status(term, last);
+    raft.role = Role::Leader;
+    raft.leader = Some(node_of(seat));
+    view(seat, 1, raft)
 }
 
 /// A cluster of these nodes, all in the core.
@@ -250,4 +267,47 @@ pub fn show(
         checker.on_event(now, event)?;
     }
     Ok(())
+}
+
+/// The state after `index` directories were made, one an entry.
+pub fn state_at(index: u64) -> StateImage {
+    let store = SimStore::new();
+    let mut namespace = Namespace::open(store.clone()).expect("an empty store opens");
+    for number in 1..=index {
+        let command = Command {
+            stamp: Stamp {
+                time: number,
+                node: NodeId(1),
+            },
+            request: None,
+            op: mkdir(&format!("dir{number}")),
+            now: WallTime(number as u32),
+        };
+        let outcome = namespace
+            .apply(LogIndex(number), &command)
+            .expect("a whole store applies");
+        outcome.result.expect("the name is free");
+    }
+    store.image()
+}
+
+/// Makes a directory in the root, as the cluster itself.
+pub fn mkdir(name: &str) -> Op {
+    Op::Mkdir {
+        caller: cluster_itself(),
+        parent: InodeId::ROOT,
+        name: name.as_bytes().to_vec(),
+        mode: 0o755,
+        umask: 0,
+        copy_setgid: false,
+    }
+}
+
+/// Who may do everything.
+pub fn cluster_itself() -> Caller {
+    Caller {
+        session: SessionId(0),
+        uid: 0,
+        gids: vec![0],
+    }
 }

@@ -106,7 +106,7 @@ impl Checker for CommittedOnQuorum {
         if let Some(durable) = node.durable {
             self.durable.insert(node.node, durable);
         }
-        let now = &node.raft.membership;
+        let now = &node.status.membership;
         let before = self.shown.get(&node.seat);
         for (seat, id) in &self.fresh {
             if *seat == node.seat && !self.judge(*id, now, before) {
@@ -156,7 +156,7 @@ mod tests {
 
         fn step(&mut self, seat: u8, last: LogId, voters: &[u64]) -> Result<(), Violation> {
             let mut view = view(seat, 1, status(1, Some(last)));
-            view.raft.membership = members(voters);
+            view.status.membership = members(voters);
             self.checker.after_step(SimTime::ZERO, &view)
         }
 
@@ -207,8 +207,8 @@ mod tests {
         }
         bench.applied(0, 1, 1);
         let mut joint = view(0, 1, status(1, Some(log_id(1, 1))));
-        joint.raft.membership = members(&[1, 2, 3]);
-        joint.raft.membership.voters.push([4, 5].map(NodeId).into());
+        let voters = &mut joint.status.membership.voters;
+        voters.push([4, 5].map(NodeId).into());
         // What the node showed before the change still counts for what was on its way.
         bench.checker.after_step(SimTime::ZERO, &joint).unwrap();
         bench.applied(0, 1, 2);

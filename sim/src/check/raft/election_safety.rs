@@ -26,7 +26,9 @@ impl ElectionSafety {
         }
         Err(broken(
             self,
-            format!("{term} has two leaders: {first} ({said} said so first) and {leader} (says {by})"),
+            format!(
+                "{term} has two leaders: {first} ({said} said so first) and {leader} (says {by})"
+            ),
         ))
     }
 }
@@ -53,11 +55,14 @@ impl Checker for ElectionSafety {
     }
 
     fn after_step(&mut self, _now: SimTime, node: &NodeView) -> Result<(), Violation> {
-        if node.raft.role == Role::Leader {
-            self.claim(node.raft.term, node.node, node.node)?;
+        let Some(raft) = &node.raft else {
+            return Ok(());
+        };
+        if raft.role == Role::Leader {
+            self.claim(raft.term, node.node, node.node)?;
         }
-        match node.raft.leader {
-            Some(leader) => self.claim(node.raft.term, leader, node.node),
+        match raft.leader {
+            Some(leader) => self.claim(raft.term, leader, node.node),
             None => Ok(()),
         }
     }
@@ -86,10 +91,12 @@ mod tests {
         let mut checker = ElectionSafety::default();
         let now = SimTime::ZERO;
         checker.after_step(now, &leader(0, 4, None)).unwrap();
-        let mut follower = view(2, 1, status(4, None));
-        follower.raft.leader = Some(NodeId(1));
-        checker.after_step(now, &follower).unwrap();
-        follower.raft.leader = Some(NodeId(2));
-        assert!(checker.after_step(now, &follower).is_err());
+        let follows = |leader| {
+            let mut raft = status(4, None);
+            raft.leader = Some(NodeId(leader));
+            view(2, 1, raft)
+        };
+        checker.after_step(now, &follows(1)).unwrap();
+        assert!(checker.after_step(now, &follows(2)).is_err());
     }
 }

@@ -4,7 +4,7 @@
 //! After each step of a leader its last entry is compared; from time to time its whole log. A
 //! deposed leader that has not noticed owes only what was committed before its own term.
 
-use mfsha_core::raft::Role;
+use mfsha_core::raft::{Role, Status};
 
 use crate::check::history::SharedHistory;
 use crate::check::{Checker, ClusterView, NodeView, Violation, broken};
@@ -24,11 +24,13 @@ impl LeaderCompleteness {
     }
 
     fn judge_log(&self, node: &NodeView, cluster: &ClusterView) -> Result<(), String> {
+        let Some(raft) = leading(node) else {
+            return Ok(());
+        };
         let history = self.history.borrow();
-        let (Some(log), Some(last)) = (
-            cluster.logs.get(&node.seat),
-            history.last_before(node.raft.term),
-        ) else {
+        let (Some(log), Some(last)) =
+            (cluster.logs.get(&node.seat), history.last_before(raft.term))
+        else {
             return Ok(());
         };
         for (id, _) in log.iter().filter(|(id, _)| id.index <= last.id.index) {
@@ -36,12 +38,16 @@ impl LeaderCompleteness {
             if committed != Some(*id) {
                 return Err(format!(
                     "{} leads {} with {id:?} in its log where {committed:?} was committed",
-                    node.node, node.raft.term
+                    node.node, raft.term
                 ));
             }
         }
         Ok(())
     }
+}
+
+fn leading(node: &NodeView) -> Option<&Status> {
+    node.raft.as_ref().filter(|raft| raft.role == Role::Leader)
 }
 
 impl Checker for LeaderCompleteness {
@@ -54,29 +60,28 @@ impl Checker for LeaderCompleteness {
     }
 
     fn after_step(&mut self, _now: SimTime, node: &NodeView) -> Result<(), Violation> {
-        if node.raft.role != Role::Leader {
-            return Ok(());
-        }
-        let history = self.history.borrow();
-        let Some(owed) = history.last_before(node.raft.term) else {
+        let Some(raft) = leading(node) else {
             return Ok(());
         };
-        let holds = node.raft.last_log.is_some_and(|last| {
-            (last.term, last.index) >= (owed.id.term, owed.id.index)
-        });
+        let history = self.history.borrow();
+        let Some(owed) = history.last_before(raft.term) else {
+            return Ok(());
+        };
+        let holds = raft
+            .last_log
+            .is_some_and(|last| (last.term, last.index) >= (owed.id.term, owed.id.index));
         if holds {
             return Ok(());
         }
         let sentence = format!(
             "{} leads {} with a log that ends at {:?}; {:?} was committed before",
-            node.node, node.raft.term, node.raft.last_log, owed.id
+            node.node, raft.term, raft.last_log, owed.id
         );
         Err(broken(self, sentence))
     }
 
     fn on_cluster(&mut self, cluster: &ClusterView) -> Result<(), Violation> {
-        let leaders = cluster.nodes.values();
-        for node in leaders.filter(|node| node.raft.role == Role::Leader) {
+        for node in cluster.nodes.values() {
             if let Err(sentence) = self.judge_log(node, cluster) {
                 return Err(broken(self, sentence));
             }
@@ -104,7 +109,9 @@ mod tests {
     fn a_leader_owes_earlier_terms_alone_and_a_follower_nothing() {
         let mut checker = checker();
         let now = SimTime::ZERO;
-        checker.after_step(now, &view(1, 1, status(3, None))).unwrap();
+        checker
+            .after_step(now, &view(1, 1, status(3, None)))
+            .unwrap();
         let full = leader(1, 3, Some(log_id(2, 3)));
         checker.after_step(now, &full).unwrap();
         // Deposed and not aware of it: entry 3 is of a later term.

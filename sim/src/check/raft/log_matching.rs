@@ -75,7 +75,9 @@ impl LogMatching {
             ));
         }
         if seen.hash != hash {
-            return Err(format!("{id:?} says one thing on {other}, another on {seat}"));
+            return Err(format!(
+                "{id:?} says one thing on {other}, another on {seat}"
+            ));
         }
         match (seen.before, before) {
             (Some(first), Some(second)) if first != second => Err(format!(
