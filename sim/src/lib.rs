@@ -6,7 +6,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`options`], [`schedule`], [`generator`], [`fault`] | what a seed draws: options, and explicit lists of faults and operations |
-//! | [`world`], [`seat`], [`node`] | the event loop, the machine room of a node, and the door to it |
+//! | [`world`], [`seat`], [`node`], [`task`], [`real`] | the event loop, the machine room of a node, and the door to it |
 //! | [`net`], [`clock`], [`store`], [`buggify`] | what is faked |
 //! | [`nemesis`], [`atlas`] | who breaks things, and what must not be broken |
 //! | [`workload`], [`chunkserver`] | who asks |
@@ -19,6 +19,7 @@
 
 pub mod atlas;
 pub mod buggify;
+pub mod bugs;
 pub mod check;
 pub mod chunkserver;
 pub mod clock;
@@ -35,6 +36,7 @@ pub mod net;
 pub mod node;
 pub mod options;
 pub mod place;
+pub mod real;
 pub mod schedule;
 pub mod seat;
 pub mod store;

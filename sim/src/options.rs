@@ -10,6 +10,7 @@ use mfsha_core::rng::{Rng, Seed};
 use serde::{Deserialize, Serialize};
 
 use crate::atlas;
+use crate::bugs;
 use crate::fault::FaultKind;
 use crate::generator;
 
@@ -41,6 +42,8 @@ pub struct Options {
     pub raft: RaftOptions,
     /// Write-ahead log.
     pub log: LogOptions,
+    /// The rest of a node.
+    pub node: NodeOptions,
     /// Network.
     pub net: NetOptions,
     /// Disks.
@@ -75,6 +78,8 @@ pub struct RaftOptions {
     pub clock_drift_max_ppm: u32,
     /// Whether the nodes have different priorities.
     pub priorities: bool,
+    /// Whether tasks inside consensus run in random order.
+    pub shuffle_tasks: bool,
 }
 
 /// Options of the write-ahead log.
@@ -82,7 +87,29 @@ pub struct RaftOptions {
 #[serde(deny_unknown_fields)]
 pub struct LogOptions {
     /// Bytes of a segment.
-    pub segment_bytes: u64,
+    pub segment_bytes: u32,
+    /// Longest payload of an entry, bytes.
+    pub record_bytes_max: usize,
+    /// Most segments.
+    pub segments_max: u32,
+    /// Bytes of a batch that are handed to the disk before its flush.
+    pub buffer_bytes_max: u32,
+}
+
+/// Options of a node outside consensus and log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeOptions {
+    /// Milliseconds between checkpoints.
+    pub checkpoint_interval_ms: u64,
+    /// A request without an outcome is answered after this, milliseconds.
+    pub request_timeout_ms: u64,
+    /// Requests that may wait.
+    pub pending_max: usize,
+    /// Bytes of one part of a snapshot, about.
+    pub snapshot_part_bytes: usize,
+    /// Milliseconds before a node that lost entries asks the next peer.
+    pub repair_retry_ms: u64,
 }
 
 /// Options of the network.
@@ -241,9 +268,8 @@ impl Options {
             canary: false,
             bug: String::new(),
             raft,
-            log: LogOptions {
-                segment_bytes: *rng.pick(&[64 << 10, 256 << 10, 1 << 20]),
-            },
+            log: LogOptions::draw(&mut seed.child("options log").rng()),
+            node: NodeOptions::draw(&mut seed.child("options node").rng()),
             net: NetOptions::draw(&mut seed.child("options net").rng()),
             disk: DiskOptions::draw(&mut seed.child("options disk").rng()),
             clock,
@@ -335,6 +361,10 @@ impl Options {
             (self.workload.mean_ms >= 1, "operations take their time"),
             (self.workload.attempt_ms >= 1, "an attempt takes its time"),
             (self.safety_ms >= 1, "a run takes its time"),
+            (
+                bugs::is_known(&self.bug),
+                "no bug has this name; `mfsha-sim bugs --list` tells them",
+            ),
         ];
         match laws.into_iter().find(|(holds, _)| !holds) {
             Some((_, law)) => Err(law.into()),
@@ -373,6 +403,33 @@ impl RaftOptions {
             append_bytes_max: *rng.pick(&[2 << 10, 64 << 10, 1 << 20]),
             clock_drift_max_ppm: 1_000,
             priorities: rng.chance(1, 4),
+            shuffle_tasks: rng.chance(1, 2),
+        }
+    }
+}
+
+impl LogOptions {
+    fn draw(rng: &mut Rng) -> Self {
+        // The smallest segments make turning over to the next one common.
+        let segment_bytes = *rng.pick(&[16 << 10, 64 << 10, 256 << 10]);
+        Self {
+            segment_bytes,
+            // Generated requests stay well below this.
+            record_bytes_max: 8 << 10,
+            segments_max: (64 << 20) / segment_bytes,
+            buffer_bytes_max: *rng.pick(&[4 << 10, 256 << 10]),
+        }
+    }
+}
+
+impl NodeOptions {
+    fn draw(rng: &mut Rng) -> Self {
+        Self {
+            checkpoint_interval_ms: *rng.pick(&[300, 1_000, 5_000, 30_000]),
+            request_timeout_ms: *rng.pick(&[1_000, 5_000]),
+            pending_max: *rng.pick(&[10, 1_000]),
+            snapshot_part_bytes: *rng.pick(&[512, 8 << 10, 256 << 10]),
+            repair_retry_ms: *rng.pick(&[100, 500]),
         }
     }
 }

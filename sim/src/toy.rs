@@ -422,6 +422,7 @@ mod tests {
     use crate::check::ViolationKind;
     use crate::fault::FaultKind;
     use crate::options::Options;
+    use crate::real::Real;
     use crate::schedule::Schedule;
     use crate::world::{Finished, World};
 
@@ -454,6 +455,23 @@ mod tests {
             assert_eq!(first.violation, None, "seed {seed}: {last:#?}");
             assert!(first.simulated.0 > 3_000_000_000);
             let again = run::<Good>(seed, options(seed));
+            assert_eq!(first.trace.hash(), again.trace.hash(), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn real_nodes_serve_and_every_run_repeats() {
+        for seed in 0..4 {
+            let mut calm = Options::draw(&Seed::from_u64(seed));
+            calm.safety_ms = 2_000;
+            calm.faults.mean_ms = 0;
+            let first = run::<Real>(seed, calm.clone());
+            let last = first.trace.events().iter().rev().take(60).rev();
+            let last: Vec<_> = last
+                .map(|(at, event)| crate::trace::line(*at, event))
+                .collect();
+            assert_eq!(first.violation, None, "seed {seed}: {last:#?}");
+            let again = run::<Real>(seed, calm);
             assert_eq!(first.trace.hash(), again.trace.hash(), "seed {seed}");
         }
     }

@@ -684,6 +684,7 @@ impl<K: Kind> World<K> {
             }),
             // Told in full by the entries that the node gives beside its effects.
             Effect::Applied { .. } => {}
+            Effect::StateReplaced { applied } => self.note_gap(seat, applied),
             Effect::RoleChanged {
                 role, term, leader, ..
             } => self.emit(Event::RoleChanged {

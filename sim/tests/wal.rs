@@ -7,8 +7,8 @@ use mfsha_core::id::{GroupId, LogIndex, NodeId, Term, WriteId};
 use mfsha_core::rng::{Rng, Seed};
 use mfsha_core::wal::record::{LogId, Record};
 use mfsha_core::wal::{Recovery, Wal, WalError, WalOptions};
-use mfsha_sim::crash_points::{CrashPoint, crash_points};
-use mfsha_sim::disk::{CrashFate, DiskFaults, Event, Files, Pending, SimDisk};
+use mfsha_sim::crash_points::{CrashPoint, Variant, crash_points};
+use mfsha_sim::disk::{CrashFate, DiskFaults, Files, SimDisk};
 use proptest::prelude::*;
 
 const CAPACITY: u64 = 64 << 20;
@@ -233,20 +233,6 @@ fn judge(point: &CrashPoint, states: &[Model], promised: usize) -> Result<(), St
     ))
 }
 
-/// How often a segment was begun in a file that had held one before.
-fn reused(record: &mfsha_sim::disk::Record) -> usize {
-    let mut begun = BTreeMap::new();
-    for event in &record.events {
-        if let Event::Operation(Pending::Write {
-            file, offset: 0, ..
-        }) = event
-        {
-            *begun.entry(file.clone()).or_insert(0) += 1;
-        }
-    }
-    begun.values().filter(|count| **count > 1).count()
-}
-
 /// Groups without a single fact need not be there.
 fn same(a: &Model, b: &Model) -> bool {
     let empty = GroupModel::default();
@@ -270,8 +256,10 @@ fn every_crash_point_recovers_to_a_prefix_with_everything_acknowledged() {
                 );
             }
         }
-        assert!(points > 500, "only {points} points");
-        assert!(reused(&record) > 0, "no segment was ever reused");
+        assert!(
+            points > 500 * Variant::ALL.len() / 5,
+            "only {points} points"
+        );
         assert!(
             *promised.last().unwrap() > 150,
             "hardly anything was acknowledged"
@@ -294,6 +282,7 @@ fn a_disk_that_lies_about_a_flush_is_caught() {
     // The same, with one flush in the middle that covered nothing.
     let seed = Seed::from_u64(1);
     let (mut record, states, promised) = workload(seed, 250, Acknowledge::AfterFlush);
+    use mfsha_sim::disk::Event;
     let ends = |event: &Event| matches!(event, Event::FlushEnded(_));
     let last = record.events.iter().rposition(ends).unwrap();
     let Event::FlushEnded(flush) = record.events[last] else {
@@ -315,6 +304,7 @@ fn a_disk_that_lies_about_a_flush_is_caught() {
 
 proptest! {
     #![proptest_config(ProptestConfig {
+        cases: 64,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
