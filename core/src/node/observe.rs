@@ -77,7 +77,7 @@ impl Observer {
             .iter()
             .take_while(|(at, _)| *at <= write)
             .count();
-        if let Some((_, id)) = self.writing.drain(..durable).last() {
+        if let Some((_, id)) = self.writing.drain(..durable).next_back() {
             self.durable = Some(id);
         }
     }

@@ -9,8 +9,10 @@ use super::transfer::{Incoming, Outgoing};
 use crate::disk::Disk;
 use crate::id::{LogIndex, NodeId};
 use crate::machine::Outbox;
+use crate::namespace::key::Key;
 use crate::raft::{self, SnapshotId, SnapshotMeta};
 use crate::store::{CheckpointId, StateStore, StoreError, WriteBatch};
+use crate::wal::record::LogId;
 
 impl<D: Disk, S: StateStore> Node<D, S> {
     /// A peer said something.
@@ -366,12 +368,12 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 return Ok(());
             }
             self.namespace.store_mut().restore_begin()?;
-            let (transfer, meta) = (part.transfer, part.meta.clone());
+            let (transfer, last) = (part.transfer, part.meta.applied.last);
             let touched = self.now;
             self.incoming = Some(Incoming {
                 from,
                 transfer,
-                meta,
+                last,
                 next: 0,
                 complete: false,
                 touched,
@@ -416,11 +418,21 @@ impl<D: Disk, S: StateStore> Node<D, S> {
     }
 
     /// Puts the state that arrived in place of the present one.
-    fn adopt_incoming(&mut self, out: &mut Outbox<Effect>) -> Result<(), StoreError> {
+    fn adopt_incoming(
+        &mut self,
+        last: Option<LogId>,
+        out: &mut Outbox<Effect>,
+    ) -> Result<(), StoreError> {
         let store = self.namespace.store_mut();
         store.restore_commit()?;
         self.namespace.reload()?;
         self.applied = read_note(&self.namespace.applied().note)?;
+        if self.applied.last != last {
+            return Err(StoreError::Corrupt {
+                key: Key::Applied.bytes(),
+                reason: format!("a peer sent {:?} as {last:?}", self.applied.last),
+            });
+        }
         self.held = None;
         let applied = self.namespace.applied().index;
         out.push(Effect::StateReplaced { applied });
@@ -438,7 +450,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             "consensus installs a snapshot that has not arrived"
         );
         self.incoming = None;
-        if let Err(error) = self.adopt_incoming(out) {
+        if let Err(error) = self.adopt_incoming(meta.applied.last, out) {
             return self.become_wiping(&error, out);
         }
         let view = Arc::new(self.namespace.store().snapshot());
@@ -518,8 +530,10 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         if !std::mem::take(&mut self.heal_pending) {
             return;
         }
-        self.incoming = None;
-        match self.adopt_incoming(out) {
+        let Some(incoming) = self.incoming.take() else {
+            return;
+        };
+        match self.adopt_incoming(incoming.last, out) {
             Ok(()) => self.want_checkpoint(Purpose::Heal, out),
             Err(error) => self.become_wiping(&error, out),
         }

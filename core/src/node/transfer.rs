@@ -11,6 +11,7 @@ use crate::id::NodeId;
 use crate::raft::SnapshotMeta;
 use crate::store::{StateView, StoreError};
 use crate::time::{Duration, Instant};
+use crate::wal::record::LogId;
 
 /// A state on its way to a peer.
 pub(super) struct Outgoing<V> {
@@ -162,8 +163,8 @@ pub(super) struct Incoming {
     pub from: NodeId,
     /// Its name there.
     pub transfer: TransferId,
-    /// What it holds.
-    pub meta: SnapshotMeta,
+    /// Last entry that the sender says it holds.
+    pub last: Option<LogId>,
     /// Next part expected.
     pub next: u64,
     /// Whether the last part is here.
