@@ -21,7 +21,7 @@ use mfsha_core::rng::Seed;
 use mfsha_core::time::{Instant, Stamp, WallTime};
 use mfsha_core::wal::record::LogId;
 
-use crate::check::LogImage;
+use crate::check::{self, Checker, LogImage};
 use crate::disk::SimDisk;
 use crate::event::{AppliedEntry, AppliedPayload};
 use crate::node::{Kind, NodeSpec, SimNode};
@@ -60,6 +60,10 @@ macro_rules! kind {
                 _wall_us: u64,
             ) -> Result<Toy, String> {
                 Toy::open(spec, disk, now, Manner::$kind)
+            }
+
+            fn checkers(options: &Options) -> Vec<Box<dyn Checker>> {
+                check::of_processes(options)
             }
         }
     };

@@ -19,7 +19,7 @@ use mfsha_core::store::CheckpointId;
 
 use crate::atlas::Atlas;
 use crate::buggify::Buggify;
-use crate::check::{self, Checker, ClusterView, NodeView, Violation};
+use crate::check::{Checker, ClusterView, NodeView, Violation};
 use crate::chunkserver::Chunkserver;
 use crate::coverage::Coverage;
 use crate::disk::CrashFate;
@@ -191,7 +191,7 @@ impl<K: Kind> World<K> {
     #[must_use]
     pub fn new(seed: u64, options: Options, schedule: Schedule, whole_trace: bool) -> Self {
         let seed = Seed::from_u64(seed);
-        let checkers = check::all(&options);
+        let checkers = K::checkers(&options);
         let nodes: Vec<NodeId> = (1..=u64::from(options.nodes)).map(NodeId).collect();
         let seats = nodes
             .iter()

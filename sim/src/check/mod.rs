@@ -171,7 +171,6 @@ pub fn all(options: &Options) -> Vec<Box<dyn Checker>> {
     let of = || history.clone();
     let mut checkers: Vec<Box<dyn Checker>> = vec![
         Box::new(history::HistoryFeed::new(of())),
-        Box::new(process::ProcessChecker::new(options)),
         Box::<raft::election_safety::ElectionSafety>::default(),
         Box::<raft::monotonic::Monotonic>::default(),
         Box::new(raft::committed_on_quorum::CommittedOnQuorum::new(of())),
@@ -186,6 +185,16 @@ pub fn all(options: &Options) -> Vec<Box<dyn Checker>> {
         Box::<tree::TreeChecker>::default(),
         Box::new(linear::LinearChecker::new(options, of())),
         Box::new(durable::DurableChecker::new(options, of())),
+    ];
+    checkers.extend(of_processes(options));
+    checkers
+}
+
+/// Those that judge what any process promises, whatever it does: it lives, and serves when healed.
+#[must_use]
+pub fn of_processes(options: &Options) -> Vec<Box<dyn Checker>> {
+    let mut checkers: Vec<Box<dyn Checker>> = vec![
+        Box::new(process::ProcessChecker::new(options)),
         Box::new(live::LiveChecker),
     ];
     if options.canary {
