@@ -11,7 +11,8 @@
 //! | [`nemesis`], [`atlas`] | who breaks things, and what must not be broken |
 //! | [`workload`], [`chunkserver`] | who asks |
 //! | [`event`], [`check`], [`coverage`], [`trace`], [`html`] | what happened, who judges it, what was reached, how it is told |
-//! | [`runner`], [`shrink`], [`regression`], [`verdict`] | many seeds, smaller failures, failures kept, and what came of a run |
+//! | [`plan`], [`verdict`], [`child`], [`runner`], [`shrink`], [`regression`] | a run as a value, what came of it, a process for it, many seeds, smaller failures, failures kept |
+//! | [`ideal`] | the fast tier: the tree alone over an ideal log |
 //!
 //! **Invariant:** nothing here draws from a clock, a thread or the system's randomness while a run
 //! is under way; madsim makes such a call fail or repeat.
@@ -21,6 +22,7 @@ pub mod atlas;
 pub mod buggify;
 pub mod bugs;
 pub mod check;
+pub mod child;
 pub mod chunkserver;
 pub mod clock;
 pub mod coverage;
@@ -31,19 +33,26 @@ pub mod event;
 pub mod fault;
 pub mod generator;
 pub mod heal;
+pub mod html;
+pub mod ideal;
 pub mod nemesis;
 pub mod net;
 pub mod node;
 pub mod options;
 pub mod place;
+pub mod plan;
 pub mod real;
+pub mod regression;
+pub mod runner;
 pub mod schedule;
 pub mod seat;
+pub mod shrink;
 pub mod store;
 pub mod task;
 pub mod time;
 #[cfg(test)]
 mod toy;
 pub mod trace;
+pub mod verdict;
 pub mod workload;
 pub mod world;
