@@ -8,10 +8,10 @@
 pub enum Bug {
     /// Raft acknowledges an append before the log is flushed: a crash loses acknowledged entries.
     AckBeforeFlush,
-    /// Raft answers a vote before it is durable: a node that restarts votes twice in one term.
+    /// Raft keeps its vote in memory only: a node that restarts votes twice in one term.
     VoteNotPersisted,
-    /// Raft gives a peer up for ever once a vote request to it failed: no leader is elected unless
-    /// all nodes start together.
+    /// Raft gives a peer up for ever once a vote request to it failed, and sends it nothing more:
+    /// no leader is elected unless all nodes start together.
     PeersNeverRetried,
     /// A strict read is answered from the node's own applied state, whoever leads.
     UncheckedRead,

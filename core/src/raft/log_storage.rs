@@ -201,6 +201,15 @@ impl Log {
         self.vote
     }
 
+    /// What a node believes that never kept its vote: the term of its last entry.
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn forget_vote(&mut self) {
+        self.vote = self.last().map(|last| {
+            let node = last.leader_id.node;
+            OVote::new(last.leader_id.term, node)
+        });
+    }
+
     /// Bytes of the entries held.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes_end - self.bytes_start
@@ -397,6 +406,11 @@ impl RaftLogStorage<Types> for LogStore {
     /// Returns when the vote is durable: openraft answers a candidate, and counts its own vote,
     /// only afterwards.
     async fn save_vote(&mut self, vote: &OVote) -> Result<(), io::Error> {
+        #[cfg(feature = "planted-bugs")]
+        if self.shell.has(crate::planted::Bug::VoteNotPersisted) {
+            self.shell.log().vote = Some(*vote);
+            return Ok(());
+        }
         let wait = {
             let mut log = self.shell.log();
             log.vote = Some(*vote);
@@ -407,10 +421,6 @@ impl RaftLogStorage<Types> for LogStore {
             self.shell.ask_all(mark.into_iter().chain([record]));
             log.wait()
         };
-        #[cfg(feature = "planted-bugs")]
-        if self.shell.has(crate::planted::Bug::VoteNotPersisted) {
-            return Ok(());
-        }
         if let Some(wait) = wait {
             wait.await.map_err(io::Error::other)?;
         }

@@ -61,6 +61,8 @@ pub struct RaftMachine {
     /// A lease promised before the restart may still run: no vote is given and none asked for.
     quiet: Arc<AtomicBool>,
     reads: Arc<AtomicUsize>,
+    /// A change of membership is under way; there is one at a time.
+    changing: Arc<AtomicBool>,
     /// What the owner says that it has applied.
     applied: Option<LogId>,
     seen: Seen,
@@ -190,12 +192,21 @@ impl RaftMachine {
             options.append_bytes_max + limits::COMMAND_BYTES_MAX < limits::RECORD_BYTES_MAX / 2,
             "a message of entries must stay below the longest record"
         );
-        let (log, repairs) = match Log::recover(&recovered) {
+        #[cfg_attr(
+            not(feature = "planted-bugs"),
+            expect(unused_mut, reason = "only a bug put in on purpose changes it")
+        )]
+        let (mut log, repairs) = match Log::recover(&recovered) {
             Ok(recovered) => recovered,
             Err(error) => panic!("the owner repairs its log before it builds the machine: {error}"),
         };
-        let had_vote = log.vote().is_some();
-        let alone = is_alone(options.node, &recovered);
+        #[cfg(feature = "planted-bugs")]
+        if options.bug == Some(crate::planted::Bug::VoteNotPersisted) {
+            log.forget_vote();
+        }
+        let promised = log
+            .vote()
+            .is_some_and(|vote| vote.committed && vote.leader_id.node != options.node);
         let life = seed.child("life").rng().next_u64();
         let shell = Shell::new(
             options.node,
@@ -215,6 +226,7 @@ impl RaftMachine {
             metrics: None,
             quiet: Arc::new(AtomicBool::new(false)),
             reads: Arc::new(AtomicUsize::new(0)),
+            changing: Arc::new(AtomicBool::new(false)),
             applied: recovered.applied.last,
             seen: Seen {
                 role: Role::Learner,
@@ -231,7 +243,7 @@ impl RaftMachine {
         let shared = Arc::clone(machine.executor.shared());
         Executor::enter(&shared, || {
             machine.start(&recovered);
-            if had_vote && !alone {
+            if promised {
                 machine.keep_quiet();
             }
             machine.executor.run();
@@ -317,8 +329,10 @@ impl RaftMachine {
         }
     }
 
-    /// A voter that restarts has forgotten which lease it promised: for as long as the longest
-    /// one could run it neither votes nor asks for votes. openraft starts with an expired lease.
+    /// A voter that followed a leader and restarts has forgotten until when it promised that
+    /// leader its lease: for as long as that could be it neither votes nor asks for votes.
+    /// openraft starts with an expired lease. Whoever voted for itself, or for one that was not
+    /// yet seen to lead, had no promise left.
     fn keep_quiet(&mut self) {
         #[cfg(feature = "planted-bugs")]
         if self.shell.has(crate::planted::Bug::LeaseForgottenOnRestart) {
@@ -375,7 +389,9 @@ impl RaftMachine {
                 id,
             } => self.on_snapshot_received(raft, from, transfer, &header, id),
             Input::SnapshotInstalled { id } => {
-                self.shell.on_snapshot_installed(id);
+                if let Some(last) = self.shell.on_snapshot_installed(id) {
+                    self.applied = self.applied.max(Some(last));
+                }
             }
         }
     }
@@ -441,10 +457,7 @@ impl RaftMachine {
                 id,
                 body: reply,
             };
-            shell.ask(Effect::Send {
-                to: from,
-                message: message.encode(),
-            });
+            shell.send(from, &message);
             drop(serving);
         });
     }
@@ -554,12 +567,23 @@ impl RaftMachine {
         voters: BTreeSet<NodeId>,
         learners: BTreeSet<NodeId>,
     ) {
+        if self.changing.swap(true, Ordering::Relaxed) {
+            self.shell.ask(Effect::Proposed {
+                proposal,
+                result: Err(RaftError::Refused {
+                    reason: "another change is under way".to_owned(),
+                }),
+            });
+            return;
+        }
+        let changing = Arc::clone(&self.changing);
         // No deadline: catching up takes as long as it takes; losing leadership ends it.
         self.shell.proposal_begins(proposal, Instant(u64::MAX));
         let shell = Arc::clone(&self.shell);
         let (times, node) = (self.times.change, self.options.node);
         self.spawn(async move {
             let result = change_membership(&raft, node, voters, learners, times).await;
+            changing.store(false, Ordering::Relaxed);
             shell.proposal_ends(proposal, result);
         });
     }
@@ -728,16 +752,14 @@ impl RaftMachine {
         true
     }
 
-    /// Moves leadership to a voter with a higher priority, once this node has led for a while.
+    /// Moves leadership to a voter with a higher priority, once this node has led for a while; a
+    /// leader that was demoted to learner moves it to any voter.
     fn maybe_move_leadership(&mut self) -> bool {
         let Some(since) = self.leading_since else {
             return false;
         };
         let pause = self.times.move_pause;
-        if self.options.priority.is_empty()
-            || self.now < since + pause
-            || self.move_tried.is_some_and(|at| self.now < at + pause)
-        {
+        if self.now < since + pause || self.move_tried.is_some_and(|at| self.now < at + pause) {
             return false;
         }
         let Some(to) = self.better_leader() else {
@@ -753,18 +775,23 @@ impl RaftMachine {
     }
 
     fn better_leader(&self) -> Option<NodeId> {
-        let own = self.priority(self.options.node);
-        let voters = {
+        let voters: BTreeSet<NodeId> = {
             let metrics = self.metrics.as_ref()?.borrow_watched();
             let membership = metrics.membership_config.membership();
             if membership.get_joint_config().len() != 1 {
                 return None;
             }
-            membership.voter_ids().collect::<Vec<_>>()
+            membership.voter_ids().collect()
         };
+        let own = voters
+            .contains(&self.options.node)
+            .then(|| self.priority(self.options.node));
+        if own.is_some() && self.options.priority.is_empty() {
+            return None;
+        }
         voters
             .into_iter()
-            .filter(|voter| self.priority(*voter) > own && self.can_lead(*voter))
+            .filter(|voter| Some(self.priority(*voter)) > own && self.can_lead(*voter))
             .max_by_key(|voter| self.priority(*voter))
     }
 
@@ -803,13 +830,6 @@ impl RaftMachine {
             let _ = raft.trigger().transfer_leader(to).await;
         });
     }
-}
-
-/// Whether this node is the only voter of its group.
-fn is_alone(node: NodeId, recovered: &Recovered) -> bool {
-    // A membership in the log may be newer than the applied one: then there was somebody else.
-    let alone = [BTreeSet::from([node])];
-    recovered.applied.membership.voters == alone && recovered.entries.is_empty()
 }
 
 /// Works on a peer's request.

@@ -42,43 +42,66 @@ pub(super) async fn change_membership(
         return Err(refused(&format!("{both} cannot be voter and learner")));
     }
     let before = members(raft);
+    if !before.all.contains(&node) {
+        // A leader that was removed leads on for a moment, but must not change members any more:
+        // openraft takes that for a bug.
+        return Err(RaftError::NotLeader { leader: None });
+    }
     let mut last = None;
-    let fresh: BTreeSet<NodeId> = voters.union(&learners).copied().collect();
-    for new in fresh.difference(&before.all) {
+    let wanted: BTreeSet<NodeId> = voters.union(&learners).copied().collect();
+    for new in wanted.difference(&before.all) {
         let added = raft.add_learner(*new, (), false).await;
         last = Some(done(added)?);
     }
     catch_up(raft, node, &voters, times).await?;
-    let leaving: BTreeSet<NodeId> = before.voters.difference(&voters).copied().collect();
+    // This node goes last: whoever is gone must not propose a change.
+    let mut idle: BTreeSet<NodeId> = before.all.difference(&before.voters).copied().collect();
+    let leads_as_learner = idle.remove(&node);
+    last = remove(raft, idle, &wanted).await?.or(last);
+    let mut demotes = leads_as_learner;
     if before.voters != voters || before.joint {
-        // Voters that leave stay as learners only where somebody is to be demoted; whoever else
-        // leaves is removed below, or here when nobody is.
-        let demotes = leaving.iter().any(|leaver| learners.contains(leaver));
+        // Voters that leave stay as learners where one of them is to be demoted.
+        let mut leaving = before.voters.difference(&voters);
+        demotes |= leaving.any(|leaver| learners.contains(leaver));
         let changed = raft.change_membership(voters.clone(), demotes).await;
         last = Some(done(changed)?);
     }
-    let extra: BTreeSet<NodeId> = members(raft)
-        .all
-        .into_iter()
-        .filter(|member| !voters.contains(member) && !learners.contains(member))
-        .collect();
-    if !extra.is_empty() {
-        let change = ChangeMembers::RemoveNodes(extra);
-        last = Some(done(raft.change_membership(change, true).await)?);
+    if demotes {
+        last = remove(raft, before.all, &wanted).await?.or(last);
     }
     match last {
         Some(id) => Ok(id),
-        // Nothing had to change: the present membership's entry is the answer.
-        None => members(raft)
-            .set_by
-            .ok_or_else(|| refused("the group has no membership")),
+        // Nothing had to change: the present membership's entry is the answer, once committed.
+        None => {
+            let now = members(raft);
+            match now.set_by {
+                Some(id) if now.committed => Ok(id),
+                _ => Err(refused("another change is not yet committed")),
+            }
+        }
     }
+}
+
+/// Removes those that are not wanted, if there are any.
+async fn remove(
+    raft: &Raft,
+    mut nodes: BTreeSet<NodeId>,
+    wanted: &BTreeSet<NodeId>,
+) -> Result<Option<LogId>, RaftError> {
+    let present = members(raft).all;
+    nodes.retain(|node| present.contains(node) && !wanted.contains(node));
+    if nodes.is_empty() {
+        return Ok(None);
+    }
+    let change = ChangeMembers::RemoveNodes(nodes);
+    done(raft.change_membership(change, true).await).map(Some)
 }
 
 struct Members {
     voters: BTreeSet<NodeId>,
     all: BTreeSet<NodeId>,
     joint: bool,
+    committed: bool,
     set_by: Option<LogId>,
 }
 
@@ -91,6 +114,7 @@ fn members(raft: &Raft) -> Members {
         voters: membership.voter_ids().collect(),
         all: membership.nodes().map(|(node, ())| *node).collect(),
         joint: membership.get_joint_config().len() > 1,
+        committed: metrics.committed_membership_config.log_id() == stored.log_id(),
         set_by: stored.log_id().as_ref().map(ours),
     }
 }

@@ -277,7 +277,8 @@ pub enum Input {
         /// What it sent.
         message: Vec<u8>,
     },
-    /// The transport gave up on everything outstanding with this peer.
+    /// The transport gave up on everything outstanding with this peer, streams of snapshots
+    /// included.
     PeerLost {
         /// The peer.
         peer: NodeId,
@@ -287,7 +288,10 @@ pub enum Input {
         /// The last of them.
         write: WriteId,
     },
-    /// Make the first membership of a new group. Ignored when the log is not empty.
+    /// Make the first membership of a new group. Ignored when the log is not empty, or when this
+    /// node is not among the voters. One node is enough; several make the same first entry.
+    /// A crash before that entry is durable takes the group away again: repeat it until
+    /// [`Status::membership`] names voters.
     Initialize {
         /// The voters.
         voters: BTreeSet<NodeId>,
@@ -308,6 +312,7 @@ pub enum Input {
         policy: ReadPolicy,
     },
     /// Change who takes part, through joint consensus; new voters first catch up as learners.
+    /// One change at a time. A node that was wiped never comes back under its old id.
     ChangeMembership {
         /// Its name until the answer, which comes when the new membership is committed.
         proposal: ProposalId,
@@ -316,7 +321,8 @@ pub enum Input {
         /// Learners afterwards.
         learners: BTreeSet<NodeId>,
     },
-    /// Hand leadership to a voter. Ignored when not leading.
+    /// Hand leadership to a voter. Ignored when not leading, and when that voter does not answer
+    /// or lacks more than a few entries.
     TransferLeadership {
         /// To whom.
         to: NodeId,
@@ -332,7 +338,8 @@ pub enum Input {
         /// What it holds.
         meta: SnapshotMeta,
     },
-    /// The answer to [`Effect::SendSnapshot`]: the peer's verdict, or a failure on the way.
+    /// The answer to [`Effect::SendSnapshot`], exactly one for each: the peer's verdict, or a
+    /// failure on the way, also when the peer is silent or gone.
     SnapshotSent {
         /// The transfer, as the effect named it.
         transfer: u64,
@@ -388,6 +395,8 @@ pub enum Effect {
         result: Result<LogId, RaftError>,
     },
     /// A read's fate: once this index is applied here, reading the applied state is linearizable.
+    /// The index may be that of a new leader's own entry that is not committed yet; the read takes
+    /// place when it is applied, if ever.
     ReadReady {
         /// Which.
         read: ReadId,
@@ -412,7 +421,8 @@ pub enum Effect {
         /// Which, and what the state is afterwards.
         meta: SnapshotMeta,
     },
-    /// Answer the sender of a snapshot.
+    /// Answer the sender of a snapshot. Comes once for each [`Input::SnapshotReceived`]; a snapshot
+    /// that no [`Effect::InstallSnapshot`] has named until then can be thrown away.
     SnapshotReply {
         /// The sender.
         to: NodeId,

@@ -91,7 +91,7 @@ fn unexpected<T>() -> Rpc<T> {
 impl Peer {
     async fn ask_vote(&self, body: Request) -> Rpc<VoteResponse<Types>> {
         #[cfg(feature = "planted-bugs")]
-        let mut suspicion = Suspicion::begin(self)?;
+        let mut suspicion = Suspicion::begin(self);
         match answer(self.shell.call(self.to, body)).await? {
             Reply::Vote {
                 ballot,
@@ -332,15 +332,12 @@ struct Suspicion {
 
 #[cfg(feature = "planted-bugs")]
 impl Suspicion {
-    fn begin(peer: &Peer) -> Rpc<Self> {
-        if peer.shell.is_given_up(peer.to) {
-            return Err(unreachable("the peer was given up"));
-        }
-        Ok(Self {
+    fn begin(peer: &Peer) -> Self {
+        Self {
             shell: Arc::clone(&peer.shell),
             peer: peer.to,
             armed: peer.shell.has(crate::planted::Bug::PeersNeverRetried),
-        })
+        }
     }
 }
 

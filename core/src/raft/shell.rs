@@ -3,7 +3,7 @@
 //!
 //! Everything is behind short locks that are never held while a task is woken.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::log_storage::Log;
@@ -53,11 +53,9 @@ struct Calls {
     waiting: BTreeMap<(NodeId, u64), OneSender<Reply>>,
     /// Requests of each peer that are being worked on.
     serving: BTreeMap<NodeId, u64>,
-    #[cfg_attr(
-        not(feature = "planted-bugs"),
-        expect(dead_code, reason = "only a bug put in on purpose gives a peer up")
-    )]
-    given_up: BTreeSet<NodeId>,
+    /// Peers that are sent nothing more, by a bug put in on purpose.
+    #[cfg(feature = "planted-bugs")]
+    given_up: std::collections::BTreeSet<NodeId>,
 }
 
 struct Snapshots {
@@ -65,16 +63,22 @@ struct Snapshots {
     current: Option<(AppliedState, Option<SnapshotId>)>,
     build_asked: bool,
     building: Vec<OneSender<SnapshotMeta>>,
-    installing: Option<(SnapshotId, OneSender<()>)>,
+    installing: Option<(SnapshotMeta, OneSender<()>)>,
     next_transfer: u64,
-    transfers: BTreeMap<u64, OneSender<Result<Vec<u8>, String>>>,
+    transfers: BTreeMap<u64, Outgoing>,
+}
+
+/// A snapshot that is being streamed to a peer, and who waits for the outcome.
+struct Outgoing {
+    to: NodeId,
+    outcome: OneSender<Result<Vec<u8>, String>>,
 }
 
 #[derive(Default)]
 struct Pending {
     proposals: BTreeMap<ProposalId, ()>,
     /// When each proposal is given up, oldest first.
-    deadlines: std::collections::VecDeque<(Instant, ProposalId)>,
+    deadlines: VecDeque<(Instant, ProposalId)>,
 }
 
 /// Takes a request out of the table when its caller stops waiting.
@@ -202,15 +206,24 @@ impl Shell {
             id,
             body,
         };
-        self.ask(Effect::Send {
-            to,
-            message: message.encode(),
-        });
+        self.send(to, &message);
         Call {
             shell: Arc::clone(self),
             key: (to, id),
             reply,
         }
+    }
+
+    /// Sends a message.
+    pub(super) fn send(&self, to: NodeId, message: &Message) {
+        #[cfg(feature = "planted-bugs")]
+        if lock(&self.calls).given_up.contains(&to) {
+            return;
+        }
+        self.ask(Effect::Send {
+            to,
+            message: message.encode(),
+        });
     }
 
     /// Gives a reply to whoever waits for it.
@@ -240,6 +253,13 @@ impl Shell {
                 .collect()
         };
         drop(lost);
+        let lost: Vec<_> = {
+            let transfers = &mut lock(&self.snapshots).transfers;
+            transfers
+                .extract_if(.., |_, transfer| transfer.to == peer)
+                .collect()
+        };
+        drop(lost);
     }
 
     /// Counts a request of a peer as under way, unless there are too many.
@@ -259,11 +279,6 @@ impl Shell {
     #[cfg(feature = "planted-bugs")]
     pub(super) fn give_up(&self, peer: NodeId) {
         lock(&self.calls).given_up.insert(peer);
-    }
-
-    #[cfg(feature = "planted-bugs")]
-    pub(super) fn is_given_up(&self, peer: NodeId) -> bool {
-        lock(&self.calls).given_up.contains(&peer)
     }
 
     // ---- snapshots ----------------------------------------------------------------------------
@@ -312,7 +327,7 @@ impl Shell {
     /// Asks for a snapshot to be put in place of the state.
     pub(super) fn install_snapshot(&self, meta: SnapshotMeta) -> OneReceiver<()> {
         let (tx, rx) = one();
-        let before = lock(&self.snapshots).installing.replace((meta.id, tx));
+        let before = lock(&self.snapshots).installing.replace((meta.clone(), tx));
         assert!(before.is_none(), "openraft installs one snapshot at a time");
         self.ask(Effect::InstallSnapshot { meta });
         rx
@@ -323,23 +338,18 @@ impl Shell {
         lock(&self.snapshots).put_current(meta);
     }
 
-    pub(super) fn on_snapshot_installed(&self, id: SnapshotId) {
-        let installing = {
-            let mut snapshots = lock(&self.snapshots);
-            match snapshots.installing.take() {
-                Some((expected, sender)) if expected == id => Some(sender),
-                other => {
-                    snapshots.installing = other;
-                    None
-                }
-            }
+    /// Ends an installation; says which entry the state then ends with.
+    pub(super) fn on_snapshot_installed(&self, id: SnapshotId) -> Option<LogId> {
+        let installing = lock(&self.snapshots)
+            .installing
+            .take_if(|(meta, _)| meta.id == id);
+        let Some((meta, sender)) = installing else {
+            self.count(|counters| counters.stale_answers += 1);
+            return None;
         };
-        match installing {
-            Some(sender) => {
-                let _ = sender.send(());
-            }
-            None => self.count(|counters| counters.stale_answers += 1),
-        }
+        // The task that waits goes only when the machine does.
+        let _ = sender.send(());
+        meta.applied.last
     }
 
     /// Asks for the readable snapshot to be streamed to a peer.
@@ -354,7 +364,9 @@ impl Shell {
             let mut snapshots = lock(&self.snapshots);
             let transfer = snapshots.next_transfer;
             snapshots.next_transfer += 1;
-            snapshots.transfers.insert(transfer, tx);
+            snapshots
+                .transfers
+                .insert(transfer, Outgoing { to, outcome: tx });
             transfer
         };
         self.ask(Effect::SendSnapshot {
@@ -372,7 +384,7 @@ impl Shell {
 
     pub(super) fn on_snapshot_sent(&self, transfer: u64, result: Result<Vec<u8>, String>) {
         let waiting = lock(&self.snapshots).transfers.remove(&transfer);
-        let taken = waiting.is_some_and(|sender| sender.send(result).is_ok());
+        let taken = waiting.is_some_and(|transfer| transfer.outcome.send(result).is_ok());
         if !taken {
             self.count(|counters| counters.stale_answers += 1);
         }

@@ -29,16 +29,18 @@ pub(super) fn world(seed: u64, tune: impl Fn(&mut Options)) -> World {
         options.log_keep_entries = 5;
         tune(options);
     });
+    // A group exists once its first entry is durable; before, a crash takes it away again.
+    world.commit(ms(3_000));
     world.weather = weather(&mut world);
     world
 }
 
 /// `rounds` of work and faults, at least one member of the majority always up.
 pub(super) fn storm(world: &mut World, rounds: u64) {
-    let count = world.nodes.len() as u64;
+    let all: Vec<u64> = world.nodes.keys().map(|node| node.0).collect();
     for _ in 0..rounds {
-        let node = NodeId(world.draw().between(1, count));
-        let other = NodeId(world.draw().between(1, count));
+        let node = NodeId(*world.draw().pick(&all));
+        let other = NodeId(*world.draw().pick(&all));
         match world.draw().below(20) {
             0..=1 => {
                 if world.is_up(node) {
@@ -61,12 +63,20 @@ pub(super) fn storm(world: &mut World, rounds: u64) {
                 world.cut.insert((node, other));
             }
             8 => {
-                let rest: Vec<u64> = (1..=count).filter(|other| *other != node.0).collect();
+                let rest: Vec<u64> = all
+                    .iter()
+                    .copied()
+                    .filter(|other| *other != node.0)
+                    .collect();
                 world.part(&[node.0], &rest);
             }
             9 => {
                 if let Some(leader) = world.leader() {
-                    let rest: Vec<u64> = (1..=count).filter(|other| *other != leader.0).collect();
+                    let rest: Vec<u64> = all
+                        .iter()
+                        .copied()
+                        .filter(|other| *other != leader.0)
+                        .collect();
                     let some = world.draw().between(1, rest.len() as u64) as usize;
                     world.part(&[leader.0], &rest[..some]);
                 }
@@ -84,16 +94,16 @@ pub(super) fn storm(world: &mut World, rounds: u64) {
                 world.weather = weather(world);
             }
             _ => {
-                for node in 1..=count {
-                    if !world.is_up(NodeId(node)) {
-                        world.start(NodeId(node));
+                for node in &all {
+                    if !world.is_up(NodeId(*node)) {
+                        world.start(NodeId(*node));
                     }
                 }
             }
         }
         let steps = world.draw().between(1, 8);
         for _ in 0..steps {
-            let node = NodeId(world.draw().between(1, count));
+            let node = NodeId(*world.draw().pick(&all));
             let at_leader = world.draw().chance(3, 4);
             let target = world.leader().filter(|_| at_leader).unwrap_or(node);
             if world.is_up(target) {
@@ -122,10 +132,24 @@ pub(super) fn heal(world: &mut World) {
         }
     }
     world.commit(ms(6_000));
+    let nodes: Vec<u64> = world.members().iter().map(|node| node.0).collect();
     world.converge(&nodes, ms(6_000));
     for node in world.nodes.values() {
         assert_eq!(node.stopped, None, "faults stop no machine");
     }
+}
+
+/// A random membership that keeps a voter.
+fn change(world: &mut World) {
+    let Some(leader) = world.leader() else {
+        return;
+    };
+    let mut nodes: Vec<u64> = world.nodes.keys().map(|node| node.0).collect();
+    world.draw().shuffle(&mut nodes);
+    let voters = world.draw().between(1, nodes.len() as u64) as usize;
+    let learners = world.draw().below((nodes.len() - voters) as u64 + 1) as usize;
+    let learners = nodes[voters..voters + learners].to_vec();
+    let _ = world.change(leader, nodes[..voters].to_vec(), learners);
 }
 
 pub(super) fn torture(seed: u64, rounds: u64, tune: impl Fn(&mut Options)) -> World {
@@ -151,4 +175,32 @@ fn two_hundred_seeds_of_random_faults_keep_the_laws() {
     }
     assert!(commands > 20_000, "only {commands} commands were applied");
     assert!(snapshots > 200, "only {snapshots} logs were purged");
+}
+
+#[test]
+fn random_changes_of_membership_under_faults_keep_the_laws() {
+    let mut changed = 0;
+    for seed in 1_000..1_060 {
+        println!("seed {seed}");
+        let mut world = world(seed, |_| {});
+        world.quorum_of.clear();
+        for node in [6, 7] {
+            world.add(NodeId(node), |options| {
+                options.snapshot_log_bytes = 6_000;
+                options.log_keep_entries = 5;
+            });
+        }
+        for _ in 0..8 {
+            change(&mut world);
+            storm(&mut world, 4);
+        }
+        heal(&mut world);
+        let leader = world.leader().unwrap();
+        let status = world.nodes[&leader].machine.as_ref().unwrap().status();
+        changed += u64::from(status.membership.set_by.unwrap().term.0 > 0);
+    }
+    assert!(
+        changed > 30,
+        "only {changed} runs ended with another membership"
+    );
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{LogIndex, NodeId, Term, WriteId};
 use crate::machine::{Machine, Outbox};
+use crate::raft::message::{Message, Reply, Request};
 use crate::raft::{
     AppliedState, Effect, Input, Options, Payload, ProposalId, RaftError, RaftMachine, ReadId,
     ReadPolicy, Recovered, Role, SnapshotId, SnapshotMeta,
@@ -176,9 +177,12 @@ pub(super) struct World {
     pub(super) proposed: BTreeMap<ProposalId, Option<Result<LogId, RaftError>>>,
     open_reads: BTreeMap<ReadId, OpenRead>,
     pub(super) reads: BTreeMap<ReadId, Result<LogIndex, RaftError>>,
-    /// Highest index that anybody was told is committed or may be read.
+    /// Highest index that anybody was told is committed, or has read.
     seen: LogIndex,
+    /// Reads that wait for their index to be applied, by node and life.
+    waiting_reads: Vec<(NodeId, u64, LogIndex)>,
     leaders: BTreeMap<Term, (NodeId, u64)>,
+    votes: BTreeMap<(NodeId, Term), NodeId>,
     contents: BTreeMap<LogId, (Option<LogId>, Vec<u8>)>,
     committed: BTreeMap<LogIndex, (LogId, [u8; 32])>,
     /// When set, the first application of an entry must find it durable at a majority of these.
@@ -205,7 +209,9 @@ impl World {
             open_reads: BTreeMap::new(),
             reads: BTreeMap::new(),
             seen: LogIndex(0),
+            waiting_reads: Vec::new(),
             leaders: BTreeMap::new(),
+            votes: BTreeMap::new(),
             contents: BTreeMap::new(),
             committed: BTreeMap::new(),
             quorum_of: BTreeSet::new(),
@@ -422,6 +428,7 @@ impl World {
                     through = Some(entry.id);
                 }
                 let through = through.expect("an order to apply names entries");
+                self.reads_take_place(node);
                 let input = Box::new(Input::Applied { through });
                 self.at(self.now, Event::Input(node, life, input));
             }
@@ -444,7 +451,10 @@ impl World {
                          {} was seen before it was asked",
                         open.floor
                     );
-                    self.seen = self.seen.max(*index);
+                    // The index may be that of an entry which is not yet committed: the read takes
+                    // place when it is applied, if ever.
+                    self.waiting_reads.push((node, life, *index));
+                    self.reads_take_place(node);
                 }
                 self.reads.insert(read, result);
             }
@@ -493,6 +503,19 @@ impl World {
         }
     }
 
+    fn reads_take_place(&mut self, node: NodeId) {
+        let (applied, life) = (self.applied(node), self.nodes[&node].life);
+        let seen = &mut self.seen;
+        self.waiting_reads.retain(|(at, of, index)| {
+            let ready = *at == node && *of == life && *index <= applied;
+            if ready {
+                *seen = (*seen).max(*index);
+            }
+            let gone = *at == node && *of != life;
+            !ready && !gone
+        });
+    }
+
     fn delay(&mut self) -> u64 {
         self.rng.between(self.weather.delay.0, self.weather.delay.1)
     }
@@ -503,6 +526,7 @@ impl World {
 
     fn send(&mut self, from: NodeId, to: NodeId, message: Vec<u8>) {
         self.sent += 1;
+        self.check_vote(from, to, &message);
         let copies = 1 + u64::from(self.rng.chance(self.weather.twice, 1_000));
         for _ in 0..copies {
             if !self.carries(from, to) || !self.nodes.contains_key(&to) {
@@ -516,6 +540,31 @@ impl World {
             // A message reaches whichever life of the node is up.
             self.at(self.now + delay, Event::Input(to, 0, Box::new(input)));
         }
+    }
+
+    /// Who votes, votes once in a term, whatever happens in between.
+    fn check_vote(&mut self, from: NodeId, to: NodeId, message: &[u8]) {
+        let message = Message::decode(from, message).expect("machines understand each other");
+        let ballot = match message {
+            Message::Request {
+                body: Request::Vote { ballot, .. },
+                ..
+            } => ballot,
+            Message::Reply {
+                body: Reply::Vote {
+                    ballot, granted, ..
+                },
+                ..
+            } if granted && !ballot.granted && ballot.node == to => ballot,
+            _ => return,
+        };
+        // A pre-vote is answered with the voter's present ballot, which promises nothing new.
+        let vote = self.votes.entry((from, ballot.term)).or_insert(ballot.node);
+        assert_eq!(
+            *vote, ballot.node,
+            "law one vote: {from} votes twice in {}",
+            ballot.term
+        );
     }
 
     fn persist(&mut self, node: NodeId, write: WriteId, record: Record) {
@@ -793,6 +842,17 @@ impl World {
             });
             return;
         }
+        // The transport gives up by itself when no answer comes.
+        let life = self.nodes[&from].life;
+        self.at(
+            self.now + 1_000 * MS,
+            Event::SnapshotEnds {
+                to: from,
+                life,
+                transfer,
+                result: Err("no answer".to_owned()),
+            },
+        );
         let state = self.nodes.get_mut(&to).unwrap();
         let id = SnapshotId(state.next_snapshot);
         state.next_snapshot += 1;
@@ -838,7 +898,11 @@ impl World {
     ) {
         let until = self.now + limit.as_nanos() as u64;
         while !done(self) {
-            assert!(self.step(until), "law liveness: {what} within {limit:?}");
+            assert!(
+                self.step(until),
+                "law liveness: {what} within {limit:?}\n{}",
+                self.describe()
+            );
         }
     }
 
@@ -851,6 +915,14 @@ impl World {
             .filter(|(_, node)| node.machine.is_some() && node.role.0 == Role::Leader)
             .max_by_key(|(_, node)| node.role.1)
             .map(|(id, _)| *id)
+    }
+
+    /// Voters and learners, as the leader knows them.
+    pub(super) fn members(&self) -> BTreeSet<NodeId> {
+        let leader = self.leader().expect("somebody leads");
+        let status = self.nodes[&leader].machine.as_ref().unwrap().status();
+        let voters = status.membership.voters.into_iter().flatten();
+        voters.chain(status.membership.learners).collect()
     }
 
     pub(super) fn await_leader(&mut self, limit: Duration) -> NodeId {
