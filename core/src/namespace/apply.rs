@@ -444,3 +444,185 @@ fn ask(txn: &Txn<'_>, query: &Query) -> Res<Answer> {
         _ => Err(FsError::NotSupported.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::op::{SessionParams, SetAttr};
+    use super::super::testing::{Bed, ROOT, create, mkdir, root, set_attr, user};
+    use super::*;
+    use crate::id::{self, RequestSeq};
+    use crate::store::MemStore;
+
+    fn request(session: SessionId, lane: u32, seq: u64) -> Option<RequestId> {
+        Some(RequestId {
+            session,
+            lane: id::Lane(lane),
+            seq: RequestSeq(seq),
+        })
+    }
+
+    #[test]
+    fn the_first_state_is_lawful_and_the_same_everywhere() {
+        let (one, two) = (Bed::new(), Bed::new());
+        assert_eq!(one.tree.check().unwrap(), Ok(()));
+        assert_eq!(one.contents(), two.contents());
+        let attr = one.attr(ROOT);
+        assert_eq!(
+            (attr.mode, attr.uid, attr.gid, attr.nlink),
+            (0o777, 0, 0, 2)
+        );
+        assert_eq!(one.tree.applied(), AppliedMark::default());
+    }
+
+    #[test]
+    fn replicas_that_apply_the_same_commands_hold_the_same_bytes() {
+        let (mut one, mut two) = (Bed::new(), Bed::new());
+        for bed in [&mut one, &mut two] {
+            let dir = bed.dir(&root(), ROOT, "dir");
+            bed.file(&root(), dir, "file");
+            let _ = bed.run(create(&root(), dir, "file", NodeKind::File));
+            bed.ok(set_attr(&root(), dir, SetAttr::default()));
+        }
+        assert_eq!(one.contents(), two.contents());
+        assert_eq!(one.tree.applied(), two.tree.applied());
+    }
+
+    #[test]
+    fn a_request_that_comes_again_takes_effect_once() {
+        let mut bed = Bed::new();
+        let session = bed.session(SessionParams::unrestricted());
+        let first = bed.command(request(session, 3, 7), mkdir(&root(), ROOT, "dir"));
+        let done = bed.apply(&first);
+        assert!(done.result.is_ok() && !done.repeated);
+        bed.dir(&root(), ROOT, "other");
+        let before = bed.contents();
+        let again = bed.apply(&first);
+        assert_eq!(again.result, done.result);
+        assert_eq!(again.version, bed.tree.version());
+        assert!(again.repeated);
+        assert_eq!(bed.contents(), before);
+    }
+
+    #[test]
+    fn a_refusal_is_remembered_too() {
+        let mut bed = Bed::new();
+        let session = bed.session(SessionParams::unrestricted());
+        bed.dir(&root(), ROOT, "dir");
+        let taken = bed.command(request(session, 0, 1), mkdir(&root(), ROOT, "dir"));
+        assert_eq!(bed.apply(&taken).result, Err(FsError::Exist));
+        bed.ok(super::super::testing::rmdir(&root(), ROOT, "dir"));
+        let again = bed.apply(&taken);
+        assert_eq!(again.result, Err(FsError::Exist));
+        assert!(again.repeated);
+    }
+
+    #[test]
+    fn lanes_refuse_what_is_old_unknown_or_too_far() {
+        let mut bed = Bed::new();
+        let session = bed.session(SessionParams::unrestricted());
+        let newest = bed.command(request(session, 0, 5), mkdir(&root(), ROOT, "a"));
+        assert!(bed.apply(&newest).result.is_ok());
+        let examples = [
+            (FsError::Stale, request(session, 0, 4)),
+            (FsError::BadSession, request(SessionId(99), 0, 1)),
+            (
+                FsError::Invalid,
+                request(session, limits::LANE_COUNT_MAX, 1),
+            ),
+        ];
+        for (error, request) in examples {
+            let before = bed.contents();
+            let command = bed.command(request, mkdir(&root(), ROOT, "b"));
+            assert_eq!(bed.apply(&command).result, Err(error));
+            assert_eq!(bed.contents(), before);
+        }
+        let other_lane = bed.command(request(session, 1, 1), mkdir(&root(), ROOT, "b"));
+        assert!(!bed.apply(&other_lane).repeated);
+    }
+
+    #[test]
+    fn the_cluster_itself_has_no_lanes() {
+        let mut bed = Bed::new();
+        let params = SessionParams::unrestricted();
+        let open = bed.command(request(SessionId(0), 0, 1), Op::OpenSession { params });
+        assert_eq!(bed.apply(&open).result, Ok(Reply::Session(SessionId(1))));
+        assert_eq!(bed.apply(&open).result, Ok(Reply::Session(SessionId(2))));
+    }
+
+    #[test]
+    fn a_session_that_closes_itself_leaves_no_lane_behind() {
+        let mut bed = Bed::new();
+        let session = bed.session(SessionParams::unrestricted());
+        let made = bed.command(request(session, 0, 1), mkdir(&root(), ROOT, "dir"));
+        bed.apply(&made);
+        let close = bed.command(request(session, 1, 1), Op::CloseSession { session });
+        assert_eq!(bed.apply(&close).result, Ok(Reply::Done));
+        assert_eq!(bed.apply(&made).result, Err(FsError::BadSession));
+    }
+
+    #[test]
+    #[should_panic(expected = "was applied before")]
+    fn an_entry_is_never_applied_twice() {
+        let mut bed = Bed::new();
+        bed.dir(&root(), ROOT, "dir");
+        let command = bed.command(None, mkdir(&root(), ROOT, "other"));
+        let _ = bed.tree.apply(LogIndex(1), &command);
+    }
+
+    #[test]
+    fn an_entry_without_a_command_moves_only_the_mark() {
+        let mut bed = Bed::new();
+        bed.dir(&root(), ROOT, "dir");
+        let (before, version) = (bed.contents(), bed.tree.version());
+        let outcome = bed
+            .tree
+            .apply_noted(LogIndex(9), b"members".to_vec(), None)
+            .unwrap();
+        assert_eq!(outcome, None);
+        assert_eq!(bed.contents(), before);
+        let mark = AppliedMark {
+            index: LogIndex(9),
+            version,
+            note: b"members".to_vec(),
+        };
+        assert_eq!(bed.tree.applied(), mark);
+        // A command without a note keeps the one that is there, and a restart finds both.
+        let command = bed.command(None, mkdir(&root(), ROOT, "other"));
+        bed.tree.apply(LogIndex(10), &command).unwrap();
+        let reopened = Namespace::open(bed.tree.into_store()).unwrap();
+        assert_eq!(reopened.applied().note, b"members");
+        assert_eq!(reopened.applied().index, LogIndex(10));
+        assert_eq!(reopened.version(), version + 1);
+    }
+
+    #[test]
+    fn a_store_without_a_mark_is_not_taken_for_an_empty_one() {
+        let mut store = MemStore::new();
+        let mut batch = WriteBatch::default();
+        batch.put(Key::ShardIds.bytes(), Vec::new());
+        store.write(batch).unwrap();
+        assert!(matches!(
+            Namespace::open(store),
+            Err(StoreError::Corrupt { .. })
+        ));
+    }
+
+    #[test]
+    fn damage_stops_a_command_and_a_question() {
+        let mut bed = Bed::new();
+        let mut batch = WriteBatch::default();
+        batch.put(Key::Stats(ROOT).bytes(), vec![1, 2, 3, 4, 5]);
+        bed.tree.store_mut().write(batch).unwrap();
+        let before = bed.tree.applied();
+        let command = bed.command(None, mkdir(&user(SessionId(0), 5), ROOT, "dir"));
+        let result = bed.tree.apply(LogIndex(1), &command);
+        assert!(matches!(result, Err(StoreError::Corrupt { .. })));
+        assert_eq!(bed.tree.applied(), before);
+        let query = Query::DirStats {
+            caller: root(),
+            inode: ROOT,
+        };
+        let result = bed.tree.query(WallTime(1), &query);
+        assert!(matches!(result, Err(StoreError::Corrupt { .. })));
+    }
+}

@@ -588,3 +588,6 @@ impl Everything {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -208,15 +208,326 @@ pub fn stat_fs(txn: &Txn<'_>, caller: &Caller, total: u64, free: u64) -> Res<Ans
     })
 }
 
-/// Sums of a directory, or what a file counts as.
+/// Sums of a directory.
 ///
 /// # Errors
-/// `NoEnt`, `Perm` for what is neither.
+/// `NoEnt`, `NotDir`.
 pub fn dir_stats(txn: &Txn<'_>, caller: &Caller, ino: InodeId) -> Res<Answer> {
     let who = Who::enter(txn, caller, &[], false)?;
     let (ino, node) = who.node(txn, ino, false)?;
-    if !matches!(node.kind(), NodeKind::Directory | NodeKind::File) {
-        return Err(FsError::Perm.into());
+    if node.kind() != NodeKind::Directory {
+        return Err(FsError::NotDir.into());
     }
-    Ok(Answer::DirStats(stats::of_node(txn, ino, &node)?))
+    Ok(Answer::DirStats(stats::of_dir(txn, ino)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::op::{Query, QuotaLimits};
+    use super::super::testing::{
+        Bed, ROOT, chmod, create, hard_quota, link, root, somebody, symlink, unlink, user,
+    };
+    use super::*;
+
+    fn look(caller: &Caller, parent: InodeId, name: &str) -> Query {
+        Query::Lookup {
+            caller: caller.clone(),
+            parent,
+            name: name.into(),
+        }
+    }
+
+    #[test]
+    fn names_are_looked_up_in_this_order() {
+        let mut bed = Bed::new();
+        let dir = bed.dir(&root(), ROOT, "dir");
+        let file = bed.file(&root(), dir, "file");
+        bed.ok(chmod(&root(), dir, 0o600));
+        let nobody = somebody(5);
+        let long = "n".repeat(256);
+        let examples = [
+            (look(&nobody, InodeId(999), ""), FsError::NoEntNoCache),
+            (look(&nobody, file, ""), FsError::NotDir),
+            (look(&nobody, dir, ""), FsError::Access),
+            (look(&nobody, dir, "."), FsError::Access),
+            (look(&root(), dir, ""), FsError::Invalid),
+            (look(&root(), dir, &long), FsError::Invalid),
+            (look(&root(), dir, "a/b"), FsError::Invalid),
+            (look(&root(), dir, "missing"), FsError::NoEnt),
+        ];
+        for (query, error) in examples {
+            assert_eq!(bed.ask(query.clone()), Err(error), "{query:?}");
+        }
+        bed.set_eattr(dir, NO_ENTRY_CACHE);
+        assert_eq!(
+            bed.ask(look(&root(), dir, "missing")),
+            Err(FsError::NoEntNoCache)
+        );
+        for (parent, name, found) in [
+            (dir, "file", file),
+            (dir, ".", dir),
+            (dir, "..", ROOT),
+            (ROOT, "..", ROOT),
+            (ROOT, ".", ROOT),
+        ] {
+            assert_eq!(bed.find(parent, name), Some(found));
+        }
+    }
+
+    #[test]
+    fn access_is_refused_in_this_order() {
+        let mut bed = Bed::new();
+        let read_only = bed.session_with(|params| params.flags.read_only = true);
+        let file = bed.file(&root(), ROOT, "file");
+        let access = |caller: &Caller, inode, mask| Query::Access {
+            caller: caller.clone(),
+            inode,
+            mask,
+        };
+        let reader = user(read_only, 5);
+        bed.set_eattr(file, IMMUTABLE);
+        let examples = [
+            (access(&reader, InodeId(999), 2), Err(FsError::ReadOnly)),
+            (access(&reader, InodeId(999), 4), Err(FsError::NoEnt)),
+            (access(&root(), file, 2), Err(FsError::Perm)),
+            (access(&somebody(5), file, 1), Err(FsError::Access)),
+            (access(&somebody(5), file, 4), Ok(Answer::Done)),
+            (access(&somebody(5), file, 0), Ok(Answer::Done)),
+            (access(&reader, file, 4), Ok(Answer::Done)),
+            (access(&root(), file, 5), Ok(Answer::Done)),
+        ];
+        for (query, expected) in examples {
+            assert_eq!(bed.ask(query.clone()), expected, "{query:?}");
+        }
+    }
+
+    #[test]
+    fn only_symlinks_have_a_target() {
+        let mut bed = Bed::new();
+        let made = bed.node(symlink(&root(), ROOT, "link", b"some/where"));
+        let file = bed.file(&root(), ROOT, "file");
+        let read = |inode| {
+            bed.ask(Query::ReadLink {
+                caller: root(),
+                inode,
+            })
+        };
+        assert_eq!(read(made), Ok(Answer::Bytes(b"some/where".to_vec())));
+        assert_eq!(read(file), Err(FsError::Invalid));
+        assert_eq!(read(ROOT), Err(FsError::Invalid));
+        assert_eq!(read(InodeId(999)), Err(FsError::NoEnt));
+    }
+
+    fn page(caller: &Caller, inode: InodeId, attrs: bool, after: &str, max: u32) -> Query {
+        Query::ReadDir {
+            caller: caller.clone(),
+            inode,
+            attrs,
+            after: after.into(),
+            max,
+        }
+    }
+
+    /// Names of a page, whether the directory ends there, and the last name.
+    fn names(bed: &Bed, inode: InodeId, after: &str, max: u32) -> (Vec<String>, bool) {
+        match bed.ask(page(&root(), inode, false, after, max)) {
+            Ok(Answer::Entries { entries, done }) => (
+                entries
+                    .into_iter()
+                    .map(|entry| String::from_utf8(entry.name).unwrap())
+                    .collect(),
+                done,
+            ),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_directory_is_read_by_those_who_may() {
+        let mut bed = Bed::new();
+        let dir = bed.dir(&root(), ROOT, "dir");
+        let file = bed.file(&root(), dir, "file");
+        let disabled = bed.session_with(|params| params.disables = 1 << Disable::Readdir as u32);
+        bed.ok(chmod(&root(), dir, 0o704));
+        let nobody = somebody(5);
+        for (query, expected) in [
+            (
+                page(&user(disabled, 0), dir, false, "", 5),
+                Some(FsError::Perm),
+            ),
+            (
+                page(&nobody, InodeId(999), false, "", 0),
+                Some(FsError::NoEnt),
+            ),
+            (page(&nobody, file, false, "", 0), Some(FsError::NotDir)),
+            (page(&nobody, dir, true, "", 0), Some(FsError::Access)),
+            (page(&nobody, dir, false, "", 0), Some(FsError::Invalid)),
+            (page(&nobody, dir, false, "", 1), None),
+            (page(&root(), dir, true, "", 1), None),
+        ] {
+            assert_eq!(bed.ask(query.clone()).err(), expected, "{query:?}");
+        }
+    }
+
+    #[test]
+    fn pages_of_any_size_hold_every_entry_once() {
+        let mut bed = Bed::new();
+        let dir = bed.dir(&root(), ROOT, "dir");
+        let mut expected = vec![".".to_owned(), "..".to_owned()];
+        let mut made: Vec<String> = (0..150).map(|number| format!("n{number}")).collect();
+        // Names on both sides of "." and ".." in order of bytes.
+        made.extend(["!", "...", "-", "~"].map(str::to_owned));
+        for name in &made {
+            bed.file(&root(), dir, name);
+        }
+        made.sort();
+        expected.append(&mut made);
+        for max in [1, 2, 3, 7, 64, 154, 155, 156, 157, u32::MAX] {
+            let (mut seen, mut after) = (Vec::new(), String::new());
+            loop {
+                let (mut entries, done) = names(&bed, dir, &after, max);
+                assert!(entries.len() <= max as usize);
+                after = entries.last().expect("a page has entries").clone();
+                seen.append(&mut entries);
+                if done {
+                    break;
+                }
+            }
+            assert_eq!(seen, expected, "pages of {max}");
+        }
+    }
+
+    #[test]
+    fn entries_that_stay_are_seen_once_whatever_else_changes() {
+        let mut bed = Bed::new();
+        for name in ["b", "d", "f", "h"] {
+            bed.file(&root(), ROOT, name);
+        }
+        assert_eq!(names(&bed, ROOT, "", 4).0, [".", "..", "b", "d"]);
+        bed.ok(unlink(&root(), ROOT, "d"));
+        bed.ok(unlink(&root(), ROOT, "f"));
+        bed.file(&root(), ROOT, "a");
+        bed.file(&root(), ROOT, "g");
+        assert_eq!(
+            names(&bed, ROOT, "d", 4),
+            (vec!["g".into(), "h".into()], true)
+        );
+        assert_eq!(names(&bed, ROOT, "z", 4), (Vec::new(), true));
+    }
+
+    #[test]
+    fn entries_show_types_and_on_demand_attributes() {
+        let mut bed = Bed::new();
+        let top = bed.dir(&root(), ROOT, "top");
+        let dir = bed.dir(&root(), top, "dir");
+        let fifo = bed.node(create(&root(), top, "fifo", NodeKind::Fifo));
+        let session = bed.session_with(|params| params.root = top);
+        let caller = user(session, 0);
+        for (inode, expected) in [
+            (
+                ROOT,
+                vec![(".", ROOT), ("..", ROOT), ("dir", dir), ("fifo", fifo)],
+            ),
+            (dir, vec![(".", dir), ("..", ROOT)]),
+        ] {
+            let Ok(Answer::Entries { entries, done }) = bed.ask(page(&caller, inode, true, "", 9))
+            else {
+                panic!("a page was expected");
+            };
+            assert!(done);
+            assert_eq!(entries.len(), expected.len());
+            for (entry, (name, shown)) in entries.iter().zip(expected) {
+                assert_eq!(
+                    (entry.name.as_slice(), entry.inode),
+                    (name.as_bytes(), shown)
+                );
+                let attr = bed.attr_for(&caller, shown);
+                assert_eq!(entry.kind, attr.kind);
+                assert_eq!(entry.attr, Some(attr));
+            }
+        }
+    }
+
+    #[test]
+    fn space_is_bounded_by_the_limits_above() {
+        let mut bed = Bed::new();
+        let top = bed.dir(&root(), ROOT, "top");
+        let dir = bed.dir(&root(), top, "dir");
+        let file = bed.file(&root(), dir, "file");
+        bed.add_chunk(file, 0, 1_000);
+        let trashed = bed.file(&root(), ROOT, "trashed");
+        bed.add_chunk(trashed, 0, 50);
+        bed.ok(unlink(&root(), ROOT, "trashed"));
+        let session = bed.session_with(|params| params.root = dir);
+        let space = |bed: &Bed, caller: &Caller| {
+            let query = Query::StatFs {
+                caller: caller.clone(),
+                total: 1 << 40,
+                free: 1 << 30,
+            };
+            match bed.ask(query) {
+                Ok(Answer::StatFs {
+                    total,
+                    available,
+                    trash,
+                    sustained,
+                    inodes,
+                }) => {
+                    assert_eq!(total, 1 << 40);
+                    (available, trash, sustained, inodes)
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(space(&bed, &root()), (1 << 30, 50, 0, 4));
+        assert_eq!(space(&bed, &user(session, 0)), (1 << 30, 0, 0, 2));
+        let hard = |length, size| QuotaLimits {
+            length,
+            size,
+            ..QuotaLimits::default()
+        };
+        bed.ok(hard_quota(top, hard(Some(5_000), None)));
+        assert_eq!(space(&bed, &user(session, 0)).0, 4_000);
+        assert_eq!(space(&bed, &root()).0, 1 << 30);
+        bed.ok(hard_quota(dir, hard(None, Some(74_000))));
+        assert_eq!(space(&bed, &user(session, 0)).0, 74_000 - 73_728);
+        bed.ok(hard_quota(dir, hard(None, Some(1))));
+        assert_eq!(space(&bed, &user(session, 0)).0, 0);
+        // A sustained file counts by its length too.
+        let holder = bed.session_with(|_| {});
+        bed.ok(super::super::op::Op::SetOpenFiles {
+            session: holder,
+            inodes: vec![trashed],
+        });
+        bed.ok(super::super::op::Op::PurgeTrash {
+            caller: root(),
+            inode: trashed,
+        });
+        assert_eq!(space(&bed, &root()), (1 << 30, 0, 50, 4));
+    }
+
+    #[test]
+    fn sums_are_told_of_directories() {
+        let mut bed = Bed::new();
+        let dir = bed.dir(&root(), ROOT, "dir");
+        let file = bed.file(&root(), dir, "file");
+        bed.ok(link(&root(), file, dir, "again"));
+        bed.add_chunk(file, 0, 10);
+        let one = bed.by_hand(|txn| stats::of_file(txn, file, &txn.inode(file)?));
+        let twice = stats::plus(&one, &one);
+        assert_eq!(bed.sums(dir), stats::plus(&stats::DIRECTORY, &twice));
+        assert_eq!((one.files, one.chunks, one.length), (1, 1, 10));
+        let fifo = bed.node(create(&root(), dir, "fifo", NodeKind::Fifo));
+        for (inode, error) in [
+            (fifo, FsError::NotDir),
+            (file, FsError::NotDir),
+            (InodeId(999), FsError::NoEnt),
+        ] {
+            let query = Query::DirStats {
+                caller: root(),
+                inode,
+            };
+            assert_eq!(bed.ask(query), Err(error));
+        }
+    }
 }

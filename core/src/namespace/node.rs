@@ -233,7 +233,7 @@ pub fn unsnapshot(node: &Inode, stamp: Stamp) -> Lww<u8> {
     }
 }
 
-/// Sets a node's ctime to now.
+/// Sets a node's ctime to now: it is being modified.
 ///
 /// # Errors
 /// `NoEnt` when there is no such node.
@@ -241,6 +241,7 @@ pub fn touch_ctime(txn: &mut Txn<'_>, ino: InodeId) -> Res<Inode> {
     let now = txn.now();
     change(txn, ino, |node, stamp| Inode {
         ctime: node.ctime.write(stamp, now),
+        eattr: unsnapshot(node, stamp),
         ..Inode::default()
     })
 }

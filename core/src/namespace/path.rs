@@ -119,7 +119,7 @@ pub fn of_node(txn: &Txn<'_>, top: InodeId, ino: InodeId) -> Res<Vec<Vec<u8>>> {
 }
 
 /// The directories that hold a name of a node, one entry per name, in order; those that the
-/// session cannot see are left out, and the session's root has none.
+/// session cannot see are left out, and the session's root is its own.
 ///
 /// # Errors
 /// `NoEnt`.
@@ -127,7 +127,9 @@ pub fn parents(txn: &Txn<'_>, caller: &Caller, ino: InodeId) -> Res<Answer> {
     let who = Who::enter(txn, caller, &[], false)?;
     let (ino, node) = who.node(txn, ino, false)?;
     let mut out = Vec::new();
-    if ino != who.params.root {
+    if ino == who.params.root {
+        out.push(InodeId::ROOT);
+    } else {
         for (_, (parent, _)) in node.parents.iter() {
             if is_within(txn, *parent, who.params.root)? {
                 out.push(who.shown(*parent));
@@ -155,4 +157,128 @@ pub fn paths(txn: &Txn<'_>, caller: &Caller, ino: InodeId) -> Res<Answer> {
         Whereabouts::Trash => detached(b"TRASH", Key::Trashed(ino))?,
         Whereabouts::Sustained => detached(b"SUSTAINED", Key::Sustained(ino))?,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::op::{NodeKind, Op, Query};
+    use super::super::testing::{Bed, ROOT, create, link, root, unlink, user};
+    use super::*;
+
+    #[test]
+    fn names_are_valid_within_these_bounds() {
+        let (long, longest) = (vec![b'n'; 256], vec![b'n'; 255]);
+        for name in [&b""[..], b".", b"..", b"a/b", b"a\0", &long] {
+            assert_eq!(valid_name(name), Err(FsError::Invalid), "{name:?}");
+        }
+        for name in [&b"a"[..], b"...", b".a", b" ", b"\xff", &longest] {
+            assert_eq!(valid_name(name), Ok(()), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_tells_where_all_its_names_are() {
+        let mut bed = Bed::new();
+        let top = bed.dir(&root(), ROOT, "top");
+        let inner = bed.dir(&root(), top, "inner");
+        let file = bed.file(&root(), inner, "file");
+        bed.ok(link(&root(), file, ROOT, "zero"));
+        bed.ok(link(&root(), file, inner, "again"));
+        let fifo = bed.node(create(&root(), ROOT, "fifo", NodeKind::Fifo));
+        let session = bed.session_with(|params| params.root = top);
+        let caller = user(session, 0);
+        let mut around = vec![ROOT, inner, inner];
+        around.sort();
+        let examples = [
+            (
+                root(),
+                file,
+                around,
+                vec!["top/inner/again", "top/inner/file", "zero"],
+            ),
+            (root(), ROOT, vec![ROOT], vec!["/"]),
+            (root(), inner, vec![top], vec!["top/inner"]),
+            (
+                caller.clone(),
+                file,
+                vec![inner, inner],
+                vec!["inner/again", "inner/file"],
+            ),
+            (caller.clone(), ROOT, vec![ROOT], vec!["/"]),
+            (caller.clone(), inner, vec![ROOT], vec!["inner"]),
+        ];
+        for (caller, inode, parents, paths) in examples {
+            let paths = paths.into_iter().map(Into::into).collect();
+            let (asked, who) = (caller.clone(), caller);
+            assert_eq!(
+                bed.ask(Query::Parents {
+                    caller: asked,
+                    inode
+                }),
+                Ok(Answer::Inodes(parents))
+            );
+            assert_eq!(
+                bed.ask(Query::Paths { caller: who, inode }),
+                Ok(Answer::Paths(paths))
+            );
+        }
+        for query in [
+            Query::Parents {
+                caller: caller.clone(),
+                inode: fifo,
+            },
+            Query::Paths {
+                caller,
+                inode: fifo,
+            },
+        ] {
+            assert_eq!(bed.ask(query), Err(FsError::NoEnt));
+        }
+    }
+
+    #[test]
+    fn a_detached_file_tells_the_path_that_it_had() {
+        let mut bed = Bed::new();
+        let dir = bed.dir(&root(), ROOT, "dir");
+        let file = bed.file(&root(), dir, "file");
+        bed.ok(unlink(&root(), dir, "file"));
+        let paths = |bed: &Bed| {
+            bed.ask(Query::Paths {
+                caller: root(),
+                inode: file,
+            })
+        };
+        let shown = |text: &str| Ok(Answer::Paths(vec![text.into()]));
+        assert_eq!(paths(&bed), shown("./TRASH (dir/file)"));
+        let session = bed.session_with(|_| {});
+        bed.ok(Op::SetOpenFiles {
+            session,
+            inodes: vec![file],
+        });
+        bed.ok(Op::PurgeTrash {
+            caller: root(),
+            inode: file,
+        });
+        assert_eq!(paths(&bed), shown("./SUSTAINED (dir/file)"));
+        let parents = bed.ask(Query::Parents {
+            caller: root(),
+            inode: file,
+        });
+        assert_eq!(parents, Ok(Answer::Inodes(Vec::new())));
+    }
+
+    #[test]
+    fn a_directory_that_is_missing_is_damage() {
+        let bed = Bed::new();
+        let moment = super::super::txn::Moment {
+            index: crate::id::LogIndex(1),
+            stamp: crate::time::Stamp::MIN,
+            now: crate::time::WallTime(1),
+        };
+        let txn = Txn::new(bed.tree.store(), moment);
+        assert!(matches!(
+            ancestors(&txn, InodeId(999)),
+            Err(Fail::Store(StoreError::Corrupt { .. }))
+        ));
+    }
 }

@@ -147,3 +147,142 @@ fn acl_allows(acl: &Acl, who: &Who, node: &Inode, mask: u8) -> bool {
     }
     matching.any(|bits| covers(bits & acl.mask, mask))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::op::Query;
+    use super::super::testing::{Bed, ROOT, chmod, root, somebody, user};
+    use super::*;
+    use crate::crdt::Lww;
+    use crate::id::SessionId;
+
+    /// Bit set of granted masks, from a list of granted bits.
+    fn granted(bed: &Bed, caller: &super::super::op::Caller, inode: InodeId) -> Vec<u8> {
+        (0..8)
+            .filter(|mask| {
+                let query = Query::Access {
+                    caller: caller.clone(),
+                    inode,
+                    mask: *mask,
+                };
+                bed.ask(query).is_ok()
+            })
+            .collect()
+    }
+
+    /// All masks within these bits.
+    fn within(bits: u8) -> Vec<u8> {
+        (0..8).filter(|mask| mask & !bits == 0).collect()
+    }
+
+    #[test]
+    fn the_first_class_that_matches_decides() {
+        let mut bed = Bed::new();
+        let file = bed.file(&somebody(10), ROOT, "file");
+        bed.ok(chmod(&root(), file, 0o421));
+        let ignoring = bed.session_with(|params| params.flags.ignore_gid = true);
+        let member = super::super::op::Caller {
+            gids: vec![99, 10],
+            ..somebody(11)
+        };
+        let examples = [
+            (root(), 7),
+            (somebody(10), 4),
+            (member.clone(), 2),
+            (somebody(11), 1),
+            (user(ignoring, 11), 3),
+            (user(ignoring, 10), 4),
+        ];
+        for (caller, bits) in &examples {
+            assert_eq!(granted(&bed, caller, file), within(*bits), "{caller:?}");
+        }
+        bed.set_eattr(file, NO_OWNER);
+        assert_eq!(granted(&bed, &somebody(11), file), within(4));
+    }
+
+    #[test]
+    fn an_acl_decides_in_place_of_the_mode() {
+        let mut bed = Bed::new();
+        let file = bed.file(&somebody(10), ROOT, "file");
+        let acl = Acl {
+            user: 6,
+            group: 4,
+            other: 1,
+            mask: 6,
+            named_users: vec![(20, 7)],
+            named_groups: vec![(30, 2), (31, 7)],
+        };
+        bed.set_acl(file, AclKind::Access, acl.clone());
+        let of = |uid, gids: &[u32]| super::super::op::Caller {
+            session: SessionId(0),
+            uid,
+            gids: gids.to_vec(),
+        };
+        let examples = [
+            (of(0, &[0]), within(7)),
+            (of(10, &[99]), within(6)),
+            // The mask bounds a named user.
+            (of(20, &[30]), within(6)),
+            // One of the matching groups has to grant everything by itself.
+            (of(40, &[10, 30]), vec![0, 2, 4]),
+            (of(40, &[31]), within(6)),
+            // A group that matches and grants nothing does not fall through to the others.
+            (of(40, &[10]), within(4)),
+            (of(40, &[41]), within(1)),
+        ];
+        for (caller, masks) in &examples {
+            assert_eq!(granted(&bed, caller, file), *masks, "{caller:?}");
+        }
+        assert_eq!(bed.attr(file).mode, 0o661);
+        let maskless = Acl {
+            mask: NO_MASK,
+            ..acl
+        };
+        bed.set_acl(file, AclKind::Access, maskless);
+        assert_eq!(granted(&bed, &of(20, &[1]), file), within(7));
+        assert_eq!(bed.attr(file).mode, 0o641);
+    }
+
+    #[test]
+    fn the_sticky_bit_keeps_names_for_their_owners() {
+        let node = |uid, mode, eattr| Inode {
+            uid: Lww::at(crate::time::Stamp::MIN, uid),
+            mode: Lww::at(crate::time::Stamp::MIN, mode),
+            eattr: Lww::at(crate::time::Stamp::MIN, eattr),
+            ..Inode::default()
+        };
+        let who = |uid| Who {
+            uid,
+            ..Who::cluster()
+        };
+        let (dir, file) = (node(1, 0o1777, 0), node(2, 0o644, 0));
+        for (uid, forbidden) in [(0, false), (1, false), (2, false), (3, true)] {
+            assert_eq!(sticky_forbids(&who(uid), &dir, &file), forbidden, "{uid}");
+        }
+        assert!(!sticky_forbids(&who(3), &node(1, 0o777, 0), &file));
+        assert!(!sticky_forbids(&who(3), &node(1, 0o1777, NO_OWNER), &file));
+        assert!(!sticky_forbids(&who(3), &dir, &node(2, 0o644, NO_OWNER)));
+    }
+
+    #[test]
+    fn a_lookup_tells_every_mask() {
+        let mut bed = Bed::new();
+        let file = bed.file(&somebody(10), ROOT, "file");
+        bed.ok(chmod(&root(), file, 0o500));
+        for (caller, bits) in [
+            (root(), 0xFF),
+            (somebody(10), 0b0011_0011),
+            (somebody(9), 1),
+        ] {
+            let looked = bed.ask(Query::Lookup {
+                caller,
+                parent: ROOT,
+                name: b"file".to_vec(),
+            });
+            let Ok(super::super::op::Answer::Looked { access, .. }) = looked else {
+                panic!("{looked:?}");
+            };
+            assert_eq!(access, bits);
+        }
+    }
+}

@@ -190,12 +190,13 @@ pub fn get_quota(txn: &Txn<'_>, caller: &Caller, ino: InodeId) -> Res<Answer> {
     }))
 }
 
-/// All limits and the paths of their directories from the root of the tree, in order of inode.
+/// The limits of all directories that the session can see, with their paths from its root, in order
+/// of inode.
 ///
 /// # Errors
 /// `BadSession`.
 pub fn list_quotas(txn: &Txn<'_>, session: SessionId) -> Res<Answer> {
-    Who::of_session(txn, session)?;
+    let who = Who::of_session(txn, session)?;
     let mut found = Vec::new();
     txn.slots_with(0, b'Q', b'Q', |slot| {
         let prefix = [slot.0.to_be_bytes().as_slice(), b"Q"].concat();
@@ -210,11 +211,12 @@ pub fn list_quotas(txn: &Txn<'_>, session: SessionId) -> Res<Answer> {
     found.sort_by_key(|(ino, _)| *ino);
     let mut out = Vec::new();
     for (ino, quota) in found {
-        let paths = path::of_node(txn, InodeId::ROOT, ino)?;
-        out.push((
-            state(txn, ino, quota)?,
-            paths.into_iter().next().unwrap_or_default(),
-        ));
+        // A directory has one path, or none that begins at the session's root.
+        if let Some(path) = path::of_node(txn, who.params.root, ino)?.pop() {
+            let state = state(txn, ino, quota)?;
+            let inode = who.shown(ino);
+            out.push((QuotaState { inode, ..state }, path));
+        }
     }
     Ok(Answer::Quotas(out))
 }
@@ -239,4 +241,237 @@ fn state(txn: &Txn<'_>, ino: InodeId, record: Option<QuotaRecord>) -> Res<QuotaS
             used,
         },
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::op::Op;
+    use super::super::testing::{
+        Bed, ROOT, create, link, mkdir, rename, root, somebody, unlink, user,
+    };
+    use super::*;
+
+    type Limits = (QuotaLimits, QuotaLimits, u32);
+
+    fn set(caller: &Caller, inode: InodeId, limits: Option<Limits>) -> Op {
+        Op::SetQuota {
+            caller: caller.clone(),
+            inode,
+            limits,
+        }
+    }
+
+    fn inodes(count: u32) -> QuotaLimits {
+        QuotaLimits {
+            inodes: Some(count),
+            ..QuotaLimits::default()
+        }
+    }
+
+    fn get(bed: &Bed, inode: InodeId) -> QuotaState {
+        let query = super::super::op::Query::GetQuota {
+            caller: root(),
+            inode,
+        };
+        match bed.ask(query) {
+            Ok(Answer::Quota(state)) => state,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn limits_are_set_by_administrators_alone() {
+        let mut bed = Bed::new();
+        let dir = bed.dir(&root(), ROOT, "dir");
+        let file = bed.file(&root(), ROOT, "file");
+        let plain = bed.session_with(|params| params.flags.admin = false);
+        let mapped = bed.session_with(|params| params.root_uid = 5);
+        let admin = bed.session_with(|_| {});
+        let read_only = bed.session_with(|params| params.flags.read_only = true);
+        bed.refused(vec![
+            (
+                FsError::ReadOnly,
+                set(&user(read_only, 0), InodeId(999), None),
+            ),
+            (FsError::NoEnt, set(&user(plain, 1), InodeId(999), None)),
+            (FsError::Perm, set(&user(plain, 1), file, None)),
+            (FsError::Access, set(&user(admin, 1), file, None)),
+            (FsError::Access, set(&user(mapped, 0), file, None)),
+            (FsError::Perm, set(&user(admin, 0), file, None)),
+        ]);
+        bed.ok(set(&user(admin, 0), dir, Some((inodes(9), inodes(10), 11))));
+        let state = get(&bed, dir);
+        assert_eq!((state.soft, state.hard), (inodes(9), inodes(10)));
+        assert_eq!((state.grace_seconds, state.over_soft_since), (11, None));
+        assert_eq!(state.used, stats::DIRECTORY);
+        bed.ok(set(&user(admin, 0), dir, None));
+        bed.ok(set(&user(admin, 0), dir, None));
+        assert_eq!(get(&bed, dir).hard, QuotaLimits::default());
+    }
+
+    #[test]
+    fn limits_are_read_by_everybody() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "file");
+        let top = bed.dir(&root(), ROOT, "top");
+        let inner = bed.dir(&root(), top, "inner");
+        let below = bed.session_with(|params| params.root = top);
+        bed.ok(set(&root(), inner, Some((inodes(8), inodes(9), 1))));
+        bed.ok(set(&root(), ROOT, Some((inodes(80), inodes(90), 1))));
+        for (inode, expected) in [
+            (file, Err(FsError::Perm)),
+            (InodeId(999), Err(FsError::NoEnt)),
+        ] {
+            let query = super::super::op::Query::GetQuota {
+                caller: somebody(5),
+                inode,
+            };
+            assert_eq!(bed.ask(query), expected);
+        }
+        let query = super::super::op::Query::GetQuota {
+            caller: user(below, 5),
+            inode: ROOT,
+        };
+        let Ok(Answer::Quota(state)) = bed.ask(query) else {
+            panic!("a quota is read by everybody");
+        };
+        assert_eq!((state.inode, state.used.dirs), (ROOT, 2));
+        bed.ok(set(&root(), top, Some((inodes(70), inodes(75), 1))));
+        let list = |session| bed.ask(super::super::op::Query::ListQuotas { session });
+        assert_eq!(list(SessionId(99)), Err(FsError::BadSession));
+        let listed = |session| match list(session) {
+            Ok(Answer::Quotas(quotas)) => quotas
+                .into_iter()
+                .map(|(state, path)| (state.inode, String::from_utf8(path).unwrap()))
+                .collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+        let mut all = vec![(ROOT, "/"), (inner, "top/inner"), (top, "top")];
+        all.sort();
+        assert_eq!(
+            listed(SessionId(0)),
+            all.iter()
+                .map(|(ino, path)| (*ino, (*path).to_owned()))
+                .collect::<Vec<_>>()
+        );
+        let mut seen = vec![(ROOT, "/"), (inner, "inner")];
+        seen.sort();
+        assert_eq!(
+            listed(below),
+            seen.iter()
+                .map(|(ino, path)| (*ino, (*path).to_owned()))
+                .collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn a_hard_limit_stops_at_once_and_a_soft_one_after_its_grace() {
+        let mut bed = Bed::new();
+        let dir = bed.dir(&root(), ROOT, "dir");
+        let inner = bed.dir(&root(), dir, "inner");
+        let make = |name: &str| create(&root(), inner, name, NodeKind::File);
+        bed.ok(set(&root(), dir, Some((inodes(3), inodes(6), 100))));
+        bed.ok(make("3"));
+        assert_eq!(get(&bed, dir).over_soft_since, None);
+        bed.now = 2_000;
+        bed.ok(make("4"));
+        assert_eq!(get(&bed, dir).over_soft_since, Some(WallTime(2_000)));
+        bed.now = 2_100;
+        bed.ok(make("5"));
+        bed.now = 2_101;
+        bed.refused(vec![
+            (FsError::Quota, make("6")),
+            (FsError::Quota, mkdir(&root(), dir, "6")),
+        ]);
+        // Below the soft limit again, the grace begins anew.
+        for name in ["5", "4"] {
+            bed.ok(unlink(&root(), inner, name));
+        }
+        assert_eq!(get(&bed, dir).over_soft_since, None);
+        bed.ok(make("4"));
+        assert_eq!(get(&bed, dir).over_soft_since, Some(WallTime(2_101)));
+        bed.ok(make("5"));
+        bed.ok(make("6"));
+        bed.refused(vec![(FsError::Quota, make("7"))]);
+        // New limits keep the beginning while one is passed, and forget it when none is.
+        bed.now = 2_150;
+        bed.ok(set(&root(), dir, Some((inodes(5), inodes(9), 100))));
+        assert_eq!(get(&bed, dir).over_soft_since, Some(WallTime(2_101)));
+        bed.ok(set(&root(), dir, Some((inodes(6), inodes(9), 100))));
+        assert_eq!(get(&bed, dir).over_soft_since, None);
+        bed.ok(set(&root(), dir, Some((inodes(2), inodes(9), 100))));
+        assert_eq!(get(&bed, dir).over_soft_since, Some(WallTime(2_150)));
+    }
+
+    #[test]
+    fn a_rename_within_a_directory_does_not_restart_its_grace() {
+        let mut bed = Bed::new();
+        let dir = bed.dir(&root(), ROOT, "dir");
+        bed.file(&root(), dir, "one");
+        bed.file(&root(), dir, "two");
+        bed.ok(set(
+            &root(),
+            dir,
+            Some((inodes(1), QuotaLimits::default(), 0)),
+        ));
+        bed.now = 5_000;
+        bed.ok(rename(&root(), (dir, "one"), (dir, "two")));
+        assert_eq!(get(&bed, dir).over_soft_since, Some(WallTime(1_000)));
+    }
+
+    #[test]
+    fn every_kind_of_sum_has_its_limit() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "file");
+        bed.add_chunk(file, 0, 100);
+        // One block and a header; class 2 keeps two copies.
+        let size = 65_536 + 8_192;
+        for (name, limits, fits) in [
+            ("length", (Some(99), None, None), false),
+            ("length", (Some(100), None, None), true),
+            ("size", (None, Some(size - 1), None), false),
+            ("size", (None, Some(size), None), true),
+            ("real", (None, None, Some(2 * size - 1)), false),
+            ("real", (None, None, Some(2 * size)), true),
+        ] {
+            let dir = bed.dir(&root(), ROOT, &format!("{name}{fits}"));
+            let hard = QuotaLimits {
+                inodes: None,
+                length: limits.0,
+                size: limits.1,
+                real_size: limits.2,
+            };
+            bed.ok(set(&root(), dir, Some((QuotaLimits::default(), hard, 0))));
+            let result = bed.run(link(&root(), file, dir, "name")).map(drop);
+            let expected = if fits { Ok(()) } else { Err(FsError::Quota) };
+            assert_eq!(result, expected, "{name} {limits:?}");
+            // What adds nothing to a sum may be made, however full it is.
+            bed.ok(create(&root(), dir, "empty", NodeKind::File));
+        }
+    }
+
+    #[test]
+    fn a_file_may_grow_only_as_far_as_all_its_directories_let_it() {
+        let mut bed = Bed::new();
+        let (a, b) = (bed.dir(&root(), ROOT, "a"), bed.dir(&root(), ROOT, "b"));
+        let file = bed.file(&root(), a, "file");
+        bed.ok(link(&root(), file, b, "file"));
+        let hard = QuotaLimits {
+            length: Some(100),
+            ..QuotaLimits::default()
+        };
+        bed.ok(set(&root(), b, Some((QuotaLimits::default(), hard, 0))));
+        let grows = |bed: &mut Bed, length| {
+            bed.by_hand(|txn| {
+                let more = DirStats {
+                    length,
+                    ..DirStats::default()
+                };
+                let node = txn.inode(file)?;
+                Ok(check_parents(txn, &node, &more))
+            })
+        };
+        assert_eq!(grows(&mut bed, 100), Ok(()));
+        assert_eq!(grows(&mut bed, 101), Err(FsError::Quota.into()));
+    }
 }

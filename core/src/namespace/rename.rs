@@ -97,3 +97,222 @@ fn replaceable(
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::op::{Op, Query, QuotaLimits};
+    use super::super::permission::{APPEND_ONLY, UNDELETABLE};
+    use super::super::testing::{
+        Bed, ROOT, chmod, create, hard_quota, link, rename, root, somebody,
+    };
+    use super::*;
+    use crate::time::WallTime;
+
+    #[test]
+    fn refusals_come_in_this_order() {
+        let mut bed = Bed::new();
+        let src = bed.dir(&root(), ROOT, "src");
+        let dst = bed.dir(&root(), ROOT, "dst");
+        let file = bed.file(&root(), src, "file");
+        let nobody = somebody(5);
+        let nowhere = InodeId(999);
+        bed.refused(vec![
+            (
+                FsError::NoEnt,
+                rename(&nobody, (nowhere, ""), (nowhere, "")),
+            ),
+            (FsError::NotDir, rename(&nobody, (file, ""), (nowhere, ""))),
+            (FsError::Access, rename(&nobody, (src, ""), (nowhere, ""))),
+            (
+                FsError::Invalid,
+                rename(&root(), (src, ".."), (nowhere, "")),
+            ),
+            (
+                FsError::NoEnt,
+                rename(&root(), (src, "missing"), (nowhere, "")),
+            ),
+        ]);
+        bed.ok(chmod(&root(), src, 0o1777));
+        bed.refused(vec![(
+            FsError::Perm,
+            rename(&nobody, (src, "file"), (nowhere, "")),
+        )]);
+        bed.ok(chmod(&root(), src, 0o777));
+        bed.refused(vec![
+            (
+                FsError::NoEnt,
+                rename(&nobody, (src, "file"), (nowhere, "")),
+            ),
+            (FsError::NotDir, rename(&nobody, (src, "file"), (file, ""))),
+            (FsError::Access, rename(&nobody, (src, "file"), (dst, ""))),
+            (
+                FsError::Invalid,
+                rename(&root(), (src, "file"), (dst, "a/b")),
+            ),
+        ]);
+        for eattr in [IMMUTABLE, APPEND_ONLY, UNDELETABLE] {
+            bed.set_eattr(file, eattr);
+            bed.refused(vec![
+                (FsError::Invalid, rename(&root(), (src, "file"), (dst, ""))),
+                (FsError::Perm, rename(&root(), (src, "file"), (dst, "new"))),
+            ]);
+        }
+        bed.set_eattr(file, 0);
+        bed.set_eattr(dst, IMMUTABLE);
+        bed.refused(vec![(
+            FsError::Perm,
+            rename(&nobody, (src, "file"), (dst, "")),
+        )]);
+        bed.set_eattr(dst, 0);
+        for eattr in [IMMUTABLE, APPEND_ONLY] {
+            bed.set_eattr(src, eattr);
+            bed.refused(vec![(FsError::Perm, rename(&nobody, (src, ""), (dst, "")))]);
+        }
+    }
+
+    #[test]
+    fn a_directory_moves_only_where_it_may() {
+        let mut bed = Bed::new();
+        let (owner, other) = (somebody(1), somebody(2));
+        let dir = bed.dir(&owner, ROOT, "dir");
+        let inner = bed.dir(&owner, dir, "inner");
+        let place = bed.dir(&root(), ROOT, "place");
+        bed.ok(chmod(&root(), place, 0o777));
+        bed.refused(vec![
+            // Its ".." changes, so it has to be writable; under the same parent it need not be.
+            (
+                FsError::Access,
+                rename(&other, (ROOT, "dir"), (place, "new")),
+            ),
+            (
+                FsError::Invalid,
+                rename(&owner, (ROOT, "dir"), (dir, "new")),
+            ),
+            (
+                FsError::Invalid,
+                rename(&owner, (ROOT, "dir"), (inner, "new")),
+            ),
+        ]);
+        bed.ok(rename(&other, (ROOT, "dir"), (ROOT, "renamed")));
+        bed.ok(rename(&owner, (ROOT, "renamed"), (place, "new")));
+        assert_eq!(bed.find(inner, ".."), Some(dir));
+        assert_eq!(bed.find(dir, ".."), Some(place));
+        assert_eq!((bed.attr(ROOT).nlink, bed.attr(place).nlink), (3, 3));
+        assert_eq!(bed.sums(place).dirs, 3);
+    }
+
+    #[test]
+    fn what_is_replaced_has_to_fit() {
+        let mut bed = Bed::new();
+        for name in ["dir", "empty", "full"] {
+            let dir = bed.dir(&root(), ROOT, name);
+            if name == "full" {
+                bed.file(&root(), dir, "entry");
+            }
+        }
+        bed.file(&root(), ROOT, "file");
+        let target = bed.file(&root(), ROOT, "target");
+        let examples = [
+            (FsError::NotEmpty, "dir", "full"),
+            (FsError::NotEmpty, "file", "full"),
+            (FsError::NotDir, "dir", "file"),
+            (FsError::Perm, "file", "empty"),
+        ];
+        for (error, src, dst) in examples {
+            bed.refused(vec![(error, rename(&root(), (ROOT, src), (ROOT, dst)))]);
+        }
+        for eattr in [IMMUTABLE, APPEND_ONLY, UNDELETABLE] {
+            bed.set_eattr(target, eattr);
+            let op = rename(&root(), (ROOT, "file"), (ROOT, "target"));
+            bed.refused(vec![(FsError::Perm, op)]);
+        }
+        bed.set_eattr(target, 0);
+        let sticky = bed.dir(&root(), ROOT, "sticky");
+        bed.ok(chmod(&root(), sticky, 0o1777));
+        bed.file(&root(), sticky, "theirs");
+        bed.file(&somebody(5), ROOT, "mine");
+        let op = rename(&somebody(5), (ROOT, "mine"), (sticky, "theirs"));
+        bed.refused(vec![(FsError::Perm, op)]);
+    }
+
+    #[test]
+    fn what_is_replaced_goes_as_if_removed() {
+        let mut bed = Bed::new();
+        let dir = bed.dir(&root(), ROOT, "dir");
+        bed.dir(&root(), dir, "old");
+        let new_dir = bed.dir(&root(), ROOT, "new");
+        bed.ok(rename(&root(), (ROOT, "new"), (dir, "old")));
+        assert_eq!(bed.find(dir, "old"), Some(new_dir));
+        assert_eq!(bed.attr(dir).nlink, 3);
+        let old = bed.file(&root(), dir, "file");
+        let new = bed.file(&root(), ROOT, "file");
+        bed.now = 2_000;
+        bed.ok(rename(&root(), (ROOT, "file"), (dir, "file")));
+        assert_eq!(bed.find(dir, "file"), Some(new));
+        assert_eq!(bed.find(ROOT, "file"), None);
+        let paths = bed.ask(Query::Paths {
+            caller: root(),
+            inode: old,
+        });
+        let shown = super::super::op::Answer::Paths(vec![b"./TRASH (dir/file)".to_vec()]);
+        assert_eq!(paths, Ok(shown));
+        let at = WallTime(2_000);
+        assert_eq!((bed.attr(ROOT).mtime, bed.attr(dir).mtime), (at, at));
+        assert_eq!((bed.attr(new).ctime, bed.attr(old).ctime), (at, at));
+        assert_eq!(bed.attr(new).mtime, WallTime(1_000));
+        // Other types replace each other freely.
+        bed.node(create(&root(), ROOT, "fifo", NodeKind::Fifo));
+        bed.ok(rename(&root(), (ROOT, "fifo"), (dir, "file")));
+    }
+
+    #[test]
+    fn two_names_of_one_node_stay_as_they_are() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "one");
+        bed.ok(link(&root(), file, ROOT, "two"));
+        bed.now = 2_000;
+        let before = bed.contents();
+        for dst in ["one", "two"] {
+            assert_eq!(bed.node(rename(&root(), (ROOT, "one"), (ROOT, dst))), file);
+            assert_eq!(bed.contents(), before);
+        }
+    }
+
+    #[test]
+    fn a_move_is_held_to_the_quotas_that_it_grows() {
+        let mut bed = Bed::new();
+        let top = bed.dir(&root(), ROOT, "top");
+        let (a, b) = (bed.dir(&root(), top, "a"), bed.dir(&root(), top, "b"));
+        let file = bed.file(&root(), a, "file");
+        bed.add_chunk(file, 0, 1_000);
+        let full = |bed: &Bed, dir| QuotaLimits {
+            inodes: Some(u32::try_from(bed.sums(dir).inodes).unwrap()),
+            ..QuotaLimits::default()
+        };
+        // What is above both does not grow, however full it is.
+        let limits = full(&bed, top);
+        bed.ok(hard_quota(top, limits));
+        bed.ok(rename(&root(), (a, "file"), (b, "file")));
+        let limits = full(&bed, a);
+        bed.ok(hard_quota(a, limits));
+        let back: fn(InodeId, InodeId, &str) -> Op =
+            |a, b, name| rename(&root(), (b, "file"), (a, name));
+        bed.refused(vec![(FsError::Quota, back(a, b, "file"))]);
+        // Taking the place of another file does not grow the number of nodes.
+        bed.ok(Op::SetQuota {
+            caller: root(),
+            inode: a,
+            limits: None,
+        });
+        bed.ok(Op::SetQuota {
+            caller: root(),
+            inode: top,
+            limits: None,
+        });
+        bed.file(&root(), a, "other");
+        let limits = full(&bed, a);
+        bed.ok(hard_quota(a, limits));
+        bed.refused(vec![(FsError::Quota, back(a, b, "file"))]);
+        bed.ok(back(a, b, "other"));
+    }
+}

@@ -192,3 +192,219 @@ pub fn list_open_files(txn: &Txn<'_>, session: SessionId) -> Res<Answer> {
     })?;
     Ok(Answer::OpenFiles(out))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::op::{Notice, Op, PosixLockKind, Query};
+    use super::super::record::{FlockTable, FlockWaiter, PosixRange, PosixTable};
+    use super::super::testing::{Bed, ROOT, root, unlink};
+    use super::*;
+    use crate::time::WallTime;
+
+    #[test]
+    fn a_session_needs_a_root_and_a_text_of_bounded_length() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "file");
+        let session = bed.session_with(|_| {});
+        let values = |root, info: usize| SessionParams {
+            root,
+            info: vec![b'i'; info],
+            ..SessionParams::unrestricted()
+        };
+        let long = limits::SESSION_INFO_BYTES_MAX + 1;
+        for (error, params) in [
+            (FsError::NoEnt, values(InodeId(999), long)),
+            (FsError::NotDir, values(file, long)),
+            (FsError::Invalid, values(ROOT, long)),
+            (FsError::Invalid, values(InodeId(0), long)),
+        ] {
+            let update = |session| Op::UpdateSession {
+                session,
+                params: params.clone(),
+            };
+            bed.refused(vec![
+                (
+                    error,
+                    Op::OpenSession {
+                        params: params.clone(),
+                    },
+                ),
+                (error, update(session)),
+                (FsError::BadSession, update(SessionId(99))),
+                (FsError::BadSession, update(SessionId(0))),
+            ]);
+        }
+        let params = values(InodeId(0), long - 1);
+        assert_eq!(bed.session(params), SessionId(2));
+    }
+
+    #[test]
+    fn sessions_are_numbered_once() {
+        let mut bed = Bed::new();
+        let first = bed.session_with(|_| {});
+        bed.ok(Op::CloseSession { session: first });
+        assert_ne!(bed.session_with(|_| {}), first);
+    }
+
+    #[test]
+    fn a_session_remembers_its_values_and_since_when_it_is_alone() {
+        let mut bed = Bed::new();
+        let session = bed.session_with(|_| {});
+        let params = SessionParams {
+            umask: 0o27,
+            ..SessionParams::unrestricted()
+        };
+        let connected = |connected| Op::SetSessionConnected { session, connected };
+        bed.now = 2_000;
+        bed.ok(connected(false));
+        bed.ok(Op::UpdateSession {
+            session,
+            params: params.clone(),
+        });
+        let mut expected = Answer::Session {
+            params: params.clone(),
+            disconnected: Some(WallTime(2_000)),
+        };
+        assert_eq!(bed.ask(Query::GetSession { session }), Ok(expected));
+        bed.ok(connected(true));
+        expected = Answer::Session {
+            params,
+            disconnected: None,
+        };
+        assert_eq!(bed.ask(Query::GetSession { session }), Ok(expected));
+    }
+
+    #[test]
+    fn nobody_speaks_for_a_session_that_is_not_there() {
+        let mut bed = Bed::new();
+        let session = SessionId(5);
+        bed.refused(vec![
+            (FsError::BadSession, Op::CloseSession { session }),
+            (
+                FsError::BadSession,
+                Op::SetSessionConnected {
+                    session,
+                    connected: true,
+                },
+            ),
+        ]);
+        for query in [
+            Query::GetSession { session },
+            Query::GetSession {
+                session: SessionId(0),
+            },
+            Query::ListOpenFiles { session },
+        ] {
+            assert_eq!(bed.ask(query), Err(FsError::BadSession));
+        }
+        // The list of open files is no request: it is passed over.
+        let before = bed.contents();
+        bed.ok(Op::SetOpenFiles {
+            session,
+            inodes: vec![ROOT],
+        });
+        assert_eq!(bed.contents(), before);
+    }
+
+    fn list(bed: &Bed, session: SessionId) -> Vec<(SessionId, InodeId)> {
+        match bed.ask(Query::ListOpenFiles { session }) {
+            Ok(Answer::OpenFiles(files)) => files,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_list_of_open_files_replaces_the_one_before() {
+        let mut bed = Bed::new();
+        let (one, two) = (bed.session_with(|_| {}), bed.session_with(|_| {}));
+        let dir = bed.dir(&root(), ROOT, "dir");
+        let files: Vec<InodeId> = ["a", "b", "c"]
+            .iter()
+            .map(|name| bed.file(&root(), ROOT, name))
+            .collect();
+        bed.ok(unlink(&root(), ROOT, "c"));
+        let set = |session, inodes: &[InodeId]| Op::SetOpenFiles {
+            session,
+            inodes: inodes.to_vec(),
+        };
+        bed.ok(set(one, &[files[0], files[1], dir, InodeId(999), files[0]]));
+        bed.ok(set(two, &[files[2], files[0]]));
+        assert_eq!(list(&bed, one), [(one, files[0]), (one, files[1])]);
+        assert_eq!(list(&bed, two), [(two, files[0]), (two, files[2])]);
+        bed.ok(set(one, &[files[1], files[2]]));
+        assert_eq!(list(&bed, one), [(one, files[1]), (one, files[2])]);
+        assert_eq!(list(&bed, SessionId(0)).len(), 4);
+        bed.ok(Op::CloseSession { session: one });
+        assert_eq!(list(&bed, SessionId(0)).len(), 2);
+    }
+
+    #[test]
+    fn locks_go_with_the_file_or_the_session() {
+        for closes in [true, false] {
+            let mut bed = Bed::new();
+            let (mine, other) = (bed.session_with(|_| {}), bed.session_with(|_| {}));
+            let file = bed.file(&root(), ROOT, "file");
+            for session in [mine, other] {
+                bed.ok(Op::SetOpenFiles {
+                    session,
+                    inodes: vec![file],
+                });
+            }
+            let waiter = |session| FlockWaiter {
+                session,
+                owner: 2,
+                reqid: 3,
+                exclusive: true,
+            };
+            let range = |session, start| PosixRange {
+                start,
+                end: start + 1,
+                session,
+                owner: 4,
+                pid: 5,
+                kind: PosixLockKind::Write,
+            };
+            let flocks = FlockTable {
+                held: vec![(mine, 1, false), (other, 1, false)],
+                waiting: vec![waiter(mine)],
+            };
+            let ranges = PosixTable {
+                held: vec![range(mine, 0), range(other, 5)],
+                waiting: vec![(range(mine, 5), 6)],
+            };
+            bed.by_hand(|txn| {
+                txn.set(&Key::Flocks(file), Some(flocks))?;
+                Ok(txn.set(&Key::PosixLocks(file), Some(ranges))?)
+            });
+            let outcome = bed.outcome(if closes {
+                Op::CloseSession { session: mine }
+            } else {
+                Op::SetOpenFiles {
+                    session: mine,
+                    inodes: Vec::new(),
+                }
+            });
+            let ended = |owner, reqid, posix| Notice::LockEnded {
+                session: mine,
+                inode: file,
+                owner,
+                reqid,
+                posix,
+            };
+            assert_eq!(outcome.notices, [ended(2, 3, false), ended(4, 6, true)]);
+            let (flocks, ranges) = bed.by_hand(|txn| {
+                let flocks: Option<FlockTable> = txn.value(&Key::Flocks(file))?;
+                let ranges: Option<PosixTable> = txn.value(&Key::PosixLocks(file))?;
+                Ok((flocks.unwrap(), ranges.unwrap()))
+            });
+            assert_eq!(flocks.held, [(other, 1, false)]);
+            assert_eq!(ranges.held, [range(other, 5)]);
+            assert!(flocks.waiting.is_empty() && ranges.waiting.is_empty());
+            bed.ok(Op::CloseSession { session: other });
+            let left = bed.by_hand(|txn| {
+                Ok(txn.has(&Key::Flocks(file))? || txn.has(&Key::PosixLocks(file))?)
+            });
+            assert!(!left, "an empty table is not kept");
+        }
+    }
+}

@@ -52,13 +52,13 @@ pub fn minus(a: &DirStats, b: &DirStats) -> DirStats {
     plus(
         a,
         &DirStats {
-            inodes: -b.inodes,
-            dirs: -b.dirs,
-            files: -b.files,
-            chunks: -b.chunks,
-            length: -b.length,
-            size: -b.size,
-            real_size: -b.real_size,
+            inodes: b.inodes.saturating_neg(),
+            dirs: b.dirs.saturating_neg(),
+            files: b.files.saturating_neg(),
+            chunks: b.chunks.saturating_neg(),
+            length: b.length.saturating_neg(),
+            size: b.size.saturating_neg(),
+            real_size: b.real_size.saturating_neg(),
         },
     )
 }
@@ -241,4 +241,129 @@ fn of_chunks(txn: &Txn<'_>, ino: InodeId, length: u64, first: u32, goal: i64) ->
 
 fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Bed, ROOT, link, mkdir, rename, root, symlink, unlink};
+    use super::*;
+
+    const BLOCK: i64 = limits::BLOCK_BYTES as i64;
+    const HEADER: i64 = limits::CHUNK_HEADER_BYTES as i64;
+    const CHUNK: u64 = limits::CHUNK_BYTES;
+
+    #[test]
+    fn a_chunk_counts_its_blocks_and_a_header() {
+        // Length of the file, index of the chunk: blocks of it.
+        let examples = [
+            (0, 0, 0),
+            (1, 0, 1),
+            (65_536, 0, 1),
+            (65_537, 0, 2),
+            (CHUNK, 0, 1_024),
+            (CHUNK + 1, 0, 1_024),
+            (CHUNK + 1, 1, 1),
+            (CHUNK + 1, 2, 0),
+            (CHUNK, 1, 0),
+            (limits::FILE_BYTES_MAX, limits::CHUNK_INDEX_MAX, 1_024),
+        ];
+        for (length, index, blocks) in examples {
+            let size = blocks * BLOCK + HEADER;
+            let expected = DirStats {
+                chunks: 1,
+                size,
+                real_size: 3 * size,
+                ..DirStats::default()
+            };
+            assert_eq!(of_chunk(length, index, 3), expected, "{length} {index}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_length_counts_the_same_as_counting_anew() {
+        let lengths = [
+            0,
+            1,
+            70_000,
+            CHUNK - 1,
+            CHUNK,
+            CHUNK + 5,
+            3 * CHUNK,
+            5 * CHUNK + 9,
+        ];
+        for from in lengths {
+            for to in lengths {
+                let mut bed = Bed::new();
+                let file = bed.file(&root(), ROOT, "file");
+                for index in [0, 1, 3, 7] {
+                    bed.add_chunk(file, index, from);
+                }
+                bed.by_hand(|txn| {
+                    let node = txn.inode(file)?;
+                    let before = of_file(txn, file, &node)?;
+                    let change = of_length_change(txn, file, &node, to)?;
+                    let node = super::super::node::change(txn, file, |node, stamp| Inode {
+                        length: node.length.write(stamp, to),
+                        ..Inode::default()
+                    })?;
+                    let after = of_file(txn, file, &node)?;
+                    assert_eq!(plus(&before, &change), after, "{from} to {to}");
+                    Ok(())
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn a_directory_counts_all_below_it_once_for_each_name() {
+        let mut bed = Bed::new();
+        let (a, b) = (bed.dir(&root(), ROOT, "a"), bed.dir(&root(), ROOT, "b"));
+        let inner = bed.dir(&root(), a, "inner");
+        let file = bed.file(&root(), inner, "file");
+        bed.ok(link(&root(), file, b, "file"));
+        bed.node(symlink(&root(), inner, "link", b"a long target"));
+        bed.add_chunk(file, 0, 10);
+        let size = BLOCK + HEADER;
+        let one = DirStats {
+            inodes: 1,
+            dirs: 0,
+            files: 1,
+            chunks: 1,
+            length: 10,
+            size,
+            // Class 2, which the root began with.
+            real_size: 2 * size,
+        };
+        let in_inner = plus(&plus(&DIRECTORY, &one), &NODE);
+        assert_eq!(bed.sums(inner), in_inner);
+        assert_eq!(bed.sums(a), plus(&in_inner, &DIRECTORY));
+        assert_eq!(bed.sums(b), plus(&DIRECTORY, &one));
+        let all = plus(&plus(&bed.sums(a), &bed.sums(b)), &DIRECTORY);
+        assert_eq!(bed.sums(ROOT), all);
+        // A subtree takes its sums along, and the trash counts nowhere.
+        bed.ok(rename(&root(), (a, "inner"), (b, "inner")));
+        assert_eq!(bed.sums(a), DIRECTORY);
+        assert_eq!(bed.sums(ROOT), all);
+        bed.ok(unlink(&root(), b, "file"));
+        bed.ok(unlink(&root(), inner, "file"));
+        assert_eq!(bed.sums(b).files, 0);
+        assert_eq!(bed.sums(b).real_size, 0);
+        bed.node(mkdir(&root(), inner, "last"));
+        assert_eq!(bed.sums(b).dirs, 3);
+    }
+
+    #[test]
+    fn only_the_part_that_is_not_shared_changes() {
+        let ids = |numbers: &[u32]| numbers.iter().map(|n| InodeId(*n)).collect::<Vec<_>>();
+        let examples: [(&[u32], &[u32], &[u32], &[u32]); 4] = [
+            (&[5, 3, 1], &[5, 3, 1], &[], &[]),
+            (&[5, 3, 1], &[6, 3, 1], &[5], &[6]),
+            (&[5, 3, 1], &[1], &[5, 3], &[]),
+            (&[1], &[7, 1], &[], &[7]),
+        ];
+        for (a, b, of_a, of_b) in examples {
+            let (a, b) = (ids(a), ids(b));
+            assert_eq!(apart(&a, &b), (&ids(of_a)[..], &ids(of_b)[..]));
+        }
+    }
 }

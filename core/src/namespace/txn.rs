@@ -111,12 +111,6 @@ impl<'a> Txn<'a> {
         self.moment.now
     }
 
-    /// The command's log index.
-    #[must_use]
-    pub fn index(&self) -> LogIndex {
-        self.moment.index
-    }
-
     /// A dot that was never given out before.
     ///
     /// # Panics
@@ -527,5 +521,69 @@ mod tests {
             txn.get::<Xattr>(&xattr(2)),
             Err(StoreError::Corrupt { .. })
         ));
+    }
+
+    #[test]
+    fn the_next_key_is_what_reading_would_find() {
+        let mut store = MemStore::new();
+        let mut txn = Txn::new(&store, MOMENT);
+        for name in [2, 4, 6] {
+            txn.join(&xattr(name), &value("stored")).unwrap();
+        }
+        let batch = txn.into_batch();
+        store.write(batch).unwrap();
+        let mut txn = Txn::new(&store, MOMENT);
+        txn.set::<Vec<u8>>(&xattr(2), None).unwrap();
+        txn.set::<Vec<u8>>(&xattr(6), None).unwrap();
+        for name in [3, 8] {
+            txn.join(&xattr(name), &value("pending")).unwrap();
+        }
+        let next = |name: usize| txn.next_key(&xattr(name).bytes()).unwrap();
+        let found = |name: usize| Some(xattr(name).bytes());
+        for (from, to) in [(0, 3), (3, 3), (4, 4), (5, 8)] {
+            assert_eq!(next(from), found(to), "from {from}");
+        }
+        assert_eq!(next(9), None);
+        assert!(txn.any(&xattr(0).prefix()).unwrap());
+        assert!(
+            !txn.any(&Key::Xattr(InodeId(2), Vec::new()).prefix())
+                .unwrap()
+        );
+    }
+
+    #[test]
+    fn only_slots_in_use_are_visited() {
+        let store = MemStore::new();
+        let mut txn = Txn::new(&store, MOMENT);
+        let at = |slot| InodeId::from_parts(1, Slot(slot)).unwrap();
+        for slot in [0, 5, 6, 16_383] {
+            let path: Lww<Option<Vec<u8>>> = Lww::at(MOMENT.stamp, Some(vec![1]));
+            txn.join(&Key::Trashed(at(slot)), &path).unwrap();
+        }
+        for slot in [3, 5, 9] {
+            // Of kinds before and after the one looked for.
+            let stats = crate::namespace::record::Stats::default();
+            txn.join(&Key::Stats(at(slot)), &stats).unwrap();
+            txn.join(&Key::Xattr(at(slot), vec![1]), &value("x"))
+                .unwrap();
+        }
+        txn.join(&Key::Applied, &crate::namespace::record::Applied::default())
+            .unwrap();
+        let visited = |first, most: usize| {
+            let mut seen = Vec::new();
+            txn.slots_with(first, b'T', b'U', |slot| {
+                seen.push(slot.0);
+                Ok(if seen.len() == most {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                })
+            })
+            .unwrap();
+            seen
+        };
+        assert_eq!(visited(0, 9), [0, 5, 6, 16_383]);
+        assert_eq!(visited(6, 9), [6, 16_383]);
+        assert_eq!(visited(0, 2), [0, 5]);
     }
 }

@@ -233,3 +233,294 @@ fn params(txn: &Txn<'_>, session: SessionId) -> Res<SessionParams> {
     let record: Option<SessionRecord> = txn.value(&Key::Session(session))?;
     Ok(record.ok_or(FsError::BadSession)?.params)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::op::{Answer, NodeKind, Op, OpenFlags, Query};
+    use super::super::testing::{Bed, ROOT, create, mkdir, open, root, unlink, user};
+    use super::*;
+    use crate::time::Stamp;
+
+    fn get_attr(caller: &Caller, inode: InodeId, opened: bool) -> Query {
+        Query::GetAttr {
+            caller: caller.clone(),
+            inode,
+            opened,
+        }
+    }
+
+    #[test]
+    fn the_first_refusals_come_in_this_order() {
+        let mut bed = Bed::new();
+        let all = |params: &mut SessionParams| {
+            params.root = InodeId(0);
+            params.disables = 1 << Disable::Mkdir as u32;
+            params.flags.read_only = true;
+        };
+        let meta = bed.session_with(all);
+        let disabled = bed.session_with(|params| {
+            all(params);
+            params.root = ROOT;
+        });
+        let read_only = bed.session_with(|params| {
+            all(params);
+            params.root = ROOT;
+            params.disables = 0;
+        });
+        let open_session = bed.session_with(|_| {});
+        let nowhere = InodeId(77);
+        let crowd = Caller {
+            gids: vec![1; limits::GROUP_COUNT_MAX + 1],
+            ..user(meta, 1)
+        };
+        let nobody = Caller {
+            gids: Vec::new(),
+            ..user(SessionId(99), 1)
+        };
+        let groupless = Caller {
+            gids: Vec::new(),
+            ..user(meta, 1)
+        };
+        bed.refused(vec![
+            (FsError::BadSession, mkdir(&nobody, nowhere, "")),
+            (FsError::Invalid, mkdir(&groupless, nowhere, "")),
+            (FsError::Invalid, mkdir(&crowd, nowhere, "")),
+            (FsError::Perm, mkdir(&user(meta, 1), nowhere, "")),
+            (FsError::Perm, mkdir(&user(disabled, 1), nowhere, "")),
+            (FsError::ReadOnly, mkdir(&user(read_only, 1), nowhere, "")),
+            (FsError::NoEnt, mkdir(&user(open_session, 1), nowhere, "")),
+        ]);
+    }
+
+    #[test]
+    fn a_session_below_a_directory_sees_only_what_is_there() {
+        let mut bed = Bed::new();
+        let top = bed.dir(&root(), ROOT, "top");
+        let inner = bed.dir(&root(), top, "inner");
+        let file = bed.file(&root(), inner, "file");
+        let outside = bed.file(&root(), ROOT, "outside");
+        let session = bed.session_with(|params| params.root = top);
+        let caller = user(session, 0);
+        assert_eq!(bed.attr_for(&caller, ROOT), bed.attr(top));
+        for (inode, opened, seen) in [
+            (top, false, true),
+            (inner, false, true),
+            (file, false, true),
+            (outside, false, false),
+            (outside, true, true),
+            (InodeId(0), true, false),
+        ] {
+            let answer = bed.ask(get_attr(&caller, inode, opened));
+            assert_eq!(answer.is_ok(), seen, "{inode} {opened}: {answer:?}");
+        }
+        // Another name below the root makes a file visible.
+        bed.ok(super::super::testing::link(&root(), outside, inner, "in"));
+        assert!(bed.ask(get_attr(&caller, outside, false)).is_ok());
+        // A reply shows the root as 1, and a new directory in it is the session's own.
+        assert_eq!(
+            bed.node(create(&caller, ROOT, "new", NodeKind::File))
+                .slot(),
+            top.slot()
+        );
+        let looked = bed.ask(Query::Lookup {
+            caller: caller.clone(),
+            parent: inner,
+            name: b"..".to_vec(),
+        });
+        assert!(matches!(looked, Ok(Answer::Looked { inode: ROOT, .. })));
+    }
+
+    #[test]
+    fn a_file_in_the_trash_is_below_the_trees_own_root_alone() {
+        let mut bed = Bed::new();
+        let top = bed.dir(&root(), ROOT, "top");
+        let file = bed.file(&root(), top, "file");
+        let below = bed.session_with(|params| params.root = top);
+        bed.ok(unlink(&root(), top, "file"));
+        let read = OpenFlags {
+            read: true,
+            ..OpenFlags::default()
+        };
+        assert!(bed.ask(get_attr(&root(), file, false)).is_ok());
+        assert_eq!(
+            bed.ask(get_attr(&user(below, 0), file, false)),
+            Err(FsError::NoEnt)
+        );
+        assert!(bed.ask(get_attr(&user(below, 0), file, true)).is_ok());
+        bed.refused(vec![(FsError::NoEnt, open(&user(below, 0), file, read))]);
+        bed.ok(open(&root(), file, read));
+    }
+
+    #[test]
+    fn a_session_whose_root_is_gone_sees_nothing() {
+        let mut bed = Bed::new();
+        let top = bed.dir(&root(), ROOT, "top");
+        let file = bed.file(&root(), ROOT, "file");
+        let session = bed.session_with(|params| params.root = top);
+        bed.ok(super::super::testing::rmdir(&root(), ROOT, "top"));
+        for inode in [ROOT, top, file] {
+            for opened in [false, true] {
+                let answer = bed.ask(get_attr(&user(session, 0), inode, opened));
+                assert_eq!(answer, Err(FsError::NoEnt));
+            }
+        }
+    }
+
+    #[test]
+    fn credentials_are_mapped_by_the_session() {
+        let plain = |params: &mut SessionParams| {
+            params.root_uid = 50;
+            params.root_gid = 60;
+        };
+        let mapping = |params: &mut SessionParams| {
+            plain(params);
+            params.flags.map_all = true;
+            params.map_all_uid = 70;
+            params.map_all_gid = 80;
+        };
+        let mut bed = Bed::new();
+        let (plain, mapping) = (bed.session_with(plain), bed.session_with(mapping));
+        let examples: [(_, _, &[u32], _, &[u32]); 6] = [
+            (SessionId(0), 0, &[0, 5], 0, &[0, 5]),
+            (plain, 0, &[0, 0, 5], 50, &[60, 0, 5]),
+            (plain, 9, &[9, 0], 9, &[9, 0]),
+            (mapping, 0, &[0, 5], 50, &[60]),
+            (mapping, 9, &[9, 5], 70, &[80]),
+            (mapping, 9, &[0, 5], 70, &[60]),
+        ];
+        let moment = super::super::txn::Moment {
+            index: crate::id::LogIndex(1),
+            stamp: Stamp::MIN,
+            now: crate::time::WallTime(1),
+        };
+        let txn = Txn::new(bed.tree.store(), moment);
+        for (session, uid, gids, mapped_uid, mapped_gids) in examples {
+            let caller = Caller {
+                session,
+                uid,
+                gids: gids.to_vec(),
+            };
+            let who = Who::resolve(&txn, &caller).unwrap();
+            assert_eq!((who.uid, &who.gids[..]), (mapped_uid, mapped_gids));
+            assert_eq!((who.original_uid, who.original_gid), (uid, gids[0]));
+        }
+    }
+
+    #[test]
+    fn every_operation_has_the_disable_bit_of_its_own() {
+        let mut bed = Bed::new();
+        let dir = bed.dir(&root(), ROOT, "dir");
+        let file = bed.file(&root(), ROOT, "file");
+        let cases: Vec<(Disable, Box<dyn Fn(&Caller) -> Op>)> = vec![
+            (
+                Disable::Create,
+                Box::new(|c| create(c, ROOT, "x", NodeKind::File)),
+            ),
+            (
+                Disable::Mkfifo,
+                Box::new(|c| create(c, ROOT, "x", NodeKind::Fifo)),
+            ),
+            (
+                Disable::Mkdev,
+                Box::new(|c| create(c, ROOT, "x", NodeKind::BlockDevice)),
+            ),
+            (
+                Disable::Mkdev,
+                Box::new(|c| create(c, ROOT, "x", NodeKind::CharDevice)),
+            ),
+            (
+                Disable::Mksock,
+                Box::new(|c| create(c, ROOT, "x", NodeKind::Socket)),
+            ),
+            (Disable::Mkdir, Box::new(|c| mkdir(c, ROOT, "x"))),
+            (
+                Disable::Symlink,
+                Box::new(|c| super::super::testing::symlink(c, ROOT, "x", b"t")),
+            ),
+            (
+                Disable::Link,
+                Box::new(move |c| super::super::testing::link(c, file, ROOT, "x")),
+            ),
+            (Disable::Unlink, Box::new(|c| unlink(c, ROOT, "file"))),
+            (
+                Disable::Rmdir,
+                Box::new(|c| super::super::testing::rmdir(c, ROOT, "dir")),
+            ),
+            (
+                Disable::Rename,
+                Box::new(|c| super::super::testing::rename(c, (ROOT, "file"), (ROOT, "x"))),
+            ),
+            (
+                Disable::Move,
+                Box::new(move |c| super::super::testing::rename(c, (ROOT, "file"), (dir, "x"))),
+            ),
+            (
+                Disable::Chmod,
+                Box::new(move |c| super::super::testing::chmod(c, file, 0)),
+            ),
+            (
+                Disable::Chown,
+                Box::new(move |c| {
+                    let set = super::super::op::SetAttr {
+                        uid: Some(1),
+                        ..Default::default()
+                    };
+                    super::super::testing::set_attr(c, file, set)
+                }),
+            ),
+            (
+                Disable::Read,
+                Box::new(move |c| {
+                    open(
+                        c,
+                        file,
+                        OpenFlags {
+                            read: true,
+                            ..OpenFlags::default()
+                        },
+                    )
+                }),
+            ),
+            (
+                Disable::Write,
+                Box::new(move |c| {
+                    open(
+                        c,
+                        file,
+                        OpenFlags {
+                            write: true,
+                            ..OpenFlags::default()
+                        },
+                    )
+                }),
+            ),
+            (
+                Disable::Truncate,
+                Box::new(move |c| {
+                    open(
+                        c,
+                        file,
+                        OpenFlags {
+                            truncate: true,
+                            ..OpenFlags::default()
+                        },
+                    )
+                }),
+            ),
+        ];
+        for (disable, op) in cases {
+            // The operation alone forbidden: refused. All others forbidden: carried out.
+            let only = bed.session_with(|params| params.disables = 1 << disable as u32);
+            let others = bed.session_with(|params| params.disables = !(1 << disable as u32));
+            assert_eq!(
+                bed.run(op(&user(only, 0))),
+                Err(FsError::Perm),
+                "{disable:?}"
+            );
+            let store = bed.tree.store().clone();
+            assert!(bed.run(op(&user(others, 0))).is_ok(), "{disable:?}");
+            *bed.tree.store_mut() = store;
+            bed.tree.reload().unwrap();
+        }
+    }
+}
