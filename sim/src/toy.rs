@@ -25,6 +25,7 @@ use crate::check::{self, Checker, LogImage};
 use crate::disk::SimDisk;
 use crate::event::{AppliedEntry, AppliedPayload};
 use crate::node::{Kind, NodeSpec, SimNode};
+use crate::options::Options;
 use crate::store::SimStore;
 
 const FILE: &str = "toy";
@@ -425,7 +426,6 @@ mod tests {
     use super::*;
     use crate::check::ViolationKind;
     use crate::fault::FaultKind;
-    use crate::options::Options;
     use crate::real::Real;
     use crate::schedule::Schedule;
     use crate::world::{Finished, World};

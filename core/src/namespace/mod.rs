@@ -20,6 +20,8 @@ mod node;
 mod open;
 mod path;
 mod permission;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod quota;
 mod remove;
 mod rename;

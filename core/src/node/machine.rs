@@ -141,6 +141,8 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         let (wal, mut recovery) = Wal::open(disk, options.wal.clone(), options.life)?;
         let log = recovery.groups.remove(&options.group).unwrap_or_default();
         let (namespace, applied) = open_state(store)?;
+        #[cfg(feature = "planted-bugs")]
+        let namespace = namespace.with_bug(options.bug);
         let durable = namespace.applied().index;
         let mut node = Self {
             seed,

@@ -167,6 +167,9 @@ pub struct HistoryFeed {
 }
 
 impl HistoryFeed {
+    /// Its name among the checkers.
+    pub const NAME: &'static str = "history";
+
     /// Feeds this one.
     #[must_use]
     pub fn new(history: SharedHistory) -> Self {
@@ -176,7 +179,7 @@ impl HistoryFeed {
 
 impl Checker for HistoryFeed {
     fn name(&self) -> &'static str {
-        "history"
+        Self::NAME
     }
 
     fn promise(&self) -> &'static str {

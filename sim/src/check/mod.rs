@@ -150,9 +150,16 @@ pub trait Checker {
     }
 }
 
+/// Longest sentence of a violation; values of attributes can be long, and say nothing to people.
+const SENTENCE_CHARS_MAX: usize = 2_000;
+
 /// A violation of correctness found by `checker`.
 #[must_use]
-pub fn broken(checker: &dyn Checker, sentence: String) -> Violation {
+pub fn broken(checker: &dyn Checker, mut sentence: String) -> Violation {
+    if let Some((at, _)) = sentence.char_indices().nth(SENTENCE_CHARS_MAX) {
+        sentence.truncate(at);
+        sentence.push('…');
+    }
     Violation {
         checker: checker.name().to_owned(),
         promise: checker.promise().to_owned(),
@@ -161,12 +168,61 @@ pub fn broken(checker: &dyn Checker, sentence: String) -> Violation {
     }
 }
 
-/// Every checker of a run: add yours here.
+/// Every checker of a run, or the one that the options name.
+#[must_use]
+pub fn all(options: &Options) -> Vec<Box<dyn Checker>> {
+    let mut checkers = every(options);
+    if !options.judge.is_empty() {
+        let feed = history::HistoryFeed::NAME;
+        checkers.retain(|checker| checker.name() == feed || checker.name() == options.judge);
+    }
+    checkers
+}
+
+/// Those that judge what any process promises, whatever it does: it lives, and serves when healed.
+#[must_use]
+pub fn of_processes(options: &Options) -> Vec<Box<dyn Checker>> {
+    let mut checkers: Vec<Box<dyn Checker>> = vec![
+        Box::new(process::ProcessChecker::new(options)),
+        Box::new(live::LiveChecker),
+    ];
+    if options.canary {
+        checkers.push(Box::new(canary::Canary));
+    }
+    checkers
+}
+
+/// Whether a checker has this name, or it is empty.
+#[must_use]
+pub fn is_known(name: &str) -> bool {
+    name.is_empty() || NAMES.contains(&name)
+}
+
+/// Names of the checkers that can judge alone.
+pub const NAMES: &[&str] = &[
+    "election-safety",
+    "monotonic",
+    "committed-on-quorum",
+    "log-matching",
+    "leader-completeness",
+    "state-machine-safety",
+    "version",
+    "once",
+    "ids",
+    "converge",
+    "fence",
+    "tree",
+    "linear",
+    "durable",
+    "process",
+    "live",
+];
+
+/// Every checker: add yours here.
 ///
 /// The history comes first, since the others look into it. Then the laws that say most exactly
 /// what is wrong come before those that would only see its consequences.
-#[must_use]
-pub fn all(options: &Options) -> Vec<Box<dyn Checker>> {
+fn every(options: &Options) -> Vec<Box<dyn Checker>> {
     let history = history::SharedHistory::default();
     let of = || history.clone();
     let mut checkers: Vec<Box<dyn Checker>> = vec![
@@ -190,15 +246,33 @@ pub fn all(options: &Options) -> Vec<Box<dyn Checker>> {
     checkers
 }
 
-/// Those that judge what any process promises, whatever it does: it lives, and serves when healed.
-#[must_use]
-pub fn of_processes(options: &Options) -> Vec<Box<dyn Checker>> {
-    let mut checkers: Vec<Box<dyn Checker>> = vec![
-        Box::new(process::ProcessChecker::new(options)),
-        Box::new(live::LiveChecker),
-    ];
-    if options.canary {
-        checkers.push(Box::new(canary::Canary));
+#[cfg(test)]
+mod tests {
+    use mfsha_core::rng::Seed;
+
+    use super::*;
+
+    #[test]
+    fn the_names_are_those_of_the_checkers_and_each_can_judge_alone() {
+        let mut options = Options::draw(&Seed::from_u64(1));
+        let names: Vec<&str> = all(&options)[1..]
+            .iter()
+            .map(|checker| checker.name())
+            .collect();
+        assert_eq!(names, NAMES);
+        for name in NAMES {
+            (*name).clone_into(&mut options.judge);
+            let alone = all(&options);
+            assert_eq!(alone.len(), 2);
+            assert_eq!(alone[1].name(), *name);
+        }
     }
-    checkers
+
+    #[test]
+    fn sentences_stay_readable() {
+        let checker = live::LiveChecker;
+        let long = broken(&checker, "é".repeat(SENTENCE_CHARS_MAX + 1));
+        assert_eq!(long.sentence.chars().count(), SENTENCE_CHARS_MAX + 1);
+        assert!(long.sentence.ends_with('…'));
+    }
 }
