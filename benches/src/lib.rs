@@ -1,1 +1,3 @@
-//! mfsha-benches
+//! What benches and the figures of memory have in common.
+
+pub mod world;

@@ -92,7 +92,8 @@ pub trait Disk {
     /// [`DiskError::Missing`], [`DiskError::Range`], [`DiskError::Full`], [`DiskError::Io`].
     fn write(&mut self, file: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;
 
-    /// Begins to make everything that was done so far durable. The driver reports the end, good or
+    /// Begins to make everything that was done so far durable, also by an earlier process that
+    /// left it in the operating system's cache. The driver reports the end, good or
     /// bad, under the number given here. Several may run; they finish in order.
     fn start_flush(&mut self) -> FlushId;
 }

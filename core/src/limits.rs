@@ -58,8 +58,9 @@ pub const ACL_ENTRY_COUNT_MAX: usize = 8_192;
 pub const LANE_COUNT_MAX: u32 = 65_536;
 /// Entries of one page of a directory listing.
 pub const READDIR_PAGE_MAX: u32 = 10_000;
-/// Lock ranges and waiters of one inode.
-pub const LOCK_COUNT_MAX: usize = 65_536;
+/// Lock ranges and waiters of one inode. A change of byte ranges compares every waiter with every
+/// range: this many squared is what one command may cost.
+pub const LOCK_COUNT_MAX: usize = 8_192;
 /// Nodes that one recursive operation visits before it is refused.
 pub const RECURSION_MAX: usize = 1_000_000;
 /// Directories between the root and a node.

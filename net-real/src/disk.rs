@@ -59,11 +59,17 @@ struct Job {
     directory: bool,
 }
 
+/// An open file; nobody else changes its length.
+struct Opened {
+    file: Arc<File>,
+    length: u64,
+}
+
 /// Files in one directory.
 pub struct FileDisk {
     directory: PathBuf,
     capacity_bytes: Option<u64>,
-    files: BTreeMap<FileName, Arc<File>>,
+    files: BTreeMap<FileName, Opened>,
     /// Files written since the last flush began.
     dirty: BTreeSet<FileName>,
     /// Whether a name was made, changed or removed since then.
@@ -140,7 +146,12 @@ impl FileDisk {
             let path = disk.directory.join(&name);
             let file = OpenOptions::new().read(true).write(true).open(&path);
             let file = file.map_err(refused("open file", &path))?;
-            disk.files.insert(name.clone(), Arc::new(file));
+            let length = file
+                .metadata()
+                .map_err(refused("measure file", &path))?
+                .len();
+            let file = Arc::new(file);
+            disk.files.insert(name.clone(), Opened { file, length });
             // What an earlier process wrote and did not flush may be in the cache alone.
             disk.dirty.insert(name);
         }
@@ -165,32 +176,23 @@ impl FileDisk {
         Ok(names)
     }
 
-    fn file(&self, name: &str) -> Result<&Arc<File>, DiskError> {
+    fn file(&self, name: &str) -> Result<&Opened, DiskError> {
         self.files
             .get(name)
             .ok_or_else(|| DiskError::Missing { file: name.into() })
     }
 
     fn check_range(&self, name: &str, offset: u64, length: usize) -> Result<&File, DiskError> {
-        let file = self.file(name)?;
-        let have = file.metadata().map_err(|error| fault(name, &error))?.len();
+        let opened = self.file(name)?;
         let end = offset.checked_add(length as u64);
-        if end.is_none_or(|end| end > have) {
+        if end.is_none_or(|end| end > opened.length) {
             return Err(DiskError::Range {
                 file: name.into(),
                 offset,
                 length: length as u64,
             });
         }
-        Ok(file)
-    }
-
-    fn used_bytes(&self) -> Result<u64, DiskError> {
-        let mut used = 0;
-        for (name, file) in &self.files {
-            used += file.metadata().map_err(|error| fault(name, &error))?.len();
-        }
-        Ok(used)
+        Ok(&opened.file)
     }
 
     fn make(&self, name: &str, length: u64) -> io::Result<File> {
@@ -280,11 +282,10 @@ fn flush_one(directory: &Path, job: &Job) -> Result<(), DiskError> {
 
 impl Disk for FileDisk {
     fn list(&self) -> Result<Vec<(FileName, u64)>, DiskError> {
-        let files = self.files.iter().map(|(name, file)| {
-            let metadata = file.metadata().map_err(|error| fault(name, &error))?;
-            Ok((name.clone(), metadata.len()))
-        });
-        files.collect()
+        let files = self.files.iter();
+        Ok(files
+            .map(|(name, opened)| (name.clone(), opened.length))
+            .collect())
     }
 
     fn create(&mut self, file: &str, length: u64) -> Result<(), DiskError> {
@@ -294,7 +295,7 @@ impl Disk for FileDisk {
                 reason: "the name is taken or not allowed".into(),
             });
         }
-        let used = self.used_bytes()?;
+        let used: u64 = self.files.values().map(|opened| opened.length).sum();
         let limit = self.capacity_bytes.unwrap_or(u64::MAX);
         if used.checked_add(length).is_none_or(|sum| sum > limit) {
             return Err(DiskError::Full { file: file.into() });
@@ -302,7 +303,9 @@ impl Disk for FileDisk {
         let made = self
             .make(file, length)
             .map_err(|error| fault(file, &error))?;
-        self.files.insert(file.into(), Arc::new(made));
+        let made = Arc::new(made);
+        self.files
+            .insert(file.into(), Opened { file: made, length });
         self.dirty.insert(file.into());
         self.names_changed = true;
         Ok(())
@@ -356,7 +359,7 @@ impl Disk for FileDisk {
         let flush = FlushId(self.last_flush);
         let dirty = std::mem::take(&mut self.dirty);
         let files = dirty.into_iter().filter_map(|name| {
-            let file = Arc::clone(self.files.get(&name)?);
+            let file = Arc::clone(&self.files.get(&name)?.file);
             Some((name, file))
         });
         let job = Job {

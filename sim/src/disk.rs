@@ -247,7 +247,8 @@ impl SimDisk {
     }
 
     /// Lets the oldest running flush fail. Each operation it covered has happened, or is forgotten
-    /// for ever, whole or torn: what is read from now on need not be what is on the disk.
+    /// for ever, whole or torn: what is read from now on need not be what is on the disk. Names
+    /// are kept: a file system that cannot keep its own records stops instead.
     ///
     /// # Panics
     /// When `flush` is not the oldest running one.
@@ -258,7 +259,14 @@ impl SimDisk {
         for (_, later) in &mut state.flushes {
             *later -= covered;
         }
-        state.scatter(&done, CrashFate::ANY, rng);
+        for operation in &done {
+            match operation {
+                Pending::Write { .. } => {
+                    state.scatter(std::slice::from_ref(operation), CrashFate::ANY, rng);
+                }
+                _ => apply(&mut state.durable, operation),
+            }
+        }
     }
 
     /// The process dies but the machine does not: what was written stays, running flushes are

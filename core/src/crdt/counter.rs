@@ -84,6 +84,22 @@ impl PnCounter {
     }
 }
 
+impl PnCounter {
+    /// Takes what was both added and taken out of both, so that neither grows for ever; only where
+    /// `replica` alone writes, and in order.
+    pub fn settle(&mut self, replica: NodeId) {
+        let count = |counter: &GCounter| counter.0.get(&replica).copied().unwrap_or(0);
+        let both = count(&self.added).min(count(&self.taken));
+        for counter in [&mut self.added, &mut self.taken] {
+            let left = count(counter) - both;
+            counter.0.remove(&replica);
+            if left > 0 {
+                counter.0.insert(replica, left);
+            }
+        }
+    }
+}
+
 impl Lattice for PnCounter {
     fn join(&mut self, other: &Self) {
         self.added.join(&other.added);

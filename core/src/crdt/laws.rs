@@ -177,6 +177,18 @@ proptest! {
     }
 }
 
+#[test]
+fn a_settled_counter_never_fills_up() {
+    let (mut counter, replica, much) = (PnCounter::default(), NodeId(1), i64::MAX / 2);
+    for _ in 0..10 {
+        for amount in [much, -much] {
+            counter.join(&counter.clone().add(replica, amount));
+            counter.settle(replica);
+        }
+        assert_eq!(counter, PnCounter::default());
+    }
+}
+
 /// The mistakes that others made (design: mistakes others made, 12) break the laws above.
 mod planted {
     use super::*;

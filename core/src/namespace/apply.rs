@@ -7,11 +7,14 @@ use super::error::FsError;
 use super::genesis::genesis;
 use super::key::Key;
 use super::node::New;
-use super::op::{Answer, Command, NodeKind, Op, Outcome, Query, Reply, RequestId};
+use super::op::{Answer, Command, NodeKind, Op, Outcome, Query, Reply, RequestId, SetMode};
 use super::record::{Applied, AppliedMark, LaneLast, LaneRecord};
 use super::txn::{Fail, Moment, Res, Txn};
-use super::{create, lookup, open, path, quota, remove, rename, session, setattr, trash};
-use crate::id::{LogIndex, SessionId};
+use super::{
+    acl, append, archive, chunk, class, create, lock, lookup, open, path, quota, remove, rename,
+    session, setattr, snapshot_copy, snapshot_remove, subtree, trash, truncate, xattr,
+};
+use crate::id::{InodeId, LogIndex, SessionId};
 use crate::limits;
 #[cfg(feature = "planted-bugs")]
 use crate::planted::Bug;
@@ -419,7 +422,183 @@ fn run(txn: &mut Txn<'_>, op: &Op) -> Res<Reply> {
         Op::Undelete { caller, inode } => trash::undelete(txn, caller, *inode),
         Op::PurgeTrash { caller, inode } => trash::purge(txn, caller, *inode),
         Op::Sweep { after, limit } => trash::sweep(txn, *after, *limit),
-        _ => Err(FsError::NotSupported.into()),
+        Op::SetXattr {
+            caller,
+            inode,
+            opened,
+            name,
+            value,
+            mode,
+        } => {
+            let wanted = xattr::Wanted {
+                inode: *inode,
+                opened: *opened,
+                name,
+            };
+            xattr::set(txn, caller, wanted, value, *mode)
+        }
+        Op::SetAcl {
+            caller,
+            inode,
+            kind,
+            acl,
+        } => acl::set(txn, caller, *inode, *kind, acl),
+        Op::Truncate {
+            caller,
+            inode,
+            length,
+            mode,
+        } => truncate::truncate(txn, caller, *inode, *length, *mode),
+        Op::TruncateEnd {
+            caller,
+            inode,
+            index,
+            chunk,
+            length,
+        } => truncate::truncate_end(txn, caller, (*inode, *index, *chunk), *length),
+        Op::WriteChunk {
+            caller,
+            inode,
+            index,
+            go_on,
+            chunk_moved,
+            may_touch_times,
+        } => {
+            let mode = chunk::WriteMode {
+                go_on: *go_on,
+                chunk_moved: *chunk_moved,
+                may_touch_times: *may_touch_times,
+            };
+            chunk::write(txn, caller, *inode, *index, mode)
+        }
+        Op::WriteChunkEnd {
+            caller,
+            inode,
+            index,
+            chunk,
+            length,
+            may_touch_times,
+        } => {
+            let slot = (*inode, *index, *chunk);
+            chunk::write_end(txn, caller, slot, *length, *may_touch_times)
+        }
+        Op::RollbackChunk {
+            inode,
+            index,
+            new,
+            old,
+        } => chunk::rollback(txn, *inode, *index, *new, *old),
+        Op::SetChunkVersion { chunk, version } => chunk::set_version(txn, *chunk, *version),
+        Op::UnlockChunk { chunk } => chunk::unlock(txn, *chunk),
+        Op::RepairChunk {
+            inode,
+            index,
+            version,
+        } => chunk::repair(txn, *inode, *index, *version),
+        Op::ForgetChunk { chunk } => chunk::forget(txn, *chunk),
+        Op::AppendSlice {
+            caller,
+            dst,
+            src,
+            from,
+            to,
+        } => append::append(txn, caller, (*dst, *src), (*from, *to)),
+        Op::Flock {
+            session,
+            inode,
+            owner,
+            reqid,
+            op,
+        } => lock::flock(txn, *session, *inode, *owner, *reqid, *op),
+        Op::PosixLock {
+            session,
+            inode,
+            owner,
+            pid,
+            reqid,
+            op,
+            kind,
+            start,
+            end,
+        } => {
+            let request = lock::RangeRequest {
+                owner: *owner,
+                pid: *pid,
+                reqid: *reqid,
+                kind: *kind,
+                start: *start,
+                end: *end,
+            };
+            lock::posix(txn, *session, *inode, request, *op)
+        }
+        Op::SetTrashTime {
+            caller,
+            inode,
+            seconds,
+            mode,
+            recursive,
+        } => subtree::set_trash_time(txn, caller, scope(inode, mode, recursive), *seconds),
+        Op::SetSclass {
+            caller,
+            inode,
+            class,
+            only,
+            mode,
+            recursive,
+        } => subtree::set_class(txn, caller, scope(inode, mode, recursive), *class, *only),
+        Op::SetEattr {
+            caller,
+            inode,
+            eattr,
+            mode,
+            recursive,
+        } => subtree::set_eattr(txn, caller, scope(inode, mode, recursive), *eattr),
+        Op::SetArchived {
+            caller,
+            inode,
+            archived,
+        } => archive::set(txn, caller, *inode, *archived),
+        Op::Snapshot {
+            caller,
+            src,
+            dst_parent,
+            name,
+            flags,
+            umask,
+        } => {
+            let wanted = snapshot_copy::Wanted {
+                src: *src,
+                dst_parent: *dst_parent,
+                name,
+                flags: *flags,
+                umask: *umask,
+            };
+            snapshot_copy::snapshot(txn, caller, wanted)
+        }
+        Op::RemoveSnapshot {
+            caller,
+            parent,
+            name,
+            force,
+        } => snapshot_remove::remove(txn, caller, *parent, name, *force),
+        Op::CreateClass { session, class } => class::create(txn, *session, class),
+        Op::ChangeClass {
+            session,
+            name,
+            change,
+        } => class::change(txn, *session, name, change),
+        Op::DeleteClass { session, name } => class::delete(txn, *session, name),
+        Op::DuplicateClass { session, old, new } => class::duplicate(txn, *session, old, new),
+        Op::RenameClass { session, old, new } => class::rename(txn, *session, old, new),
+    }
+}
+
+/// What a request of a subtree's values means.
+fn scope(inode: &InodeId, mode: &SetMode, recursive: &bool) -> subtree::Scope {
+    subtree::Scope {
+        inode: *inode,
+        mode: *mode,
+        recursive: *recursive,
     }
 }
 
@@ -465,7 +644,76 @@ fn ask(txn: &Txn<'_>, query: &Query) -> Res<Answer> {
         Query::DetachedAttr { session, inode } => trash::detached_attr(txn, *session, *inode),
         Query::GetSession { session } => session::get(txn, *session),
         Query::ListOpenFiles { session } => session::list_open_files(txn, *session),
-        _ => Err(FsError::NotSupported.into()),
+        Query::GetXattr {
+            caller,
+            inode,
+            opened,
+            name,
+        } => {
+            let wanted = xattr::Wanted {
+                inode: *inode,
+                opened: *opened,
+                name,
+            };
+            xattr::get(txn, caller, wanted)
+        }
+        Query::ListXattr {
+            caller,
+            inode,
+            opened,
+        } => xattr::list(txn, caller, *inode, *opened),
+        Query::GetAcl {
+            caller,
+            inode,
+            kind,
+        } => acl::get(txn, caller, *inode, *kind),
+        Query::TestPosixLock {
+            session,
+            inode,
+            owner,
+            kind,
+            start,
+            end,
+        } => {
+            let request = lock::RangeRequest {
+                owner: *owner,
+                pid: 0,
+                reqid: 0,
+                kind: *kind,
+                start: *start,
+                end: *end,
+            };
+            lock::test(txn, *session, *inode, request)
+        }
+        Query::ReadChunk {
+            caller,
+            inode,
+            index,
+        } => chunk::read(txn, caller, *inode, *index),
+        Query::ListChunks {
+            caller,
+            inode,
+            from,
+            max,
+        } => chunk::list(txn, caller, *inode, *from, *max),
+        Query::GetTrashTime {
+            caller,
+            inode,
+            recursive,
+        } => subtree::trash_times(txn, caller, *inode, *recursive),
+        Query::GetSclass {
+            caller,
+            inode,
+            recursive,
+        } => subtree::classes(txn, caller, *inode, *recursive),
+        Query::GetEattr {
+            caller,
+            inode,
+            recursive,
+        } => subtree::eattrs(txn, caller, *inode, *recursive),
+        Query::GetArchived { caller, inode } => archive::get(txn, caller, *inode),
+        Query::ListClasses => class::list(txn),
+        Query::ListLocks { inode } => lock::list(txn, *inode),
     }
 }
 

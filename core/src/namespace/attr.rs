@@ -122,7 +122,7 @@ fn encode_size(bytes: i64) -> u64 {
         return 1;
     }
     let power = (bytes.ilog2() / 10).min(6);
-    let hundredths = u128::from(bytes) * 100 >> (10 * power);
+    let hundredths = (u128::from(bytes) * 100) >> (10 * power);
     u64::try_from(hundredths).unwrap_or(u64::MAX) + u64::from(power) * 1_000_000
 }
 

@@ -1,4 +1,4 @@
-//! What goes with a node or an open file when it ends: chunks, attributes, locks.
+//! What goes with a node when it ends: chunks, attributes, locks.
 
 use std::ops::ControlFlow;
 
@@ -7,7 +7,7 @@ use super::op::{Acl, AclKind, Notice};
 use super::record::{AclRecord, Chunk, ChunkSlot, FlockTable, PosixTable, Xattr};
 use super::txn::{Res, Txn};
 use crate::crdt::LOG_REPLICA;
-use crate::id::{ChunkId, InodeId, SessionId};
+use crate::id::{ChunkId, InodeId};
 
 /// Gives back everything that belongs to a node which is about to end.
 ///
@@ -79,49 +79,6 @@ pub fn release_chunk(txn: &mut Txn<'_>, chunk: ChunkId) -> Res<()> {
         txn.notify(Notice::ChunkUnused {
             chunk,
             version: now.version.value(),
-        });
-    }
-    Ok(())
-}
-
-/// A session closed a file: its locks there, and its waiting requests, are given back. Waiting
-/// requests get [`Notice::LockEnded`].
-///
-/// # Errors
-/// Only that the state cannot be read.
-pub fn release_session(txn: &mut Txn<'_>, ino: InodeId, session: SessionId) -> Res<()> {
-    let mut ended = Vec::new();
-    let key = Key::Flocks(ino);
-    if let Some(mut table) = txn.value::<FlockTable>(&key)? {
-        table.held.retain(|(holder, ..)| *holder != session);
-        table.waiting.retain(|waiter| {
-            if waiter.session == session {
-                ended.push((waiter.owner, waiter.reqid, false));
-            }
-            waiter.session != session
-        });
-        let empty = table.held.is_empty() && table.waiting.is_empty();
-        txn.set(&key, (!empty).then_some(table))?;
-    }
-    let key = Key::PosixLocks(ino);
-    if let Some(mut table) = txn.value::<PosixTable>(&key)? {
-        table.held.retain(|range| range.session != session);
-        table.waiting.retain(|(range, reqid)| {
-            if range.session == session {
-                ended.push((range.owner, *reqid, true));
-            }
-            range.session != session
-        });
-        let empty = table.held.is_empty() && table.waiting.is_empty();
-        txn.set(&key, (!empty).then_some(table))?;
-    }
-    for (owner, reqid, posix) in ended {
-        txn.notify(Notice::LockEnded {
-            session,
-            inode: ino,
-            owner,
-            reqid,
-            posix,
         });
     }
     Ok(())

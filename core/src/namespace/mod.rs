@@ -7,14 +7,23 @@
 //! **Invariant:** neither clock nor randomness: two replicas that apply the same commands hold the
 //! same bytes.
 
+mod acl;
+mod append;
 mod apply;
+mod archive;
 mod attr;
+mod change;
 mod check;
+mod chunk;
+mod class;
 mod create;
 mod entry;
+#[cfg(feature = "fuzzing")]
+mod fuzz;
 mod genesis;
 mod hooks;
 mod inspect;
+mod lock;
 mod lookup;
 mod node;
 mod open;
@@ -23,16 +32,24 @@ mod permission;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod quota;
+#[cfg(test)]
+mod random;
 mod remove;
 mod rename;
 mod session;
 mod setattr;
+mod snapshot_copy;
+mod snapshot_remove;
 mod stats;
+mod subtree;
 #[cfg(test)]
 mod testing;
 mod trash;
+mod truncate;
 mod txn;
+mod walk;
 mod who;
+mod xattr;
 
 pub mod error;
 pub mod key;
@@ -41,4 +58,6 @@ pub mod record;
 
 pub use apply::Namespace;
 pub use check::{Law, Violation};
+#[cfg(feature = "fuzzing")]
+pub use fuzz::fuzz_apply;
 pub use inspect::inspect;

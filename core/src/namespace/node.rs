@@ -171,7 +171,10 @@ fn inherit_acls(
 
 /// Takes the next id. A directory's slot is a hash of parent and name, so that directories spread;
 /// everything else lies in its parent's slot. A slot that is used up passes on to the next.
-fn take_id(txn: &mut Txn<'_>, parent: InodeId, name: &Name, kind: NodeKind) -> Res<InodeId> {
+///
+/// # Errors
+/// `NoSpace` when no id is left.
+pub fn take_id(txn: &mut Txn<'_>, parent: InodeId, name: &Name, kind: NodeKind) -> Res<InodeId> {
     let first = if kind == NodeKind::Directory {
         slot_of_directory(parent, name)
     } else {

@@ -2,13 +2,10 @@
 
 use super::attr::attr;
 use super::error::FsError;
-use super::hooks;
-use super::node::{change, unsnapshot};
-use super::op::{Caller, Disable, NodeKind, Notice, OpenFlags, Reply};
+use super::op::{Caller, Disable, NodeKind, OpenFlags, Reply};
 use super::permission::{self, APPEND_ONLY, IMMUTABLE, READ, WRITE};
-use super::record::Inode;
 use super::session;
-use super::stats;
+use super::truncate;
 use super::txn::{Res, Txn};
 use super::who::Who;
 use crate::id::InodeId;
@@ -45,38 +42,18 @@ pub fn open(txn: &mut Txn<'_>, caller: &Caller, ino: InodeId, flags: OpenFlags) 
         permission::require(txn, &who, ino, &node, read | write)?;
     }
     if flags.truncate {
-        node = empty(txn, ino, &node)?;
+        node = truncate::cut(txn, ino, &node, 0)?;
     }
     session::open_file(txn, ino, who.session)?;
     Ok(Reply::Attr(attr(txn, &who, ino, &node)?))
 }
 
-/// Makes a file empty: its chunks go, its sums shrink, room that was reserved for appends is given
-/// up, mtime and ctime become now.
-fn empty(txn: &mut Txn<'_>, ino: InodeId, node: &Inode) -> Res<Inode> {
-    let before = stats::of_file(txn, ino, node)?;
-    hooks::release_chunks(txn, ino, 0)?;
-    stats::add_to_parents(txn, node, &stats::minus(&stats::FILE, &before))?;
-    if node.length.value() != 0 {
-        txn.notify(Notice::LengthChanged {
-            inode: ino,
-            length: 0,
-        });
-    }
-    let now = txn.now();
-    change(txn, ino, |node, stamp| Inode {
-        length: node.length.write(stamp, 0),
-        reserved: node.reserved.write(stamp, 0),
-        mtime: node.mtime.write(stamp, now),
-        ctime: node.ctime.write(stamp, now),
-        eattr: unsnapshot(node, stamp),
-        ..Inode::default()
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::op::{Answer, Query};
+    use super::super::error::FsError;
+    use super::super::op::{Answer, Notice, Query};
+    use super::super::record::Inode;
+    use super::super::stats;
     use super::super::testing::{Bed, ROOT, chmod, create, open, root, somebody, unlink, user};
     use super::*;
     use crate::time::WallTime;

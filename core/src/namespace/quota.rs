@@ -42,17 +42,33 @@ pub fn check_parents(txn: &Txn<'_>, node: &super::record::Inode, more: &DirStats
     Ok(())
 }
 
+/// Refuses growth by `more` that is counted already: for what is only known when it is done.
+///
+/// # Errors
+/// `Quota`.
+pub fn check_grown(txn: &Txn<'_>, dir: InodeId, more: &DirStats) -> Res<()> {
+    for dir in path::ancestors(txn, dir)? {
+        let used = stats::minus(&stats::of_dir(txn, dir)?, more);
+        check_one(txn, dir, &used, more)?;
+    }
+    Ok(())
+}
+
 fn check_all(txn: &Txn<'_>, dirs: &[InodeId], more: &DirStats) -> Res<()> {
     for dir in dirs {
-        let Some(quota) = txn.value::<QuotaRecord>(&Key::Quota(*dir))? else {
-            continue;
-        };
-        let used = stats::of_dir(txn, *dir)?;
-        if exceeds(&quota.hard, &used, more)
-            || soft_is_hard(&quota, txn.now()) && exceeds(&quota.soft, &used, more)
-        {
-            return Err(FsError::Quota.into());
-        }
+        check_one(txn, *dir, &stats::of_dir(txn, *dir)?, more)?;
+    }
+    Ok(())
+}
+
+fn check_one(txn: &Txn<'_>, dir: InodeId, used: &DirStats, more: &DirStats) -> Res<()> {
+    let Some(quota) = txn.value::<QuotaRecord>(&Key::Quota(dir))? else {
+        return Ok(());
+    };
+    if exceeds(&quota.hard, used, more)
+        || soft_is_hard(&quota, txn.now()) && exceeds(&quota.soft, used, more)
+    {
+        return Err(FsError::Quota.into());
     }
     Ok(())
 }
@@ -346,7 +362,7 @@ mod tests {
                 .collect::<Vec<_>>(),
             other => panic!("{other:?}"),
         };
-        let mut all = vec![(ROOT, "/"), (inner, "top/inner"), (top, "top")];
+        let mut all = [(ROOT, "/"), (inner, "top/inner"), (top, "top")];
         all.sort();
         assert_eq!(
             listed(SessionId(0)),
@@ -354,7 +370,7 @@ mod tests {
                 .map(|(ino, path)| (*ino, (*path).to_owned()))
                 .collect::<Vec<_>>()
         );
-        let mut seen = vec![(ROOT, "/"), (inner, "inner")];
+        let mut seen = [(ROOT, "/"), (inner, "inner")];
         seen.sort();
         assert_eq!(
             listed(below),

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::error::FsError;
-use super::hooks;
 use super::key::Key;
+use super::lock;
 use super::op::{Answer, NodeKind, Reply, SessionParams};
 use super::record::{Inode, LaneLast, LaneRecord, Opened, SessionRecord, ShardIds};
 use super::txn::{Res, Txn};
@@ -125,7 +125,7 @@ pub fn open_file(txn: &mut Txn<'_>, ino: InodeId, session: SessionId) -> Res<()>
 fn close_file(txn: &mut Txn<'_>, ino: InodeId, session: SessionId) -> Res<()> {
     txn.set::<()>(&Key::Opened(ino, session), None)?;
     txn.set::<()>(&Key::SessionOpened(session, ino), None)?;
-    hooks::release_session(txn, ino, session)
+    lock::release_session(txn, ino, session)
 }
 
 fn open_files(txn: &Txn<'_>, session: SessionId) -> Res<BTreeSet<InodeId>> {

@@ -355,7 +355,8 @@ mod tests {
     #[test]
     fn only_the_part_that_is_not_shared_changes() {
         let ids = |numbers: &[u32]| numbers.iter().map(|n| InodeId(*n)).collect::<Vec<_>>();
-        let examples: [(&[u32], &[u32], &[u32], &[u32]); 4] = [
+        type Way = &'static [u32];
+        let examples: [(Way, Way, Way, Way); 4] = [
             (&[5, 3, 1], &[5, 3, 1], &[], &[]),
             (&[5, 3, 1], &[6, 3, 1], &[5], &[6]),
             (&[5, 3, 1], &[1], &[5, 3], &[]),

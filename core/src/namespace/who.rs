@@ -411,7 +411,8 @@ mod tests {
         let mut bed = Bed::new();
         let dir = bed.dir(&root(), ROOT, "dir");
         let file = bed.file(&root(), ROOT, "file");
-        let cases: Vec<(Disable, Box<dyn Fn(&Caller) -> Op>)> = vec![
+        type Make = Box<dyn Fn(&Caller) -> Op>;
+        let cases: Vec<(Disable, Make)> = vec![
             (
                 Disable::Create,
                 Box::new(|c| create(c, ROOT, "x", NodeKind::File)),

@@ -22,7 +22,7 @@ use crate::rng::Seed;
 use crate::store::{CheckpointId, StateStore, StoreError};
 use crate::time::{Duration, Instant};
 use crate::wal::record::LogId;
-use crate::wal::{GroupLog, Wal, WalError};
+use crate::wal::{GroupLog, Recovery, Tail, Wal, WalError};
 
 /// Why a node cannot start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -117,6 +117,9 @@ pub struct Node<D, S: StateStore> {
     /// A peer's state that heals this node has arrived.
     pub(super) heal_pending: bool,
     pub(super) repair: Option<Repair>,
+    /// What the log gave back, and what is to be told of it, until the first flush has ended:
+    /// before that it may be in the system's cache alone, and must not be acted upon.
+    pub(super) found: Option<(GroupLog, Vec<String>)>,
     /// `None` unless [`Options::observe`] asks for it.
     pub(super) observer: Option<Observer>,
     pub(super) stopped: Option<String>,
@@ -138,8 +141,8 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         seed: Seed,
         now: Instant,
     ) -> Result<Self, OpenError> {
-        let (wal, mut recovery) = Wal::open(disk, options.wal.clone(), options.life)?;
-        let log = recovery.groups.remove(&options.group).unwrap_or_default();
+        let (wal, recovery) = Wal::open(disk, options.wal.clone(), options.life)?;
+        let log = recovery.group(options.group);
         let (namespace, applied) = open_state(store)?;
         #[cfg(feature = "planted-bugs")]
         let namespace = namespace.with_bug(options.bug);
@@ -166,6 +169,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             judging: None,
             heal_pending: false,
             repair: None,
+            found: None,
             observer: options.observe.then(Observer::default),
             stopped: None,
             nonsense: 0,
@@ -173,21 +177,13 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             wall_us: 0,
             options,
         };
-        match repair::judge(&log, durable) {
-            Verdict::Whole => node.start_consensus(log),
-            Verdict::Needs(index) if index <= durable => node.settle_log(log)?,
-            Verdict::Needs(index) => {
-                let peers = node.options.peers.iter().copied();
-                node.repair = Some(Repair::new(index, log, peers));
-                node.timers.arm(Timer::Repair, now, Duration::ZERO);
-            }
-            Verdict::Lost(reason) => {
-                return Err(OpenError::MustBeReplaced {
-                    node: node.options.node,
-                    reason: reason.to_owned(),
-                });
-            }
+        if let Verdict::Lost(reason) = repair::judge(&log, durable) {
+            return Err(OpenError::MustBeReplaced {
+                node: node.options.node,
+                reason: reason.to_owned(),
+            });
         }
+        node.found = Some((log, news(&recovery)));
         node.timers
             .arm(Timer::Checkpoint, now, node.options.checkpoint_interval);
         Ok(node)
@@ -255,8 +251,28 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         self.stopped.as_deref()
     }
 
+    /// What the log gave back is durable: takes part, or heals first.
+    fn begin(&mut self, log: GroupLog, out: &mut Outbox<Effect>) {
+        match repair::judge(&log, self.durable) {
+            Verdict::Whole => self.start_consensus(log, out),
+            Verdict::Needs(index) if index <= self.durable => {
+                if let Err(error) = self.settle_log(log, out) {
+                    self.become_stopped(format!("log: {error}"), out);
+                }
+            }
+            Verdict::Needs(index) => {
+                let message = format!("the log lacks entries; a state up to {index} is needed");
+                out.push(Effect::Report { message });
+                let peers = self.options.peers.iter().copied();
+                self.repair = Some(Repair::new(index, log, peers));
+                self.timers.arm(Timer::Repair, self.now, Duration::ZERO);
+            }
+            Verdict::Lost(_) => unreachable!("such a node was not opened"),
+        }
+    }
+
     /// Builds the consensus machine over a log without a hole.
-    pub(super) fn start_consensus(&mut self, log: GroupLog) {
+    pub(super) fn start_consensus(&mut self, log: GroupLog, out: &mut Outbox<Effect>) {
         assert!(log.is_whole(), "consensus is never built over a hole");
         if let Some(observer) = &mut self.observer {
             observer.on_recovered(log.purged, &log.entries);
@@ -268,6 +284,10 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             entries: log.entries,
             applied: self.applied.clone(),
         };
+        if let Err(error) = recovered.validate() {
+            let reason = format!("the log and the state do not fit each other: {error}");
+            return self.become_stopped(reason, out);
+        }
         let empty = recovered.vote.is_none()
             && recovered.entries.is_empty()
             && recovered.applied.last.is_none();
@@ -282,7 +302,11 @@ impl<D: Disk, S: StateStore> Node<D, S> {
     }
 
     /// Drops what the state covers from a log that was damaged there, and takes part again.
-    pub(super) fn settle_log(&mut self, log: GroupLog) -> Result<(), WalError> {
+    pub(super) fn settle_log(
+        &mut self,
+        log: GroupLog,
+        out: &mut Outbox<Effect>,
+    ) -> Result<(), WalError> {
         let state = self
             .applied
             .last
@@ -292,7 +316,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             self.wal.append(self.options.group, record)?;
         }
         self.wal.heal(self.options.group)?;
-        self.start_consensus(log);
+        self.start_consensus(log, out);
         Ok(())
     }
 
@@ -343,7 +367,15 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 self.inbox.push_back(raft::Input::PeerLost { peer });
             }
             Event::Flushed { flush, result } => match self.wal.on_flushed(flush, result) {
-                Ok(write) => self.on_durable(write),
+                Ok(write) => {
+                    self.on_durable(write);
+                    if let Some((log, news)) = self.found.take() {
+                        for message in news {
+                            out.push(Effect::Report { message });
+                        }
+                        self.begin(log, out);
+                    }
+                }
                 Err(error) => self.become_stopped(format!("log: {error}"), out),
             },
             Event::Checkpointed { checkpoint, result } => {
@@ -416,6 +448,10 @@ impl<D: Disk, S: StateStore> Machine for Node<D, S> {
         if self.stopped.is_some() {
             return None;
         }
+        if self.found.is_some() && self.wal.needs_flush() {
+            // The first flush waits to be begun.
+            return Some(self.now);
+        }
         let raft = self.raft.as_ref().and_then(Machine::deadline);
         let timer = self.timers.next().map(|(at, _)| at);
         [raft, timer, self.pending.deadline()]
@@ -447,6 +483,36 @@ impl<D: Disk, S: StateStore> Machine for Node<D, S> {
             "writes of the log and of consensus are in the same order"
         );
     }
+}
+
+/// What an operator should know of how the log came back.
+fn news(recovery: &Recovery) -> Vec<String> {
+    let mut news: Vec<String> = recovery
+        .damage
+        .iter()
+        .map(|damage| {
+            let (file, offset, what) = (&damage.file, damage.offset, &damage.what);
+            format!("the log is damaged in file {file} at byte {offset}: {what:?}")
+        })
+        .collect();
+    if let Tail::Torn {
+        file,
+        offset,
+        dropped,
+    } = &recovery.tail
+    {
+        news.push(format!(
+            "the log ended in a write that was never acknowledged, in file {file} at byte \
+             {offset}; {dropped} frames after it were dropped"
+        ));
+    }
+    if !recovery.strays.is_empty() {
+        news.push(format!(
+            "files that are not the log's were left alone: {:?}",
+            recovery.strays
+        ));
+    }
+    news
 }
 
 /// Opens the state; a damaged mark of what was applied means that the state is worth nothing, so

@@ -35,7 +35,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             return self.answer(caller, Ok(ResponseBody::Status(status)), out);
         }
         if self.raft.is_none() {
-            let reason = "the node is healing itself from a peer".to_owned();
+            let reason = "the node is starting, or healing itself from a peer".to_owned();
             return self.answer(caller, Err(NodeError::Unavailable { reason }), out);
         }
         if self.pending.len() >= self.options.pending_max {

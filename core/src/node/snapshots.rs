@@ -553,7 +553,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         };
         self.timers.disarm(Timer::Repair);
         let index = self.namespace.applied().index;
-        match self.settle_log(repair.log) {
+        match self.settle_log(repair.log, out) {
             Ok(()) => out.push(Effect::Report {
                 message: format!("healed from a peer: the state is that of {index}"),
             }),

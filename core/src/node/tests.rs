@@ -292,11 +292,9 @@ impl Cluster {
         for ordered in out.drain() {
             assert_eq!(ordered.after, None, "the node waits for its writes itself");
             match ordered.effect {
-                Effect::Send { to, message } => {
-                    if !self.cut.contains(&id) && !self.cut.contains(&to) {
-                        let life = self.hosts[&to].lives;
-                        self.send(to, life, 1_000_000, Arrival::Message(id, message));
-                    }
+                Effect::Send { to, message } if self.reaches(id, to) => {
+                    let life = self.hosts[&to].lives;
+                    self.send(to, life, 1_000_000, Arrival::Message(id, message));
                 }
                 Effect::FlushStarted { flush } => {
                     self.send(id, life, 200_000, Arrival::Flushed(flush));
@@ -313,6 +311,10 @@ impl Cluster {
                 _ => {}
             }
         }
+    }
+
+    fn reaches(&self, from: NodeId, to: NodeId) -> bool {
+        !self.cut.contains(&from) && !self.cut.contains(&to)
     }
 
     fn send(&mut self, to: NodeId, life: u64, delay_ns: u64, arrival: Arrival) {
@@ -692,6 +694,7 @@ fn a_hole_in_the_log_is_healed_from_a_peer_before_taking_part() {
     cluster.hosts[&broken].store.crash();
     spoil(&cluster.hosts[&broken].disk, b"d05");
     cluster.start(broken).unwrap();
+    cluster.run_for(Duration::from_millis(1));
     assert!(cluster.node(broken).status().repairing);
     cluster.assert_converged();
     assert!(
@@ -703,6 +706,7 @@ fn a_hole_in_the_log_is_healed_from_a_peer_before_taking_part() {
     // Healed for good: the next start finds no hole.
     cluster.kill(broken);
     cluster.start(broken).unwrap();
+    cluster.run_for(Duration::from_millis(1));
     assert!(!cluster.node(broken).status().repairing);
     cluster.assert_converged();
 }

@@ -522,7 +522,9 @@ fn the_same_seed_is_the_same_run() {
         (world.hash(), world.now)
     };
     for seed in 0..5 {
-        assert_eq!(run(seed), run(seed));
+        let first = run(seed);
+        println!("seed {seed}: trace hash {}", first.0);
+        assert_eq!(first, run(seed));
     }
     assert_ne!(run(1).0, run(2).0);
 }

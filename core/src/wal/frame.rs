@@ -217,7 +217,7 @@ pub(super) struct SegmentHeader {
     pub flushed: u64,
     /// First frame that still matters.
     pub start: u64,
-    /// Bytes of the file, for whoever finds it cut short; recovery goes by what is there.
+    /// Bytes of the file: a shorter one was cut.
     pub length: u64,
 }
 

@@ -10,6 +10,8 @@
 //! are bytes to it. It does no waiting: the driver reports finished flushes.
 
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod groups;
 mod options;
 pub mod record;
@@ -29,7 +31,9 @@ pub use replay::{Damaged, GroupLog};
 use crate::disk::{Disk, DiskError, FileName, FlushId};
 use crate::id::{GroupId, WriteId};
 use crate::limits::PAGE_BYTES;
-use frame::{COUNTER_MAX, FRAME_HEADER_BYTES, FrameHeader, OWN_GROUP};
+use frame::{
+    COUNTER_MAX, FRAME_HEADER_BYTES, FrameHeader, OWN_GROUP, SEGMENT_HEADER_BYTES, SegmentHeader,
+};
 use groups::Group;
 use record::{LogId, Record};
 use segment::{Active, Retiring, Segment};
@@ -144,11 +148,11 @@ impl<D: Disk> Wal<D> {
     ///
     /// # Errors
     /// [`WalError::Options`]; [`WalError::Foreign`]; [`WalError::Disk`] when the directory cannot
-    /// be read. Damage to the content is no error: it is in [`Recovery`].
+    /// be read, or the end of the log not be written again. Damage to the content is no error: it is in [`Recovery`].
     pub fn open(disk: D, options: WalOptions, life: u64) -> Result<(Self, Recovery), WalError> {
         options.validate()?;
         let found = recover::recover(&disk, &options)?;
-        let wal = Self {
+        let mut wal = Self {
             disk,
             options,
             life,
@@ -178,6 +182,10 @@ impl<D: Disk> Wal<D> {
             groups: found.groups,
             poisoned: None,
         };
+        wal.write_headers(&found.headers_due);
+        for (file, offset, bytes) in &found.bytes_due {
+            wal.disk.write(file, *offset, bytes)?;
+        }
         wal.check();
         Ok((wal, found.recovery))
     }
@@ -262,7 +270,7 @@ impl<D: Disk> Wal<D> {
     /// Whether [`Wal::start_flush`] would begin a flush.
     #[must_use]
     pub fn needs_flush(&self) -> bool {
-        let due = self.wanted > self.flushed || self.flush_owed || !self.marks_due.is_empty();
+        let due = self.wanted > self.flushed || self.flush_owed;
         due && self.in_flight.is_none() && self.poisoned.is_none()
     }
 
@@ -416,6 +424,21 @@ impl<D: Disk> Wal<D> {
                     || group.lowest_mark().is_none_or(|at| at >= self.start),
                 "group {id}: a mark that matters stands before the start of the log"
             );
+        }
+    }
+
+    /// Writes copies of segment headers again; where the disk refuses, the other copy or the frames
+    /// go on serving.
+    fn write_headers(&mut self, due: &[(FileName, Vec<u8>, SegmentHeader)]) {
+        for (file, copies, header) in due {
+            let mut bytes = [0; SEGMENT_HEADER_BYTES];
+            header.encode(&mut bytes);
+            for copy in copies {
+                let offset = u64::from(*copy) * PAGE_BYTES as u64;
+                if let Err(error) = self.disk.write(file, offset, &bytes) {
+                    tracing::warn!(%error, "cannot write a segment header again");
+                }
+            }
         }
     }
 

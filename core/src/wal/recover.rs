@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::disk::{Disk, DiskError, FileName};
-use crate::id::GroupId;
+use crate::id::{GroupId, NodeId};
 use crate::limits::PAGE_BYTES;
 use crate::wal::WalError;
 use crate::wal::frame::{
@@ -60,6 +60,11 @@ pub enum What {
         /// How many.
         length: u64,
     },
+    /// The file is shorter than it was made.
+    CutShort {
+        /// Bytes it should have.
+        length: u64,
+    },
     /// Two files say they are the same segment; this one was left aside.
     Duplicate {
         /// Number of the segment.
@@ -92,7 +97,8 @@ pub enum Tail {
         /// Frames after that place that could be read and were dropped.
         dropped: u64,
     },
-    /// The disk cannot read the place where the log ended: flushed frames may have stood there.
+    /// The place where the log ended cannot be read, or its file is cut short there: flushed
+    /// frames may have stood in it.
     Unreadable {
         /// The file.
         file: FileName,
@@ -129,6 +135,7 @@ impl Recovery {
 
 /// What a running log begins with.
 pub(super) struct Found {
+    pub owner: NodeId,
     pub recovery: Recovery,
     pub groups: BTreeMap<GroupId, Group>,
     pub marks_due: BTreeSet<GroupId>,
@@ -139,12 +146,50 @@ pub(super) struct Found {
     pub flushed: u64,
     pub next_segment: u64,
     pub next_file: u64,
+    /// Segment headers to write again: file, copies, header. An opening that adopts a segment
+    /// whose header a crash spoilt would otherwise leave it for the next one to take for damage.
+    pub headers_due: Vec<(FileName, Vec<u8>, SegmentHeader)>,
+    /// Bytes to write again as they are: file, offset, content. They were adopted without a proof
+    /// that they are durable. After a failed flush the kernel may hold them as clean although the
+    /// disk never got them, and would not write them with the next flush.
+    pub bytes_due: Vec<(FileName, u64, Vec<u8>)>,
+}
+
+impl Found {
+    fn adopt(&mut self, scanned: Scanned) {
+        let file = scanned.file;
+        let mut copies = scanned.header_copies_bad;
+        if scanned.first > self.flushed {
+            copies = (0..SEGMENT_HEADER_COPIES as u8).collect();
+        }
+        if !copies.is_empty() {
+            let header = SegmentHeader {
+                version: FORMAT_VERSION,
+                owner: self.owner,
+                number: scanned.number,
+                salt: scanned.salt,
+                first: scanned.first,
+                flushed: scanned.flushed.min(scanned.first - 1),
+                start: scanned.start,
+                length: scanned.declared.max(scanned.length),
+            };
+            self.headers_due.push((file.clone(), copies, header));
+        }
+        self.segments.push(Segment {
+            number: scanned.number,
+            file,
+            first: scanned.first,
+            length: scanned.length,
+        });
+    }
 }
 
 /// One file, as far as it can be understood.
 struct Scanned {
     file: FileName,
     length: u64,
+    /// Length that the header speaks of; 0 when no header could be read.
+    declared: u64,
     number: u64,
     salt: u64,
     first: u64,
@@ -209,6 +254,7 @@ pub(super) fn recover<D: Disk>(disk: &D, options: &WalOptions) -> Result<Found, 
         scanned,
         judged,
         Found {
+            owner: options.owner,
             recovery: Recovery {
                 groups: BTreeMap::new(),
                 tail: Tail::Clean,
@@ -225,6 +271,8 @@ pub(super) fn recover<D: Disk>(disk: &D, options: &WalOptions) -> Result<Found, 
             flushed: 0,
             next_segment,
             next_file,
+            headers_due: Vec::new(),
+            bytes_due: Vec::new(),
         },
     ))
 }
@@ -259,12 +307,15 @@ fn read_file<D: Disk>(
     Ok((bytes, unreadable))
 }
 
-/// Reads a piece of a file again, over what was read before; false when the disk refuses.
-fn read_again<D: Disk>(disk: &D, file: &str, bytes: &mut [u8], range: Range<usize>) -> bool {
+/// Reads a piece of a file again; what was read before stays when the disk refuses.
+fn read_again<D: Disk>(disk: &D, file: &str, bytes: &mut [u8], range: Range<usize>) {
     let offset = range.start as u64;
-    bytes
-        .get_mut(range)
-        .is_some_and(|into| disk.read(file, offset, into).is_ok())
+    let mut again = vec![0; range.len()];
+    if let Some(into) = bytes.get_mut(range)
+        && disk.read(file, offset, &mut again).is_ok()
+    {
+        into.copy_from_slice(&again);
+    }
 }
 
 /// Finds out what a file is and which frames stand in it; `None` when it is no segment.
@@ -277,25 +328,32 @@ fn scan<D: Disk>(
 ) -> Result<Option<Scanned>, WalError> {
     let length = bytes.len() as u64;
     let mut copies = Vec::new();
-    let mut bad = Vec::new();
     for copy in 0..SEGMENT_HEADER_COPIES {
-        match read_segment_header(disk, file, &mut bytes, copy * PAGE_BYTES) {
-            Some(header) => copies.push(header),
-            None => bad.push(copy as u8),
+        let header = read_segment_header(disk, file, &mut bytes, copy * PAGE_BYTES);
+        if let Some(header) = &header {
+            refuse_foreign(options, file, header)?;
         }
+        copies.push(header);
     }
-    let header = copies.into_iter().max_by_key(|header| header.number);
+    let header = copies
+        .iter()
+        .flatten()
+        .max_by_key(|header| header.number)
+        .cloned();
+    // A copy that a crash left from the file's last use is as bad as an unreadable one.
+    let bad = (0..)
+        .zip(&copies)
+        .filter(|(_, copy)| copy.is_none() || **copy != header);
+    let bad = bad.map(|(at, _)| at).collect();
+    let declared = header.as_ref().map_or(0, |header| header.length);
     let (number, salt, first, flushed, start) = match header {
-        Some(header) => {
-            refuse_foreign(options, file, &header)?;
-            (
-                header.number,
-                header.salt,
-                header.first,
-                header.flushed,
-                header.start,
-            )
-        }
+        Some(header) => (
+            header.number,
+            header.salt,
+            header.first,
+            header.flushed,
+            header.start,
+        ),
         None => {
             let Some(frame) = newest_frame(&bytes) else {
                 return Ok(None);
@@ -306,6 +364,7 @@ fn scan<D: Disk>(
     let mut found = Scanned {
         file: file.into(),
         length,
+        declared,
         number,
         salt,
         first,
@@ -328,9 +387,10 @@ fn read_segment_header<D: Disk>(
 ) -> Option<SegmentHeader> {
     for _ in 0..READ_ATTEMPTS {
         let header = bytes.get(at..).and_then(SegmentHeader::parse);
-        if header.is_some() || !read_again(disk, file, bytes, at..at + SEGMENT_HEADER_BYTES) {
+        if header.is_some() {
             return header;
         }
+        read_again(disk, file, bytes, at..at + SEGMENT_HEADER_BYTES);
     }
     None
 }
@@ -383,11 +443,8 @@ impl Scanned {
                 if self.expects_frame(at) && retried != at {
                     retried = at;
                     for _ in 1..READ_ATTEMPTS {
-                        let range = at..at + FRAME_HEADER_BYTES;
-                        if self.own_frame(bytes, at).is_none()
-                            && !read_again(disk, &self.file, bytes, range)
-                        {
-                            break;
+                        if self.own_frame(bytes, at).is_none() {
+                            read_again(disk, &self.file, bytes, at..at + FRAME_HEADER_BYTES);
                         }
                     }
                     continue;
@@ -426,9 +483,7 @@ impl Scanned {
                 Some(payload) if crc32c::crc32c(payload) == header.payload_crc => return true,
                 Some(_) => {}
             }
-            if !read_again(disk, &self.file, bytes, range.clone()) {
-                return false;
-            }
+            read_again(disk, &self.file, bytes, range.clone());
         }
         false
     }
@@ -508,7 +563,11 @@ fn judge(scanned: &[Scanned], blind: Option<(FileName, u64)>, damage: Vec<Damage
         if range.is_empty() {
             continue;
         }
-        if !cut && found.first <= judged.next_frame.max(flushed + 1) {
+        if !cut && found.first <= flushed + 1 && judged.next_frame < found.first {
+            // What is missing up to here stood at the end of the segment before.
+            judged.lose(found.first - 1, &place);
+        }
+        if !cut && found.first <= judged.next_frame {
             place = (found.file.clone(), DATA_START as u64);
         }
         for frame in &found.frames {
@@ -529,6 +588,13 @@ fn judge(scanned: &[Scanned], blind: Option<(FileName, u64)>, damage: Vec<Damage
     }
     if judged.next_frame <= flushed {
         judged.lose(flushed, &place);
+    }
+    if let Some(half) = judged.drop_half_a_vote() {
+        dropped += 1;
+        place = (
+            scanned[half.file].file.clone(),
+            u64::from(half.header.offset),
+        );
     }
     if dropped > 0 {
         let (file, offset) = place.clone();
@@ -596,10 +662,25 @@ impl Judged {
     /// Frames from the next one through `last` were flushed and are not there.
     fn lose(&mut self, last: u64, place: &(FileName, u64)) {
         let first = self.next_frame;
-        self.lost.push(Lost { first, last });
+        match self.lost.last_mut() {
+            Some(before) if before.last + 1 == first => before.last = last,
+            _ => self.lost.push(Lost { first, last }),
+        }
         let what = What::Frames { first, last };
         self.damage.push(damage_at(&place.0, place.1, what));
         self.next_frame = last + 1;
+    }
+
+    /// The first copy of a vote at the end, without the second, was never acknowledged. It goes, so
+    /// that the frame behind a first copy is always its second.
+    fn drop_half_a_vote(&mut self) -> Option<Read> {
+        let half = self.frames.pop_if(|last| {
+            let header = &last.header;
+            let first_copy = header.kind == Kind::Vote && header.detail == 0;
+            first_copy && header.seq > self.flushed && header.seq + 1 == self.next_frame
+        })?;
+        self.next_frame = half.header.seq;
+        Some(half)
     }
 
     /// Where the disk could not read the place at which the log seems to end, more may have stood.
@@ -611,11 +692,18 @@ impl Judged {
     ) {
         let at_end = scanned.iter().find(|found| found.file == place.0);
         let dark_end = at_end.and_then(|found| {
-            let range = found.unreadable.iter().find(|range| range.end > place.1);
-            range.map(|range| (found.file.clone(), range.start.max(place.1)))
+            let cut_short = found.length < found.declared && found.first <= self.flushed;
+            let missing = cut_short.then_some(found.length..found.declared);
+            let range = found
+                .unreadable
+                .iter()
+                .chain(&missing)
+                .find(|r| r.end > place.1)?;
+            Some((found.file.clone(), range.start.max(place.1)))
         });
         if let Some((file, offset)) = dark_end.or(blind) {
-            self.lose(self.next_frame, &(file.clone(), offset));
+            // Two frames stand for an unknown number: of one alone it could turn out whose it was.
+            self.lose(self.next_frame + 1, &(file.clone(), offset));
             self.tail = Tail::Unreadable { file, offset };
         }
     }
@@ -630,6 +718,12 @@ impl Judged {
             self.live[at] = true;
             if found.first > self.flushed {
                 continue;
+            }
+            if found.length < found.declared {
+                let what = What::CutShort {
+                    length: found.declared,
+                };
+                self.damage.push(damage_at(&found.file, found.length, what));
             }
             match found.header_copies_bad[..] {
                 [] => {}
@@ -664,7 +758,7 @@ fn conclude<D: Disk>(
         let vote_is_single = group.vote.is_some() && copies < 2;
         let loss_is_new = (group.vote_lost || group.tail_lost) && !marked;
         if id == OWN_GROUP {
-            if unattributed && !marked {
+            if unattributed && !group.vote_lost {
                 found.marks_due.insert(id);
             }
             found
@@ -684,23 +778,13 @@ fn conclude<D: Disk>(
             .insert(OWN_GROUP, Group::of_the_log(&Group::default(), true));
         found.marks_due.insert(OWN_GROUP);
     }
+    found.bytes_due = unproven(disk, &scanned, &judged);
+    found.flushed = judged.flushed;
     for (at, scanned) in scanned.into_iter().enumerate() {
-        let Scanned {
-            file,
-            length,
-            number,
-            first,
-            ..
-        } = scanned;
         if judged.live[at] {
-            found.segments.push(Segment {
-                number,
-                file,
-                first,
-                length,
-            });
+            found.adopt(scanned);
         } else {
-            found.spare.push((file, length));
+            found.spare.push((scanned.file, scanned.length));
         }
     }
     judged
@@ -711,8 +795,46 @@ fn conclude<D: Disk>(
     found.recovery.unattributed = unattributed;
     found.start = judged.start;
     found.next_frame = judged.next_frame;
-    found.flushed = judged.flushed;
     found
+}
+
+/// What was adopted above the highest proof of durability, segment by segment.
+fn unproven<D: Disk>(
+    disk: &D,
+    scanned: &[Scanned],
+    judged: &Judged,
+) -> Vec<(FileName, u64, Vec<u8>)> {
+    let mut due = Vec::new();
+    let unproven = |read: &&Read| read.header.seq > judged.flushed;
+    let frames: Vec<&Read> = judged.frames.iter().filter(unproven).collect();
+    for frames in frames.chunk_by(|a, b| a.file == b.file) {
+        let (Some(first), Some(last)) = (frames.first(), frames.last()) else {
+            continue;
+        };
+        let file = &scanned[first.file];
+        let from = u64::from(first.header.offset);
+        let to = (end_of(&last.header) as u64).min(file.length);
+        let bytes = (0..READ_ATTEMPTS).find_map(|_| {
+            let mut bytes = vec![0; (to - from) as usize];
+            disk.read(&file.file, from, &mut bytes).ok()?;
+            let same = |read: &&Read| {
+                let at = (u64::from(read.header.offset) - from) as usize;
+                let body = at + FRAME_HEADER_BYTES;
+                let payload = bytes.get(body..body + read.header.length as usize);
+                FrameHeader::parse(&bytes[at..]).as_ref() == Some(&read.header)
+                    && payload.map(crc32c::crc32c) == Some(read.header.payload_crc)
+            };
+            frames.iter().all(same).then_some(bytes)
+        });
+        match bytes {
+            Some(bytes) => due.push((file.file.clone(), from, bytes)),
+            None => tracing::warn!(
+                file = file.file,
+                "cannot read the end of the log twice alike"
+            ),
+        }
+    }
+    due
 }
 
 fn load<D: Disk>(disk: &D, file: &str, header: &FrameHeader) -> Option<Vec<u8>> {

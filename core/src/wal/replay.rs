@@ -64,7 +64,8 @@ pub(super) struct Read {
     pub file: usize,
 }
 
-/// Frames that were flushed and cannot be read, both ends included.
+/// Frames that were flushed and cannot be read, both ends included. Between two of these stands a
+/// frame that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lost {
     /// The first.
@@ -108,7 +109,7 @@ pub(super) fn replay(
         if range_with(lost, prev).is_some() {
             claimed.insert(prev);
         }
-        if group.has_gap_before(&frame.header, lost, start) {
+        if frame.header.group != OWN_GROUP && group.has_gap_before(&frame.header, lost, start) {
             group.on_gap();
         }
         group.on_frame(frame);
@@ -128,8 +129,8 @@ pub(super) fn replay(
             claims < range.last - first + 1
         })
     };
-    for group in groups.values_mut() {
-        if unclaimed_after(group.facts.last_frame) {
+    for (id, group) in &mut groups {
+        if *id != OWN_GROUP && unclaimed_after(group.facts.last_frame) {
             group.on_gap();
             // Whoever reads the next frame of this group shall see the gap again.
             group.facts.last_frame = lost.last().map_or(0, |range| range.last);

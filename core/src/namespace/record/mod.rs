@@ -133,6 +133,22 @@ impl Record for Stats {
     fn is_gone(&self) -> bool {
         self.gone
     }
+
+    /// A file can grow and shrink by 2^57 bytes as often as somebody likes: what was added and
+    /// taken would reach the end of 64 bits, the difference does not.
+    fn settle(&mut self) {
+        for sum in [
+            &mut self.inodes,
+            &mut self.dirs,
+            &mut self.files,
+            &mut self.chunks,
+            &mut self.length,
+            &mut self.size,
+            &mut self.real_size,
+        ] {
+            sum.settle(LOG_REPLICA);
+        }
+    }
 }
 
 /// A directory's quota.

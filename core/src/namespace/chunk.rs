@@ -1,0 +1,934 @@
+//! Chunks of files: writing, reading, and what chunkservers report.
+//!
+//! Where copies lie is not known here; an outcome says what chunkservers have to do, and a later
+//! command says what became of it.
+
+use std::ops::ControlFlow;
+
+use super::error::FsError;
+use super::hooks;
+use super::key::Key;
+use super::node;
+use super::op::{
+    Answer, Caller, ChunkAction, ChunkInfo, DirStats, Disable, NodeKind, Notice, Reply,
+};
+use super::permission::IMMUTABLE;
+use super::quota;
+use super::record::{Chunk, ChunkSlot, Inode, SlotIds};
+use super::stats;
+use super::txn::{Fail, Res, Txn};
+use super::who::Who;
+use crate::crdt::{LOG_REPLICA, Lww};
+use crate::id::{ChunkId, InodeId};
+use crate::limits;
+use crate::time::{Stamp, WallTime};
+
+/// How a chunk shall be written.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteMode {
+    /// The writer continues under its own lock.
+    pub go_on: bool,
+    /// A copy came, went or was damaged: the version must rise.
+    pub chunk_moved: bool,
+    /// The change sets mtime and ctime.
+    pub may_touch_times: bool,
+}
+
+/// A chunk ready to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Ready {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Its version.
+    pub version: u32,
+    /// What chunkservers have to do first.
+    pub action: ChunkAction,
+}
+
+/// WRITE_CHUNK.
+///
+/// # Errors
+/// After the session's: `NoEnt`; `Perm` for what is no file, or immutable; `IndexTooBig`; `Quota`
+/// for a chunk that is new or has to be copied; `Locked`; `NoSpace` when no id is left.
+pub fn write(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    inode: InodeId,
+    index: u32,
+    mode: WriteMode,
+) -> Res<Reply> {
+    let who = Who::enter(txn, caller, &[Disable::Write], true)?;
+    let (ino, file) = who.node(txn, inode, true)?;
+    if file.kind() != NodeKind::File || file.eattr.value() & IMMUTABLE != 0 {
+        return Err(FsError::Perm.into());
+    }
+    if index > limits::CHUNK_INDEX_MAX {
+        return Err(FsError::IndexTooBig.into());
+    }
+    let goal = stats::goal(txn, file.class.value())?;
+    let present = slot(txn, ino, index)?;
+    let shared = match present {
+        Some(chunk) => get(txn, chunk)?.references.value() > 1,
+        None => false,
+    };
+    if present.is_none() || shared {
+        quota::check_parents(txn, &file, &whole_chunk(goal))?;
+    }
+    let begin = u64::from(index) * limits::CHUNK_BYTES;
+    let length = file.length.value().max(begin);
+    let mut growth = stats::of_length_change(txn, ino, &file, length)?;
+    let ready = match present {
+        Some(chunk) => prepare(txn, ino, index, chunk, mode.go_on, mode.chunk_moved)?,
+        None => {
+            growth = stats::plus(&growth, &stats::of_chunk(length, index, goal));
+            let chunk = create(txn, ino)?;
+            txn.set(&Key::ChunkSlot(ino, index), Some(chunk))?;
+            Ready {
+                chunk,
+                version: 1,
+                action: ChunkAction::Created,
+            }
+        }
+    };
+    lock(txn, ready.chunk)?;
+    stats::add_to_parents(txn, &file, &growth)?;
+    let touch = mode.may_touch_times && ready.action != ChunkAction::Kept;
+    modify(txn, ino, length, touch)?;
+    Ok(Reply::Chunk {
+        chunk: ready.chunk,
+        version: ready.version,
+        action: ready.action,
+        length,
+    })
+}
+
+/// WRITE_CHUNK_END: the chunk is unlocked whatever became of its file. `Quota` leaves the unlock
+/// in place, and only the length as it was.
+///
+/// # Errors
+/// After the session's: `IndexTooBig` for a length that no file has; `NoChunk`; `Quota`.
+pub fn write_end(
+    txn: &mut Txn<'_>,
+    caller: &Caller,
+    (inode, index, chunk): (InodeId, u32, ChunkId),
+    length: u64,
+    may_touch_times: bool,
+) -> Res<Reply> {
+    let who = Who::enter(txn, caller, &[], true)?;
+    if length > limits::FILE_BYTES_MAX {
+        return Err(FsError::IndexTooBig.into());
+    }
+    unlock(txn, chunk)?;
+    let (ino, file) = match who.node(txn, inode, true) {
+        Ok((ino, file)) if file.kind() == NodeKind::File => (ino, file),
+        Ok(_) | Err(Fail::Fs(_)) => return Ok(Reply::Done),
+        Err(damage) => return Err(damage),
+    };
+    let mut reached = file.length.value();
+    if length > reached {
+        let more = DirStats {
+            length: (length - reached) as i64,
+            ..DirStats::default()
+        };
+        match quota::check_parents(txn, &file, &more) {
+            Ok(()) => {
+                let growth = stats::of_length_change(txn, ino, &file, length)?;
+                stats::add_to_parents(txn, &file, &growth)?;
+                modify(txn, ino, length, may_touch_times)?;
+                reached = length;
+            }
+            Err(Fail::Fs(error)) => txn.refuse_but_keep(error),
+            Err(damage) => return Err(damage),
+        }
+    }
+    if slot(txn, ino, index)? == Some(chunk) {
+        notify_changed(txn, ino, index, reached, false)?;
+    }
+    Ok(Reply::Done)
+}
+
+/// The chunkservers could not do what a write asked for: the slot holds `old` again, or nothing.
+///
+/// # Errors
+/// `NoChunk` when the slot does not hold `new`, or `old` is not known.
+pub fn rollback(
+    txn: &mut Txn<'_>,
+    ino: InodeId,
+    index: u32,
+    new: ChunkId,
+    old: ChunkId,
+) -> Res<Reply> {
+    if new == ChunkId::HOLE || slot(txn, ino, index)? != Some(new) {
+        return Err(FsError::NoChunk.into());
+    }
+    if old == ChunkId::HOLE {
+        empty_slot(txn, ino, index, new)?;
+        return Ok(Reply::Done);
+    }
+    unlock(txn, old)?;
+    if old != new {
+        refer(txn, old)?;
+        txn.set(&Key::ChunkSlot(ino, index), Some(old))?;
+        hooks::release_chunk(txn, new)?;
+    }
+    Ok(Reply::Done)
+}
+
+/// Chunkservers reported a version.
+///
+/// # Errors
+/// `NoChunk`; `Invalid` for a version that is neither the present nor the next.
+pub fn set_version(txn: &mut Txn<'_>, chunk: ChunkId, version: u32) -> Res<Reply> {
+    let present = get(txn, chunk)?.version.value();
+    if version != present && present.checked_add(1) != Some(version) {
+        return Err(FsError::Invalid.into());
+    }
+    change(txn, chunk, |old, stamp| Chunk {
+        version: old.version.write(stamp, version),
+        ..Chunk::default()
+    })?;
+    Ok(Reply::Done)
+}
+
+/// Unlocks a chunk, locked or not.
+///
+/// # Errors
+/// `NoChunk`.
+pub fn unlock(txn: &mut Txn<'_>, chunk: ChunkId) -> Res<Reply> {
+    change(txn, chunk, |old, stamp| Chunk {
+        locked_until: old.locked_until.write(stamp, WallTime(0)),
+        ..Chunk::default()
+    })?;
+    Ok(Reply::Done)
+}
+
+/// Repair: the chunk of a slot has this version, or is given up.
+///
+/// # Errors
+/// `NoChunk` when the slot is a hole, or there is no such file.
+pub fn repair(txn: &mut Txn<'_>, ino: InodeId, index: u32, version: Option<u32>) -> Res<Reply> {
+    let chunk = slot(txn, ino, index)?.ok_or(FsError::NoChunk)?;
+    match version {
+        Some(version) => {
+            change(txn, chunk, |old, stamp| Chunk {
+                version: old.version.write(stamp, version),
+                ..Chunk::default()
+            })?;
+        }
+        None => empty_slot(txn, ino, index, chunk)?,
+    }
+    let length = txn.inode(ino)?.length.value();
+    notify_changed(txn, ino, index, length, false)?;
+    Ok(Reply::Done)
+}
+
+/// A chunk without a reference was deleted everywhere.
+///
+/// # Errors
+/// `NoChunk`; `ChunkBusy` while a file refers to it.
+pub fn forget(txn: &mut Txn<'_>, chunk: ChunkId) -> Res<Reply> {
+    if get(txn, chunk)?.references.value() > 0 {
+        return Err(FsError::ChunkBusy.into());
+    }
+    change(txn, chunk, |_, _| Chunk {
+        gone: true,
+        ..Chunk::default()
+    })?;
+    Ok(Reply::Done)
+}
+
+/// READ_CHUNK: the chunk, or a hole. Whether it is locked is for the caller to judge, who has a
+/// clock.
+///
+/// # Errors
+/// After the session's: `NoEnt`; `Perm` for what is no file; `IndexTooBig`.
+pub fn read(txn: &Txn<'_>, caller: &Caller, inode: InodeId, index: u32) -> Res<Answer> {
+    let who = Who::enter(txn, caller, &[Disable::Read], false)?;
+    let (ino, file) = who.node(txn, inode, true)?;
+    if file.kind() != NodeKind::File {
+        return Err(FsError::Perm.into());
+    }
+    if index > limits::CHUNK_INDEX_MAX {
+        return Err(FsError::IndexTooBig.into());
+    }
+    let info = match slot(txn, ino, index)? {
+        Some(chunk) => info(txn, index, chunk)?,
+        None => hole(index),
+    };
+    Ok(Answer::Chunk {
+        info,
+        length: file.length.value(),
+    })
+}
+
+/// The chunks of a file from index `from` on, holes left out.
+///
+/// # Errors
+/// After the session's: `NoEnt`; `Perm` for what is no file; `Invalid` for a `max` of 0.
+pub fn list(txn: &Txn<'_>, caller: &Caller, inode: InodeId, from: u32, max: u32) -> Res<Answer> {
+    let who = Who::enter(txn, caller, &[], false)?;
+    let (ino, file) = who.node(txn, inode, false)?;
+    if file.kind() != NodeKind::File {
+        return Err(FsError::Perm.into());
+    }
+    if max == 0 {
+        return Err(FsError::Invalid.into());
+    }
+    let max = max.min(limits::READDIR_PAGE_MAX) as usize;
+    let mut slots = slots(txn, ino, from, u32::MAX, max + 1)?;
+    let done = slots.len() <= max;
+    slots.truncate(max);
+    let chunks = slots
+        .into_iter()
+        .map(|(index, chunk)| info(txn, index, chunk))
+        .collect::<Res<_>>()?;
+    Ok(Answer::Chunks {
+        chunks,
+        length: file.length.value(),
+        done,
+    })
+}
+
+/// The chunk in a slot of a file; `None` is a hole.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn slot(txn: &Txn<'_>, ino: InodeId, index: u32) -> Res<Option<ChunkId>> {
+    Ok(txn.value(&Key::ChunkSlot(ino, index))?)
+}
+
+/// The chunks of a file with `from <= index < to`, in order, at most `max` of them.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn slots(
+    txn: &Txn<'_>,
+    ino: InodeId,
+    from: u32,
+    to: u32,
+    max: usize,
+) -> Res<Vec<(u32, ChunkId)>> {
+    let mut out = Vec::new();
+    let prefix = Key::ChunkSlot(ino, 0).prefix();
+    let after = from
+        .checked_sub(1)
+        .map(|index| Key::ChunkSlot(ino, index).bytes());
+    txn.scan::<ChunkSlot>(&prefix, after.as_deref(), |key, slot| {
+        if let (Key::ChunkSlot(_, index), Some(Some(chunk))) = (key, slot.get()) {
+            if index >= to || out.len() == max {
+                return Ok(ControlFlow::Break(()));
+            }
+            out.push((index, *chunk));
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(out)
+}
+
+/// A chunk's record.
+///
+/// # Errors
+/// `NoChunk`.
+pub fn get(txn: &Txn<'_>, chunk: ChunkId) -> Res<Chunk> {
+    Ok(txn.get(&Key::Chunk(chunk))?.ok_or(FsError::NoChunk)?)
+}
+
+/// Changes a chunk by the delta that `make_delta` gives for it.
+///
+/// # Errors
+/// `NoChunk`.
+pub fn change(
+    txn: &mut Txn<'_>,
+    chunk: ChunkId,
+    make_delta: impl FnOnce(&Chunk, Stamp) -> Chunk,
+) -> Res<Chunk> {
+    let old = get(txn, chunk)?;
+    let delta = make_delta(&old, txn.stamp());
+    Ok(txn.join(&Key::Chunk(chunk), &delta)?)
+}
+
+/// One more slot refers to a chunk.
+///
+/// # Errors
+/// `NoChunk`.
+pub fn refer(txn: &mut Txn<'_>, chunk: ChunkId) -> Res<()> {
+    change(txn, chunk, |old, _| Chunk {
+        references: old.references.link(LOG_REPLICA),
+        ..Chunk::default()
+    })?;
+    Ok(())
+}
+
+/// Makes the chunk of a slot ready for a change: a shared one is copied, one's own gets the next
+/// version when `raise` says so. Does not lock it, and checks no quota.
+///
+/// # Errors
+/// `Locked` when somebody else writes and this is not `go_on`; `NoSpace` when no id or version is
+/// left.
+pub fn prepare(
+    txn: &mut Txn<'_>,
+    ino: InodeId,
+    index: u32,
+    chunk: ChunkId,
+    go_on: bool,
+    raise: bool,
+) -> Res<Ready> {
+    let old = get(txn, chunk)?;
+    let from_version = old.version.value();
+    if old.references.value() > 1 {
+        let copy = create(txn, ino)?;
+        txn.set(&Key::ChunkSlot(ino, index), Some(copy))?;
+        hooks::release_chunk(txn, chunk)?;
+        return Ok(Ready {
+            chunk: copy,
+            version: 1,
+            action: ChunkAction::Duplicated {
+                from: chunk,
+                from_version,
+            },
+        });
+    }
+    if !go_on && old.locked_until.value() >= txn.now() {
+        return Err(FsError::Locked.into());
+    }
+    let (version, action) = if raise {
+        let next = from_version.checked_add(1).ok_or(FsError::NoSpace)?;
+        (next, ChunkAction::Raised { from_version })
+    } else {
+        (from_version, ChunkAction::Kept)
+    };
+    change(txn, chunk, |old, stamp| Chunk {
+        version: old.version.write(stamp, version),
+        archived: old.archived.write(stamp, false),
+        ..Chunk::default()
+    })?;
+    Ok(Ready {
+        chunk,
+        version,
+        action,
+    })
+}
+
+/// Locks a chunk for a writer.
+///
+/// # Errors
+/// `NoChunk`.
+pub fn lock(txn: &mut Txn<'_>, chunk: ChunkId) -> Res<()> {
+    let until = WallTime(txn.now().0.saturating_add(limits::CHUNK_LOCK_SECONDS));
+    change(txn, chunk, |old, stamp| Chunk {
+        locked_until: old.locked_until.write(stamp, until),
+        ..Chunk::default()
+    })?;
+    Ok(())
+}
+
+/// Notes the modification of a file: its length, and when `touch`, its times. Tells who has it
+/// open when the length is another. Counts nothing.
+///
+/// # Errors
+/// `NoEnt` when there is no such node.
+pub fn modify(txn: &mut Txn<'_>, ino: InodeId, length: u64, touch: bool) -> Res<Inode> {
+    let now = txn.now();
+    let mut before = length;
+    let file = node::change(txn, ino, |file, stamp| {
+        before = file.length.value();
+        let time = |old: &Lww<WallTime>| {
+            if touch {
+                old.write(stamp, now)
+            } else {
+                Lww::default()
+            }
+        };
+        Inode {
+            mtime: time(&file.mtime),
+            ctime: time(&file.ctime),
+            length: if before == length {
+                Lww::default()
+            } else {
+                file.length.write(stamp, length)
+            },
+            eattr: node::unsnapshot(file, stamp),
+            ..Inode::default()
+        }
+    })?;
+    if before != length {
+        txn.notify(Notice::LengthChanged { inode: ino, length });
+    }
+    Ok(file)
+}
+
+/// Tells who has the file open that a slot holds something else now.
+///
+/// # Errors
+/// `NoChunk`.
+pub fn notify_changed(
+    txn: &mut Txn<'_>,
+    ino: InodeId,
+    index: u32,
+    length: u64,
+    truncated: bool,
+) -> Res<()> {
+    let (chunk, version) = match slot(txn, ino, index)? {
+        Some(chunk) => (chunk, get(txn, chunk)?.version.value()),
+        None => (ChunkId::HOLE, 0),
+    };
+    txn.notify(Notice::ChunkChanged {
+        inode: ino,
+        index,
+        chunk,
+        version,
+        length,
+        truncated,
+    });
+    Ok(())
+}
+
+/// A new chunk of a file, with the one reference that its slot will be.
+fn create(txn: &mut Txn<'_>, ino: InodeId) -> Res<ChunkId> {
+    let key = Key::SlotIds(ino.slot());
+    let ids: SlotIds = txn.get(&key)?.unwrap_or_default();
+    let chunk = ChunkId::from_parts(ids.chunks.value(), ino.slot()).ok_or(FsError::NoSpace)?;
+    let taken = SlotIds {
+        chunks: ids.chunks.add(LOG_REPLICA, 1),
+        ..SlotIds::default()
+    };
+    txn.join(&key, &taken)?;
+    let stamp = txn.stamp();
+    let delta = Chunk {
+        version: Lww::at(stamp, 1),
+        locked_until: Lww::at(stamp, WallTime(0)),
+        archived: Lww::at(stamp, false),
+        references: Chunk::default().references.link(LOG_REPLICA),
+        gone: false,
+    };
+    txn.join(&Key::Chunk(chunk), &delta)?;
+    Ok(chunk)
+}
+
+/// Makes a slot a hole, and counts that.
+fn empty_slot(txn: &mut Txn<'_>, ino: InodeId, index: u32, chunk: ChunkId) -> Res<()> {
+    let file = txn.inode(ino)?;
+    let goal = stats::goal(txn, file.class.value())?;
+    let counted = stats::of_chunk(file.length.value(), index, goal);
+    stats::add_to_parents(txn, &file, &stats::negated(&counted))?;
+    txn.set::<ChunkId>(&Key::ChunkSlot(ino, index), None)?;
+    hooks::release_chunk(txn, chunk)
+}
+
+/// What a quota must have room for before a chunk is written.
+fn whole_chunk(goal: i64) -> DirStats {
+    let size = (limits::CHUNK_BYTES + limits::CHUNK_HEADER_BYTES) as i64;
+    DirStats {
+        size,
+        real_size: size.saturating_mul(goal),
+        ..DirStats::default()
+    }
+}
+
+fn info(txn: &Txn<'_>, index: u32, chunk: ChunkId) -> Res<ChunkInfo> {
+    let record = get(txn, chunk)?;
+    Ok(ChunkInfo {
+        index,
+        chunk,
+        version: record.version.value(),
+        locked_until: record.locked_until.value(),
+        archived: record.archived.value(),
+    })
+}
+
+fn hole(index: u32) -> ChunkInfo {
+    ChunkInfo {
+        index,
+        chunk: ChunkId::HOLE,
+        version: 0,
+        locked_until: WallTime(0),
+        archived: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::op::{Op, QuotaLimits};
+    use super::super::testing::{Bed, ROOT, hard_quota, root, somebody, user};
+    use super::*;
+    use crate::id::SessionId;
+
+    const MIB: u64 = 1 << 20;
+
+    fn write_op(caller: &Caller, inode: InodeId, index: u32) -> Op {
+        Op::WriteChunk {
+            caller: caller.clone(),
+            inode,
+            index,
+            go_on: false,
+            chunk_moved: false,
+            may_touch_times: true,
+        }
+    }
+
+    fn end_op(inode: InodeId, index: u32, chunk: ChunkId, length: u64) -> Op {
+        Op::WriteChunkEnd {
+            caller: root(),
+            inode,
+            index,
+            chunk,
+            length,
+            may_touch_times: true,
+        }
+    }
+
+    /// Writes a chunk and its end.
+    fn written(bed: &mut Bed, inode: InodeId, index: u32, length: u64) -> ChunkId {
+        let Reply::Chunk { chunk, .. } = bed.ok(write_op(&root(), inode, index)) else {
+            panic!("a chunk was expected");
+        };
+        bed.ok(end_op(inode, index, chunk, length));
+        chunk
+    }
+
+    fn chunks(bed: &Bed, inode: InodeId) -> Vec<ChunkInfo> {
+        let query = Query::ListChunks {
+            caller: root(),
+            inode,
+            from: 0,
+            max: 100,
+        };
+        match bed.ask(query) {
+            Ok(Answer::Chunks { chunks, done, .. }) => {
+                assert!(done);
+                chunks
+            }
+            other => panic!("chunks were expected, not {other:?}"),
+        }
+    }
+
+    use super::super::op::Query;
+
+    #[test]
+    fn a_written_file_counts_its_blocks_a_header_a_chunk_and_its_copies() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "f");
+        let before = bed.sums(ROOT);
+        written(&mut bed, file, 0, 6);
+        let sums = stats::minus(&bed.sums(ROOT), &before);
+        let size = (64 << 10) + (8 << 10);
+        assert_eq!(
+            (sums.chunks, sums.length, sums.size, sums.real_size),
+            (1, 6, size, 2 * size)
+        );
+        // The second chunk makes a whole one of the first.
+        written(&mut bed, file, 1, 64 * MIB + 1);
+        let sums = stats::minus(&bed.sums(ROOT), &before);
+        let size = (64 << 20) + (64 << 10) + 2 * (8 << 10);
+        assert_eq!((sums.chunks, sums.size), (2, size));
+    }
+
+    #[test]
+    fn writing_a_chunk_locks_it_until_the_end_or_two_minutes() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "f");
+        let first = bed.ok(write_op(&root(), file, 0));
+        let Reply::Chunk { chunk, version, .. } = first else {
+            panic!("a chunk was expected");
+        };
+        assert_eq!(version, 1);
+        assert_eq!(bed.run(write_op(&root(), file, 0)), Err(FsError::Locked));
+        let go_on = Op::WriteChunk {
+            caller: root(),
+            inode: file,
+            index: 0,
+            go_on: true,
+            chunk_moved: true,
+            may_touch_times: false,
+        };
+        let raised = Reply::Chunk {
+            chunk,
+            version: 2,
+            action: ChunkAction::Raised { from_version: 1 },
+            length: 0,
+        };
+        assert_eq!(bed.ok(go_on), raised);
+        bed.now += limits::CHUNK_LOCK_SECONDS;
+        assert_eq!(bed.run(write_op(&root(), file, 0)), Err(FsError::Locked));
+        bed.now += 1;
+        let kept = Reply::Chunk {
+            chunk,
+            version: 2,
+            action: ChunkAction::Kept,
+            length: 0,
+        };
+        assert_eq!(bed.ok(write_op(&root(), file, 0)), kept);
+        bed.ok(Op::UnlockChunk { chunk });
+        assert_eq!(bed.ok(write_op(&root(), file, 0)), kept);
+        assert_eq!(chunks(&bed, file)[0].locked_until, WallTime(bed.now + 120));
+    }
+
+    #[test]
+    fn a_write_behind_the_end_raises_the_length_and_tells() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "f");
+        let outcome = bed.outcome(write_op(&root(), file, 2));
+        let length = 128 * MIB;
+        assert_eq!(
+            outcome.notices,
+            [Notice::LengthChanged {
+                inode: file,
+                length
+            }]
+        );
+        let Ok(Reply::Chunk { chunk, .. }) = outcome.result else {
+            panic!("a chunk was expected");
+        };
+        let outcome = bed.outcome(end_op(file, 2, chunk, length + 5));
+        let length = length + 5;
+        assert_eq!(
+            outcome.notices,
+            [
+                Notice::LengthChanged {
+                    inode: file,
+                    length
+                },
+                Notice::ChunkChanged {
+                    inode: file,
+                    index: 2,
+                    chunk,
+                    version: 1,
+                    length,
+                    truncated: false
+                }
+            ]
+        );
+        assert_eq!(bed.attr(file).length, length);
+        assert_eq!(bed.attr(file).mtime, WallTime(bed.now));
+    }
+
+    #[test]
+    fn writes_are_refused_for_reasons_in_order() {
+        let mut bed = Bed::new();
+        let dir = bed.dir(&root(), ROOT, "d");
+        let file = bed.file(&root(), ROOT, "f");
+        let reader = bed.session_with(|params| params.flags.read_only = true);
+        let disabled = bed.session_with(|params| params.disables = 1 << Disable::Write as u32);
+        bed.refused(vec![
+            (
+                FsError::BadSession,
+                write_op(&user(SessionId(99), 0), file, 0),
+            ),
+            (FsError::Perm, write_op(&user(disabled, 0), file, 0)),
+            (FsError::ReadOnly, write_op(&user(reader, 0), file, 0)),
+            (FsError::NoEnt, write_op(&root(), InodeId(4_000), 0)),
+            (FsError::Perm, write_op(&root(), dir, 0)),
+            (
+                FsError::IndexTooBig,
+                write_op(&root(), file, limits::CHUNK_INDEX_MAX + 1),
+            ),
+            (FsError::NoChunk, end_op(file, 0, ChunkId(77), 5)),
+            (
+                FsError::IndexTooBig,
+                end_op(file, 0, ChunkId(77), limits::FILE_BYTES_MAX + 1),
+            ),
+        ]);
+        bed.set_eattr(file, IMMUTABLE);
+        bed.refused(vec![(FsError::Perm, write_op(&root(), file, 0))]);
+        // Nobody's permission bits are asked for: that was done at open.
+        bed.set_eattr(file, 0);
+        bed.ok(write_op(&somebody(7), file, 0));
+    }
+
+    #[test]
+    fn a_quota_must_have_room_for_a_whole_chunk() {
+        let mut bed = Bed::new();
+        let dir = bed.dir(&root(), ROOT, "d");
+        let file = bed.file(&root(), dir, "f");
+        let whole = 64 * MIB + (8 << 10);
+        bed.ok(hard_quota(
+            dir,
+            QuotaLimits {
+                size: Some(whole - 1),
+                ..QuotaLimits::default()
+            },
+        ));
+        bed.refused(vec![(FsError::Quota, write_op(&root(), file, 0))]);
+        bed.ok(hard_quota(
+            dir,
+            QuotaLimits {
+                real_size: Some(2 * whole),
+                length: Some(4),
+                ..QuotaLimits::default()
+            },
+        ));
+        let Reply::Chunk { chunk, .. } = bed.ok(write_op(&root(), file, 0)) else {
+            panic!("a chunk was expected");
+        };
+        // The end is refused, and unlocks all the same.
+        let (version, command) = (
+            bed.tree.version(),
+            bed.command(None, end_op(file, 0, chunk, 5)),
+        );
+        let outcome = bed.apply(&command);
+        assert_eq!(outcome.result, Err(FsError::Quota));
+        assert_eq!(outcome.version, version);
+        assert_eq!(chunks(&bed, file)[0].locked_until, WallTime(0));
+        assert_eq!(bed.attr(file).length, 0);
+        bed.ok(end_op(file, 0, chunk, 4));
+    }
+
+    #[test]
+    fn the_end_of_a_write_unlocks_even_when_the_file_is_gone() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "f");
+        let chunk = written(&mut bed, file, 0, 10);
+        let other = bed.file(&root(), ROOT, "other");
+        let Reply::Chunk { chunk: new, .. } = bed.ok(write_op(&root(), other, 0)) else {
+            panic!("a chunk was expected");
+        };
+        assert_ne!(chunk, new);
+        bed.ok(end_op(InodeId(9_999), 0, new, 10));
+        assert_eq!(chunks(&bed, other)[0].locked_until, WallTime(0));
+        bed.ok(end_op(ROOT, 0, new, 10));
+    }
+
+    #[test]
+    fn a_rolled_back_write_leaves_the_slot_as_it_was() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "f");
+        let sums = bed.sums(ROOT);
+        let Reply::Chunk { chunk, .. } = bed.ok(write_op(&root(), file, 0)) else {
+            panic!("a chunk was expected");
+        };
+        let rollback = |new, old| Op::RollbackChunk {
+            inode: file,
+            index: 0,
+            new,
+            old,
+        };
+        bed.refused(vec![
+            (FsError::NoChunk, rollback(ChunkId(55), ChunkId::HOLE)),
+            (FsError::NoChunk, rollback(chunk, ChunkId(55))),
+            (FsError::NoChunk, rollback(ChunkId::HOLE, chunk)),
+        ]);
+        let outcome = bed.outcome(rollback(chunk, ChunkId::HOLE));
+        assert_eq!(outcome.notices, [Notice::ChunkUnused { chunk, version: 1 }]);
+        assert_eq!(bed.sums(ROOT), sums);
+        bed.ok(Op::ForgetChunk { chunk });
+        bed.refused(vec![
+            (FsError::NoChunk, Op::ForgetChunk { chunk }),
+            (FsError::NoChunk, Op::UnlockChunk { chunk }),
+            (FsError::NoChunk, Op::SetChunkVersion { chunk, version: 1 }),
+        ]);
+    }
+
+    #[test]
+    fn a_shared_chunk_is_copied_and_a_rollback_shares_it_again() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "f");
+        let other = bed.file(&root(), ROOT, "g");
+        let shared = written(&mut bed, file, 0, 10);
+        bed.ok(Op::AppendSlice {
+            caller: root(),
+            dst: other,
+            src: file,
+            from: 0,
+            to: 1,
+        });
+        let Reply::Chunk {
+            chunk,
+            version: 1,
+            action,
+            ..
+        } = bed.ok(write_op(&root(), other, 0))
+        else {
+            panic!("a chunk was expected");
+        };
+        assert_ne!(chunk, shared);
+        assert_eq!(
+            action,
+            ChunkAction::Duplicated {
+                from: shared,
+                from_version: 1
+            }
+        );
+        bed.ok(Op::RollbackChunk {
+            inode: other,
+            index: 0,
+            new: chunk,
+            old: shared,
+        });
+        assert_eq!(chunks(&bed, other)[0].chunk, shared);
+        bed.refused(vec![(
+            FsError::ChunkBusy,
+            Op::ForgetChunk { chunk: shared },
+        )]);
+    }
+
+    #[test]
+    fn versions_rise_by_one_and_a_repair_sets_any() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "f");
+        let chunk = written(&mut bed, file, 0, 10);
+        let report = |version| Op::SetChunkVersion { chunk, version };
+        let repair = |index, version| Op::RepairChunk {
+            inode: file,
+            index,
+            version,
+        };
+        bed.ok(report(1));
+        bed.ok(report(2));
+        bed.refused(vec![
+            (FsError::Invalid, report(1)),
+            (FsError::Invalid, report(4)),
+            (FsError::NoChunk, repair(1, Some(1))),
+        ]);
+        bed.ok(repair(0, Some(1)));
+        assert_eq!(chunks(&bed, file)[0].version, 1);
+        let before = bed.sums(ROOT);
+        let outcome = bed.outcome(repair(0, None));
+        assert!(
+            outcome
+                .notices
+                .contains(&Notice::ChunkUnused { chunk, version: 1 })
+        );
+        assert_eq!(bed.sums(ROOT).chunks, before.chunks - 1);
+        assert_eq!(bed.attr(file).length, 10);
+        bed.refused(vec![(FsError::NoChunk, repair(0, None))]);
+    }
+
+    #[test]
+    fn reading_tells_chunks_holes_and_the_length() {
+        let mut bed = Bed::new();
+        let file = bed.file(&root(), ROOT, "f");
+        let chunk = written(&mut bed, file, 1, 64 * MIB + 7);
+        let read = |inode, index| Query::ReadChunk {
+            caller: root(),
+            inode,
+            index,
+        };
+        let length = 64 * MIB + 7;
+        let info = hole(0);
+        assert_eq!(bed.ask(read(file, 0)), Ok(Answer::Chunk { info, length }));
+        let Ok(Answer::Chunk { info, .. }) = bed.ask(read(file, 1)) else {
+            panic!("a chunk was expected");
+        };
+        assert_eq!((info.chunk, info.version), (chunk, 1));
+        assert_eq!(bed.ask(read(ROOT, 0)), Err(FsError::Perm));
+        assert_eq!(bed.ask(read(InodeId(777), 0)), Err(FsError::NoEnt));
+        assert_eq!(bed.ask(read(file, u32::MAX)), Err(FsError::IndexTooBig));
+        let list = |inode, from, max| Query::ListChunks {
+            caller: root(),
+            inode,
+            from,
+            max,
+        };
+        assert_eq!(bed.ask(list(ROOT, 0, 1)), Err(FsError::Perm));
+        assert_eq!(bed.ask(list(file, 0, 0)), Err(FsError::Invalid));
+        written(&mut bed, file, 3, 193 * MIB);
+        let Ok(Answer::Chunks { chunks, done, .. }) = bed.ask(list(file, 0, 1)) else {
+            panic!("chunks were expected");
+        };
+        assert_eq!((chunks.len(), chunks[0].index, done), (1, 1, false));
+        let Ok(Answer::Chunks { chunks, done, .. }) = bed.ask(list(file, 2, 1)) else {
+            panic!("chunks were expected");
+        };
+        assert_eq!((chunks.len(), chunks[0].index, done), (1, 3, true));
+    }
+}
