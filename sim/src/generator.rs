@@ -3,13 +3,20 @@
 //! An operation of the schedule is a kind and a draw; it becomes concrete when it is issued, from
 //! the inodes that answers have named so far. So taking an operation out of a schedule leaves the
 //! kind and the draw of every other as they were.
+//!
+//! Two kinds, `any-command` and `any-query`, stand for every operation that there is: the model's
+//! generator makes them from a model that follows what the nodes have applied.
 
-use mfsha_core::id::{ChunkId, InodeId, SessionId};
+use mfsha_core::id::{ChunkId, InodeId, LogIndex, SessionId};
 use mfsha_core::namespace::op::{
     Answer, Caller, FlockOp, NodeKind, Op, OpenFlags, Query, Reply, SetAttr, SetTime, TruncateMode,
     XattrMode,
 };
 use mfsha_core::rng::Rng;
+use mfsha_model::Model;
+use mfsha_model::generate::{COMMANDS, Generator, Request, Step};
+
+use crate::event::{AppliedEntry, AppliedPayload};
 
 /// Kinds of operation that a schedule can hold.
 pub const KINDS: &[&str] = &[
@@ -31,12 +38,17 @@ pub const KINDS: &[&str] = &[
     "getattr",
     "readdir",
     "getxattr",
+    "any-command",
+    "any-query",
 ];
 
 /// Kinds that no run is without: something has to be there to fight over.
 #[must_use]
 pub fn is_basic(kind: &str) -> bool {
-    matches!(kind, "create" | "mkdir" | "lookup" | "getattr")
+    matches!(
+        kind,
+        "create" | "mkdir" | "lookup" | "getattr" | "any-command"
+    )
 }
 
 /// What a client wants.
@@ -51,6 +63,11 @@ pub enum Wish {
 /// What clients have learned from answers; shared, so that they meet.
 #[derive(Clone, Debug)]
 pub struct Knowledge {
+    /// The tree as applied so far, for the kinds that need all of it.
+    model: Model,
+    /// Last entry that the model has followed.
+    followed: LogIndex,
+    every: Generator,
     names: u32,
     dirs: Vec<InodeId>,
     files: Vec<InodeId>,
@@ -66,10 +83,25 @@ impl Knowledge {
     #[must_use]
     pub fn new(names: u32) -> Self {
         Self {
+            model: Model::new(),
+            followed: LogIndex(0),
+            every: Generator::new(),
             names: names.max(1),
             dirs: vec![InodeId::ROOT],
             files: Vec::new(),
             chunks: Vec::new(),
+        }
+    }
+
+    /// A node applied an entry: whichever is first tells, the others repeat it.
+    pub fn on_applied(&mut self, entry: &AppliedEntry) {
+        if entry.id.index != self.followed.next() {
+            return;
+        }
+        self.followed = entry.id.index;
+        if let AppliedPayload::Command { command, outcome } = &entry.payload {
+            // Whether it is right is for the checkers to say; a workload goes on either way.
+            let _ = self.model.apply(command, outcome);
         }
     }
 
@@ -264,7 +296,23 @@ impl Knowledge {
                 opened: false,
                 name: format!("user.{}", rng.below(4)).into_bytes(),
             }),
+            "any-command" | "any-query" => Some(self.every(kind, rng)),
             _ => None,
+        }
+    }
+
+    /// A request of any kind that the model's generator knows.
+    fn every(&mut self, kind: &str, rng: &mut Rng) -> Wish {
+        let commands: u16 = COMMANDS.iter().map(|(_, weight)| weight).sum();
+        let queries = Generator::kind_count() - commands;
+        let kind = match kind {
+            "any-command" => rng.below(commands.into()) as u16,
+            _ => commands + rng.below(queries.into()) as u16,
+        };
+        let seed = rng.next_u64();
+        match self.every.realize(&self.model, Step { kind, seed }) {
+            Request::Command(command) => Wish::Write(command.op),
+            Request::Query(_, query) => Wish::Read(query),
         }
     }
 

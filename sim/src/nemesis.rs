@@ -390,11 +390,8 @@ impl<K: Kind> World<K> {
                         }
                     }
                 }
-                // The world has moved on since it was asked: ask for what is wanted now.
-                _ if *voters != self.voters || self.atlas.replacing().is_some() => {
-                    self.restore_voters();
-                }
-                _ => {}
+                // Refused: ask for what is wanted now, until it is so.
+                _ => self.restore_voters(),
             }
         }
     }

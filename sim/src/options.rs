@@ -422,8 +422,8 @@ impl LogOptions {
         let segment_bytes = *rng.pick(&[16 << 10, 64 << 10, 256 << 10]);
         Self {
             segment_bytes,
-            // Generated requests stay well below this.
-            record_bytes_max: 8 << 10,
+            // Generated requests stay well below this, and it fits the smallest segment.
+            record_bytes_max: 3_500,
             segments_max: (64 << 20) / segment_bytes,
             buffer_bytes_max: *rng.pick(&[4 << 10, 256 << 10]),
         }
@@ -521,7 +521,7 @@ impl WorkloadOptions {
             })
             .collect();
         Self {
-            mean_ms: *rng.pick(&[10, 30, 100]),
+            mean_ms: *rng.pick(&[20, 50, 100, 200]),
             attempt_ms: *rng.pick(&[200, 500, 1_000]),
             give_up_ms: *rng.pick(&[5_000, 20_000]),
             stray_percent: *rng.pick(&[0, 5, 50]),
@@ -547,6 +547,14 @@ mod tests {
         for seed in 0..300 {
             let drawn = options(seed);
             drawn.validate().unwrap();
+            let log = &drawn.log;
+            let wal = mfsha_core::wal::WalOptions {
+                segment_bytes: log.segment_bytes,
+                record_bytes_max: log.record_bytes_max,
+                segments_max: log.segments_max,
+                ..mfsha_core::wal::WalOptions::new(mfsha_core::id::NodeId(1))
+            };
+            wal.validate().unwrap();
             let text = toml::to_string(&drawn).unwrap();
             assert_eq!(toml::from_str::<Options>(&text).unwrap(), drawn);
         }

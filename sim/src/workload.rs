@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use mfsha_core::id::{Lane, LogIndex, NodeId, RequestSeq, SessionId};
+use mfsha_core::namespace::error::FsError;
 use mfsha_core::namespace::op::{Caller, NodeKind, Op, Query, Reply, SessionParams};
 use mfsha_core::node::request::{
     CallId, ClientId, Consistency, NodeError, Request, RequestBody, Response, ResponseBody,
@@ -15,7 +16,7 @@ use mfsha_core::node::request::{
 use mfsha_core::rng::{Rng, Seed};
 
 use crate::draw;
-use crate::event::{CallNumber, Event};
+use crate::event::{AppliedEntry, CallNumber, Event};
 use crate::generator::{Knowledge, Wish};
 use crate::options::{Options, WorkloadOptions};
 use crate::place::Seat;
@@ -206,6 +207,11 @@ impl Workload {
                 }
             }
         }
+    }
+
+    /// A node applied an entry: what clients ask for next may be about it.
+    pub fn on_applied(&mut self, entry: &AppliedEntry) {
+        self.knowledge.on_applied(entry);
     }
 
     /// An answer arrived.
@@ -618,6 +624,14 @@ impl Workload {
                         state.session = Some(*session);
                     }
                     (_, Some(Wish::Write(op)), Ok(reply)) => self.knowledge.on_written(op, reply),
+                    // Somebody ended this client's session: it asks for another.
+                    (_, _, Err(FsError::BadSession))
+                        if named_session(&call.body) == state.session
+                            && state.session.is_some() =>
+                    {
+                        state.session = None;
+                        state.lanes[0].queue.push_front(Want::Session);
+                    }
                     _ => {}
                 }
             }
@@ -675,6 +689,14 @@ fn probe_read(session: SessionId) -> Query {
         attrs: false,
         after: Vec::new(),
         max: 1_000,
+    }
+}
+
+/// The session in whose name a request is made.
+fn named_session(body: &RequestBody) -> Option<SessionId> {
+    match body {
+        RequestBody::Write { session, .. } => Some(*session),
+        _ => None,
     }
 }
 
