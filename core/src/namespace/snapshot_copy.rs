@@ -572,7 +572,7 @@ mod tests {
             (FsError::NoEnt, take(&root(), InodeId(9_999), ROOT, "x")),
             (FsError::NoEnt, take(&root(), src, InodeId(9_999), "x")),
             (FsError::Access, take(&eight, secret, file, "x")),
-            (FsError::NotDir, take(&root(), src, file, "x")),
+            (FsError::Perm, take(&root(), src, file, "x")),
             (FsError::Invalid, take(&root(), src, src, "x")),
             (FsError::Invalid, take(&root(), src, sub, "x")),
             (FsError::Access, take(&eight, file, closed, "x")),
