@@ -251,7 +251,11 @@ impl Copier<'_> {
         let origin = source.origin.clone();
         let new = New {
             kind: source.kind(),
-            mode: source.mode.value() & 0o777,
+            mode: if source.kind() == NodeKind::Symlink {
+                0o777
+            } else {
+                source.mode.value() & 0o777
+            },
             umask: self.umask,
             rdev: origin.as_ref().map_or(0, |origin| origin.rdev),
             target: origin.map_or_else(Vec::new, |origin| origin.target),
