@@ -225,7 +225,6 @@ pub fn list_quotas(txn: &Txn<'_>, session: SessionId) -> Res<Answer> {
         })?;
         Ok(ControlFlow::Continue(()))
     })?;
-    found.sort_by_key(|(ino, _)| *ino);
     let mut out = Vec::new();
     for (ino, quota) in found {
         // A directory has one path, or none that begins at the session's root.
@@ -235,6 +234,7 @@ pub fn list_quotas(txn: &Txn<'_>, session: SessionId) -> Res<Answer> {
             out.push((QuotaState { inode, ..state }, path));
         }
     }
+    out.sort_by_key(|(state, _)| state.inode);
     Ok(Answer::Quotas(out))
 }
 

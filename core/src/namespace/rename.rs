@@ -29,12 +29,15 @@ pub fn rename(
     dst_parent: InodeId,
     dst_name: &Name,
 ) -> Res<Reply> {
-    let disable = if src_parent == dst_parent {
+    // A session's root has two numbers: its own, and 1.
+    let who = Who::enter(txn, caller, &[], false)?;
+    let disable = if who.translate(src_parent) == who.translate(dst_parent) {
         Disable::Rename
     } else {
         Disable::Move
     };
-    let who = Who::enter(txn, caller, &[disable], true)?;
+    who.disabled(disable)?;
+    who.writable()?;
     let src = entry::removable(txn, &who, src_parent, src_name)?;
     let (dst, dst_node) = entry::writable_dir(txn, &who, dst_parent, IMMUTABLE)?;
     valid_name(dst_name)?;

@@ -251,7 +251,11 @@ impl Copier<'_> {
         let origin = source.origin.clone();
         let new = New {
             kind: source.kind(),
-            mode: source.mode.value() & 0o777,
+            mode: if source.kind() == NodeKind::Symlink {
+                0o777
+            } else {
+                source.mode.value() & 0o777
+            },
             umask: self.umask,
             rdev: origin.as_ref().map_or(0, |origin| origin.rdev),
             target: origin.map_or_else(Vec::new, |origin| origin.target),
@@ -572,7 +576,7 @@ mod tests {
             (FsError::NoEnt, take(&root(), InodeId(9_999), ROOT, "x")),
             (FsError::NoEnt, take(&root(), src, InodeId(9_999), "x")),
             (FsError::Access, take(&eight, secret, file, "x")),
-            (FsError::NotDir, take(&root(), src, file, "x")),
+            (FsError::Perm, take(&root(), src, file, "x")),
             (FsError::Invalid, take(&root(), src, src, "x")),
             (FsError::Invalid, take(&root(), src, sub, "x")),
             (FsError::Access, take(&eight, file, closed, "x")),

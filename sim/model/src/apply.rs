@@ -292,7 +292,9 @@ impl Model {
             Some(_) => return self.new_placeholder(),
         };
         if !is_usable(inode) || !self.inodes_used.insert(inode) {
+            // Not to be used: it may be anywhere in the tree already.
             step.stale_id = Some(format!("{inode:?}"));
+            return self.new_placeholder();
         }
         inode
     }

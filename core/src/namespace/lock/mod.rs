@@ -500,7 +500,7 @@ mod tests {
             (FsError::Perm, whole(meta, file, 1, FlockOp::Unlock)),
             (
                 FsError::NoEnt,
-                whole(one, InodeId(9_999), 1, FlockOp::Unlock),
+                whole(one, InodeId(9_999), 1, FlockOp::TryShared),
             ),
             (FsError::Perm, whole(one, dir, 1, FlockOp::TryShared)),
             (
@@ -514,6 +514,8 @@ mod tests {
         ]);
         for op in [FlockOp::Unlock, FlockOp::Release, FlockOp::Interrupt] {
             bed.ok(whole(third, file, 1, op));
+            bed.ok(whole(third, InodeId(9_999), 1, op));
+            bed.ok(whole(third, dir, 1, op));
         }
         bed.ok(bytes(third, file, PosixLockKind::Unlock, (0, u64::MAX)));
     }
