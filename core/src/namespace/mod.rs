@@ -17,6 +17,7 @@ mod check;
 mod chunk;
 mod class;
 mod create;
+mod dispatch;
 mod entry;
 #[cfg(feature = "fuzzing")]
 mod fuzz;

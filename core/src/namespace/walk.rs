@@ -82,31 +82,18 @@ pub fn every<R: Record>(
     key: impl Fn(InodeId) -> Key,
     mut visit: impl FnMut(InodeId, R) -> Res<ControlFlow<()>>,
 ) -> Res<()> {
-    let mut slot = 0;
-    while slot < limits::SLOT_COUNT {
-        let prefix = key(InodeId(u32::from(slot))).prefix();
-        // Most slots of a small tree are empty: go to the next one that is not.
-        let Some(next) = txn.next_key(&prefix)? else {
-            return Ok(());
-        };
-        if !next.starts_with(&prefix) {
-            let there = u16::from_be_bytes([next[0], next[1]]);
-            slot = there.max(slot + u16::from(there == slot));
-            continue;
-        }
-        let mut stopped = false;
+    let kind = key(InodeId(0)).prefix()[2];
+    txn.slots_with(0, kind, kind, |slot| {
+        let prefix = key(InodeId(u32::from(slot.0))).prefix();
+        let mut flow = ControlFlow::Continue(());
         txn.scan::<R>(&prefix, None, |key, record| {
-            let ino = inode_of(&key);
-            let flow = ino.map_or(Ok(ControlFlow::Continue(())), |ino| visit(ino, record))?;
-            stopped = flow.is_break();
+            if let Some(ino) = inode_of(&key) {
+                flow = visit(ino, record)?;
+            }
             Ok(flow)
         })?;
-        if stopped {
-            return Ok(());
-        }
-        slot += 1;
-    }
-    Ok(())
+        Ok(flow)
+    })
 }
 
 /// The inode of a key that has no other part.
@@ -120,5 +107,65 @@ fn inode_of(key: &Key) -> Option<InodeId> {
         | Key::Trashed(ino)
         | Key::Sustained(ino) => Some(*ino),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Bed, ROOT, link, root, symlink};
+    use super::*;
+
+    #[test]
+    fn a_walk_goes_down_in_order_of_name_and_takes_every_name() {
+        let mut bed = Bed::new();
+        let top = bed.dir(&root(), ROOT, "top");
+        let second = bed.file(&root(), top, "b");
+        let sub = bed.dir(&root(), top, "c");
+        let first = bed.node(symlink(&root(), top, "a", b"x"));
+        bed.node(link(&root(), second, sub, "again"));
+        let walked = |bed: &mut Bed, recursive| {
+            bed.by_hand(|txn| {
+                let (mut walk, mut seen) = (Walk::new(top, recursive), Vec::new());
+                while let Some((ino, _)) = walk.next(txn)? {
+                    seen.push(ino);
+                }
+                Ok(seen)
+            })
+        };
+        assert_eq!(walked(&mut bed, true), [top, first, second, sub, second]);
+        assert_eq!(walked(&mut bed, false), [top]);
+        let few = bed.by_hand(|txn| Ok(children(txn, top, 2).is_err()));
+        assert!(few, "three entries are more than two");
+    }
+
+    #[test]
+    fn every_record_of_a_kind_is_visited_once_in_all_slots() {
+        let mut bed = Bed::new();
+        let mut made = vec![ROOT];
+        for name in ["a", "b", "c", "d"] {
+            let dir = bed.dir(&root(), ROOT, name);
+            made.extend([
+                dir,
+                bed.file(&root(), dir, "f"),
+                bed.file(&root(), dir, "g"),
+            ]);
+        }
+        made.sort_by_key(|ino| (ino.slot(), *ino));
+        let visited = |bed: &mut Bed, most: usize| {
+            bed.by_hand(|txn| {
+                let mut seen = Vec::new();
+                every::<Inode>(txn, Key::Inode, |ino, _| {
+                    seen.push(ino);
+                    Ok(if seen.len() == most {
+                        ControlFlow::Break(())
+                    } else {
+                        ControlFlow::Continue(())
+                    })
+                })?;
+                Ok(seen)
+            })
+        };
+        assert_eq!(visited(&mut bed, usize::MAX), made);
+        assert_eq!(visited(&mut bed, 5), made[..5]);
     }
 }
