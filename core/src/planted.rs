@@ -3,7 +3,8 @@
 //! They are compiled only with the feature `planted-bugs`, and each is switched on by naming it in
 //! the options of the machine that has it. No product build has the feature.
 
-/// A mistake that others made. Each names the law that it breaks.
+/// A mistake that others made. Each says which promise it breaks, and the number that the design
+/// gives it among the mistakes of others, where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Bug {
     /// Raft acknowledges an append before the log is flushed: a crash loses acknowledged entries.
@@ -21,4 +22,30 @@ pub enum Bug {
     LeaseKeptTooLong,
     /// A voter that restarts votes at once, although it had promised a leader a lease.
     LeaseForgottenOnRestart,
+    /// A follower stores some entries without what they say. Log matching.
+    FollowerAltersEntry,
+    /// 3: the version is set from an older change when its request comes again, and so falls.
+    /// P-VERSION.
+    VersionOfOldChange,
+    /// 4: a node answers strict reads by itself, without asking who leads. P-LINEAR.
+    FollowerReadsItself,
+    /// 5: chunk orders and notices are sent by whoever applies an entry, leader or not. P-FENCE.
+    OrdersWithoutLeading,
+    /// 5: the relay in front of a chunkserver lets orders of an older term through. P-FENCE.
+    RelayDoesNotFence,
+    /// 8: the range of ids that a new leader gives out overlaps that of the one before. P-IDS.
+    IdRangesOverlap,
+    /// 12: a replica that restarts merges counters with those of its checkpoint by adding them.
+    /// P-CONVERGE.
+    CountersMergedByAdding,
+    /// 14: a request that comes again, as after a failover, is carried out again. P-ONCE.
+    RetryExecutesTwice,
+    /// 16: a state taken over from a peer lacks sessions, their memory, open files and locks.
+    /// P-SESSION, seen as P-CONVERGE.
+    SnapshotWithoutSessions,
+    /// 18: the first change that is replayed after a restart counts a second time. P-VERSION.
+    ReplayCountsAgain,
+    /// What a rename replaces loses its name and nothing else: it can never be reached nor freed.
+    /// P-TREE.
+    ReplacedNodeLeaks,
 }

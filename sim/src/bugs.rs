@@ -9,10 +9,14 @@ pub struct Planted {
     pub name: &'static str,
     /// The switch in the core.
     pub bug: Bug,
+    /// Its number among the mistakes of others in the design; empty where it has none.
+    pub mistake: &'static str,
     /// What is wrong, in a sentence.
     pub what: &'static str,
-    /// The promise that it breaks. Whoever finds it counts; this is who should.
+    /// The promise that it breaks.
     pub promise: &'static str,
+    /// Checkers each of which has to find it when it judges alone.
+    pub judges: &'static [&'static str],
     /// Options that make it likely, as for `--set`: a bug of rare paths needs runs full of them.
     pub set: &'static [&'static str],
 }
@@ -22,51 +26,179 @@ pub const ALL: &[Planted] = &[
     Planted {
         name: "ack-before-flush",
         bug: Bug::AckBeforeFlush,
+        mistake: "10",
         what: "an append is acknowledged before the log is flushed",
         promise: "P-DURABLE",
+        judges: &["committed-on-quorum", "durable"],
         set: &[],
     },
     Planted {
         name: "vote-not-persisted",
         bug: Bug::VoteNotPersisted,
+        mistake: "10",
         what: "a vote is answered before it is durable",
         promise: "RAFT",
-        set: &[],
+        judges: &["monotonic", "election-safety"],
+        set: &[
+            "faults.mean_ms=200",
+            "faults.weights.kill=10",
+            "faults.weights.power-loss=10",
+        ],
     },
     Planted {
         name: "peers-never-retried",
         bug: Bug::PeersNeverRetried,
+        mistake: "7",
         what: "a peer is given up for ever once a vote request to it failed",
         promise: "P-LIVE",
+        judges: &["live"],
         set: &[],
     },
     Planted {
         name: "unchecked-read",
         bug: Bug::UncheckedRead,
+        mistake: "4",
         what: "a strict read is answered from the node's own applied state",
         promise: "P-LINEAR",
+        judges: &["linear"],
         set: &[],
+    },
+    Planted {
+        name: "follower-reads-itself",
+        bug: Bug::FollowerReadsItself,
+        mistake: "4",
+        what: "a node answers strict reads without asking who leads",
+        promise: "P-LINEAR",
+        judges: &["linear"],
+        set: &["workload.stray_percent=50"],
     },
     Planted {
         name: "commit-without-quorum",
         bug: Bug::CommitWithoutQuorum,
+        mistake: "",
         what: "an append counts as stored by a peer as soon as it was sent",
         promise: "RAFT",
+        judges: &[
+            "committed-on-quorum",
+            "leader-completeness",
+            "state-machine-safety",
+        ],
         set: &[],
     },
     Planted {
         name: "lease-kept-too-long",
         bug: Bug::LeaseKeptTooLong,
+        mistake: "4",
         what: "the leader trusts its lease longer than its followers keep it",
         promise: "P-LINEAR",
+        judges: &["linear"],
         set: &["workload.read_lease=5"],
     },
     Planted {
         name: "lease-forgotten-on-restart",
         bug: Bug::LeaseForgottenOnRestart,
+        mistake: "4",
         what: "a voter that restarts votes at once, whatever lease it had promised",
         promise: "P-LINEAR",
+        judges: &["linear"],
         set: &["workload.read_lease=5"],
+    },
+    Planted {
+        name: "follower-alters-entry",
+        bug: Bug::FollowerAltersEntry,
+        mistake: "",
+        what: "a follower stores some entries without what they say",
+        promise: "RAFT",
+        judges: &["log-matching", "state-machine-safety"],
+        set: &[],
+    },
+    Planted {
+        name: "version-of-old-change",
+        bug: Bug::VersionOfOldChange,
+        mistake: "3",
+        what: "the version falls to that of an older change when its request comes again",
+        promise: "P-VERSION",
+        judges: &["version"],
+        set: &["workload.attempt_ms=200"],
+    },
+    Planted {
+        name: "orders-without-leading",
+        bug: Bug::OrdersWithoutLeading,
+        mistake: "5",
+        what: "chunk orders and notices are sent by whoever applies an entry",
+        promise: "P-FENCE",
+        judges: &["fence"],
+        set: &["workload.weights.write-chunk=10"],
+    },
+    Planted {
+        name: "relay-does-not-fence",
+        bug: Bug::RelayDoesNotFence,
+        mistake: "5",
+        what: "a relay lets chunk orders of an older term through",
+        promise: "P-FENCE",
+        judges: &["fence"],
+        set: &[
+            "workload.weights.write-chunk=20",
+            "workload.mean_ms=10",
+            "faults.mean_ms=200",
+            "faults.weights.transfer-leader=20",
+            "net.tail_ppm=100000",
+            "net.tail_max_ms=1000",
+        ],
+    },
+    Planted {
+        name: "id-ranges-overlap",
+        bug: Bug::IdRangesOverlap,
+        mistake: "8",
+        what: "the ids that a new leader gives out overlap those of the one before",
+        promise: "P-IDS",
+        judges: &["ids"],
+        set: &["faults.weights.transfer-leader=10"],
+    },
+    Planted {
+        name: "counters-merged-by-adding",
+        bug: Bug::CountersMergedByAdding,
+        mistake: "12",
+        what: "a restart merges counters with those of the checkpoint by adding",
+        promise: "P-CONVERGE",
+        judges: &["converge"],
+        set: &[],
+    },
+    Planted {
+        name: "retry-executes-twice",
+        bug: Bug::RetryExecutesTwice,
+        mistake: "14",
+        what: "a request that comes again is carried out again",
+        promise: "P-ONCE",
+        judges: &["once"],
+        set: &["workload.attempt_ms=200"],
+    },
+    Planted {
+        name: "snapshot-without-sessions",
+        bug: Bug::SnapshotWithoutSessions,
+        mistake: "16",
+        what: "a state from a peer lacks sessions, their memory, open files and locks",
+        promise: "P-CONVERGE",
+        judges: &["converge"],
+        set: &["raft.snapshot_log_bytes=4096", "raft.log_keep_entries=0"],
+    },
+    Planted {
+        name: "replay-counts-again",
+        bug: Bug::ReplayCountsAgain,
+        mistake: "18",
+        what: "the first change replayed after a restart counts a second time",
+        promise: "P-VERSION",
+        judges: &["version"],
+        set: &[],
+    },
+    Planted {
+        name: "replaced-node-leaks",
+        bug: Bug::ReplacedNodeLeaks,
+        mistake: "",
+        what: "what a rename replaces loses its name and is never freed",
+        promise: "P-TREE",
+        judges: &["tree"],
+        set: &["workload.weights.rename=10", "workload.names=3"],
     },
 ];
 
@@ -91,7 +223,13 @@ pub fn is_known(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use mfsha_core::rng::Seed;
+
     use super::*;
+    use crate::check;
+    use crate::options::Options;
 
     #[test]
     fn names_are_unique_and_lead_to_their_bugs() {
@@ -102,5 +240,31 @@ mod tests {
         }
         assert_eq!(named(""), None);
         assert!(!is_known("a-bug-of-another-house"));
+    }
+    #[test]
+    fn every_checker_has_a_bug_that_it_must_find() {
+        let proven: BTreeSet<&str> = ALL
+            .iter()
+            .flat_map(|planted| planted.judges)
+            .copied()
+            .collect();
+        assert!(proven.iter().all(|judge| check::is_known(judge)));
+        let unproven: Vec<&&str> = check::NAMES
+            .iter()
+            .filter(|name| !proven.contains(**name))
+            .collect();
+        // A process that dies needs no bug put in: the canary and the toys' panics ring that alarm.
+        assert_eq!(unproven, [&"process"]);
+    }
+
+    #[test]
+    fn what_makes_a_bug_likely_can_be_set() {
+        for planted in ALL {
+            let mut options = Options::draw(&Seed::from_u64(1));
+            for text in planted.set {
+                options.set(text).unwrap();
+            }
+            options.set(&format!("bug={}", planted.name)).unwrap();
+        }
     }
 }

@@ -443,20 +443,25 @@ fn find_bugs(args: &BugsArgs) -> Ended {
             );
             continue;
         }
-        match runner::find(planted, args.seeds, args.children.jobs(), &children) {
-            Some((seed, report)) => {
-                let violation = report.verdict.violation().expect("it was found by one");
-                println!(
-                    "{:<28} found by {} ({}) after {} seeds",
-                    planted.name,
-                    violation.checker,
-                    violation.promise,
-                    seed + 1
-                );
-            }
-            None => {
-                escaped += 1;
-                println!("{:<28} ESCAPED {} seeds", planted.name, args.seeds);
+        for judge in planted.judges {
+            match runner::find(planted, judge, args.seeds, args.children.jobs(), &children) {
+                Some((seed, report)) => {
+                    let violation = report.verdict.violation().expect("it was found by one");
+                    println!(
+                        "{:<28} found by {} ({}) after {} seeds",
+                        planted.name,
+                        violation.checker,
+                        violation.promise,
+                        seed + 1
+                    );
+                }
+                None => {
+                    escaped += 1;
+                    println!(
+                        "{:<28} ESCAPED {judge} in {} seeds",
+                        planted.name, args.seeds
+                    );
+                }
             }
         }
     }

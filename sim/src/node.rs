@@ -14,7 +14,7 @@ use mfsha_core::rng::Seed;
 use mfsha_core::time::Instant;
 use mfsha_core::wal::record::LogId;
 
-use crate::check::LogImage;
+use crate::check::{self, Checker, LogImage};
 use crate::disk::SimDisk;
 use crate::event::AppliedEntry;
 use crate::options::Options;
@@ -73,4 +73,10 @@ pub trait Kind: 'static {
         now: Instant,
         wall_us: u64,
     ) -> Result<Self::Node, String>;
+
+    /// Who judges a run of such nodes.
+    #[must_use]
+    fn checkers(options: &Options) -> Vec<Box<dyn Checker>> {
+        check::all(options)
+    }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::atlas;
 use crate::bugs;
+use crate::check;
 use crate::fault::FaultKind;
 use crate::generator;
 
@@ -38,6 +39,8 @@ pub struct Options {
     pub canary: bool,
     /// Name of a bug put in on purpose; empty for none.
     pub bug: String,
+    /// Name of the only checker that judges, to prove what it finds by itself; empty for all.
+    pub judge: String,
     /// Consensus.
     pub raft: RaftOptions,
     /// Write-ahead log.
@@ -267,6 +270,7 @@ impl Options {
             leave_rest_broken: rng.chance(1, 3),
             canary: false,
             bug: String::new(),
+            judge: String::new(),
             raft,
             log: LogOptions::draw(&mut seed.child("options log").rng()),
             node: NodeOptions::draw(&mut seed.child("options node").rng()),
@@ -361,6 +365,10 @@ impl Options {
             (self.workload.mean_ms >= 1, "operations take their time"),
             (self.workload.attempt_ms >= 1, "an attempt takes its time"),
             (self.safety_ms >= 1, "a run takes its time"),
+            (
+                check::is_known(&self.judge),
+                "no checker has this name; `docs/checkers.md` lists them",
+            ),
             (
                 bugs::is_known(&self.bug),
                 "no bug has this name; `mfsha-sim bugs --list` tells them",

@@ -205,15 +205,17 @@ fn tell_summary(sweep: &Sweep, summary: &mut Summary, took: Duration) {
     );
 }
 
-/// The first seed that finds a planted bug, and its report; seeds are counted from 0.
+/// The first seed in which this checker, judging alone, finds a planted bug, and its report; all
+/// judge for the empty name. Seeds are counted from 0.
 #[must_use]
 pub fn find(
     planted: &Planted,
+    judge: &str,
     seeds: u64,
     jobs: usize,
     children: &Children,
 ) -> Option<(u64, Report)> {
-    let mut set = vec![format!("bug={}", planted.name)];
+    let mut set = vec![format!("bug={}", planted.name), format!("judge={judge}")];
     set.extend(planted.set.iter().map(|text| (*text).to_owned()));
     let jobs = jobs.max(1) as u64;
     for first in (0..seeds).step_by(jobs as usize) {

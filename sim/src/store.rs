@@ -46,6 +46,18 @@ impl SimStore {
         Self::default()
     }
 
+    /// A store that holds this, to look into it.
+    #[must_use]
+    pub fn of_image(image: Arc<Map>) -> Self {
+        let inner = Inner {
+            live: image,
+            ..Inner::default()
+        };
+        Self {
+            inner: Arc::new(Mutex::new(inner)),
+        }
+    }
+
     /// A checkpoint ends now, well unless a failure was ordered. One that is not under way any
     /// more (the node crashed) ends in nothing: `None`.
     pub fn finish_checkpoint(&self, id: CheckpointId) -> Option<Result<(), StoreError>> {

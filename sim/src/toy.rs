@@ -21,10 +21,11 @@ use mfsha_core::rng::Seed;
 use mfsha_core::time::{Instant, Stamp, WallTime};
 use mfsha_core::wal::record::LogId;
 
-use crate::check::LogImage;
+use crate::check::{self, Checker, LogImage};
 use crate::disk::SimDisk;
 use crate::event::{AppliedEntry, AppliedPayload};
 use crate::node::{Kind, NodeSpec, SimNode};
+use crate::options::Options;
 use crate::store::SimStore;
 
 const FILE: &str = "toy";
@@ -60,6 +61,10 @@ macro_rules! kind {
                 _wall_us: u64,
             ) -> Result<Toy, String> {
                 Toy::open(spec, disk, now, Manner::$kind)
+            }
+
+            fn checkers(options: &Options) -> Vec<Box<dyn Checker>> {
+                check::of_processes(options)
             }
         }
     };
@@ -421,7 +426,6 @@ mod tests {
     use super::*;
     use crate::check::ViolationKind;
     use crate::fault::FaultKind;
-    use crate::options::Options;
     use crate::real::Real;
     use crate::schedule::Schedule;
     use crate::world::{Finished, World};

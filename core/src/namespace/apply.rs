@@ -16,6 +16,8 @@ use super::{
 };
 use crate::id::{InodeId, LogIndex, SessionId};
 use crate::limits;
+#[cfg(feature = "planted-bugs")]
+use crate::planted::Bug;
 use crate::store::{StateStore, StoreError, WriteBatch};
 use crate::time::{Stamp, WallTime};
 
@@ -24,6 +26,9 @@ use crate::time::{Stamp, WallTime};
 pub struct Namespace<S> {
     store: S,
     applied: AppliedMark,
+    /// The mistake that it makes on purpose.
+    #[cfg(feature = "planted-bugs")]
+    pub(super) planted: super::planted::Planted,
 }
 
 impl<S: StateStore> Namespace<S> {
@@ -36,6 +41,8 @@ impl<S: StateStore> Namespace<S> {
         let mut namespace = Self {
             store,
             applied: AppliedMark::default(),
+            #[cfg(feature = "planted-bugs")]
+            planted: super::planted::Planted::default(),
         };
         namespace.reload()?;
         Ok(namespace)
@@ -105,6 +112,8 @@ impl<S: StateStore> Namespace<S> {
                 (Some(outcome), batch)
             }
         };
+        #[cfg(feature = "planted-bugs")]
+        let outcome = self.plant_replay(outcome, &mut batch)?;
         let mark = AppliedMark {
             index,
             version: outcome.as_ref().map_or(before.version, |it| it.version),
@@ -141,11 +150,26 @@ impl<S: StateStore> Namespace<S> {
             repeated: false,
         };
         let mut txn = Txn::new(&self.store, moment);
+        #[cfg(feature = "planted-bugs")]
+        txn.set_bug(self.planted.bug);
         let request = command
             .request
             .filter(|request| request.session != SessionId(0));
         match request.map_or(Ok(Lane::New), |request| recall(&txn, request)) {
             Ok(Lane::New) => {}
+            #[cfg(feature = "planted-bugs")]
+            Ok(Lane::Repeated(_)) if txn.has_bug(Bug::RetryExecutesTwice) => {}
+            #[cfg(feature = "planted-bugs")]
+            Ok(Lane::Repeated(outcome)) if txn.has_bug(Bug::VersionOfOldChange) => {
+                let repeated = true;
+                return Ok((
+                    Outcome {
+                        repeated,
+                        ..outcome
+                    },
+                    WriteBatch::default(),
+                ));
+            }
             Ok(Lane::Repeated(outcome)) => {
                 let outcome = Outcome {
                     version,

@@ -29,6 +29,8 @@ mod node;
 mod open;
 mod path;
 mod permission;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod quota;
 #[cfg(test)]
 mod random;

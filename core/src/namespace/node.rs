@@ -184,7 +184,10 @@ pub fn take_id(txn: &mut Txn<'_>, parent: InodeId, name: &Name, kind: NodeKind) 
         let slot = Slot((first.0 + step) % limits::SLOT_COUNT);
         let key = Key::SlotIds(slot);
         let ids: SlotIds = txn.get(&key)?.unwrap_or_default();
-        let id = u32::try_from(ids.inodes.value())
+        let next = ids.inodes.value();
+        #[cfg(feature = "planted-bugs")]
+        let next = next + planted_overlap(txn);
+        let id = u32::try_from(next)
             .ok()
             .and_then(|sequence| InodeId::from_parts(sequence, slot));
         if let Some(id) = id {
@@ -197,6 +200,16 @@ pub fn take_id(txn: &mut Txn<'_>, parent: InodeId, name: &Name, kind: NodeKind) 
         }
     }
     Err(FsError::NoSpace.into())
+}
+
+/// Half of the leaders begin their ranges one id later, so that theirs overlap the next one's.
+#[cfg(feature = "planted-bugs")]
+fn planted_overlap(txn: &Txn<'_>) -> u64 {
+    if txn.has_bug(crate::planted::Bug::IdRangesOverlap) {
+        txn.stamp().node.0 % 2
+    } else {
+        0
+    }
 }
 
 fn slot_of_directory(parent: InodeId, name: &Name) -> Slot {

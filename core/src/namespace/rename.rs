@@ -60,6 +60,14 @@ pub fn rename(
     }
     quota::check_move(txn, src.dir, dst, &stats::minus(&moved, &replaced))?;
 
+    #[cfg(feature = "planted-bugs")]
+    let target = match target {
+        Some(target) if txn.has_bug(crate::planted::Bug::ReplacedNodeLeaks) => {
+            node::unlink(txn, dst, dst_name, target.inode)?;
+            None
+        }
+        target => target,
+    };
     if let Some(target) = target {
         node::drop_name(txn, dst, dst_name, target.inode, false)?;
     }

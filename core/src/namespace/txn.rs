@@ -71,6 +71,9 @@ pub struct Txn<'a> {
     notices: Vec<Notice>,
     kept: Option<FsError>,
     measured: BTreeSet<InodeId>,
+    /// A mistake to make on purpose.
+    #[cfg(feature = "planted-bugs")]
+    bug: Option<crate::planted::Bug>,
 }
 
 /// What a command came to, to be written and told.
@@ -96,7 +99,22 @@ impl<'a> Txn<'a> {
             notices: Vec::new(),
             kept: None,
             measured: BTreeSet::new(),
+            #[cfg(feature = "planted-bugs")]
+            bug: None,
         }
+    }
+
+    /// From now this mistake is made.
+    #[cfg(feature = "planted-bugs")]
+    pub fn set_bug(&mut self, bug: Option<crate::planted::Bug>) {
+        self.bug = bug;
+    }
+
+    /// Whether this mistake is to be made.
+    #[cfg(feature = "planted-bugs")]
+    #[must_use]
+    pub fn has_bug(&self, bug: crate::planted::Bug) -> bool {
+        self.bug == Some(bug)
     }
 
     /// The stamp that this command writes with; registers raise it above what they overwrite.

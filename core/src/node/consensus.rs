@@ -198,7 +198,10 @@ impl<D: Disk, S: StateStore> Node<D, S> {
     /// Notices and chunk orders: the leader's business alone, and only for entries of its own
     /// term, whose commitment proves that it led when they were decided (P-FENCE).
     fn command_others(&mut self, id: LogId, outcome: &Outcome, out: &mut Outbox<Effect>) {
-        if self.leads != Some(id.term) || outcome.repeated {
+        let leads = self.leads == Some(id.term);
+        #[cfg(feature = "planted-bugs")]
+        let leads = leads || self.options.bug == Some(crate::planted::Bug::OrdersWithoutLeading);
+        if !leads || outcome.repeated {
             return;
         }
         let (group, term, index) = (self.options.group, id.term, id.index);

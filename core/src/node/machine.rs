@@ -144,6 +144,8 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         let (wal, recovery) = Wal::open(disk, options.wal.clone(), options.life)?;
         let log = recovery.group(options.group);
         let (namespace, applied) = open_state(store)?;
+        #[cfg(feature = "planted-bugs")]
+        let namespace = namespace.with_bug(options.bug);
         let durable = namespace.applied().index;
         let mut node = Self {
             seed,

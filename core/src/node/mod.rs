@@ -4,6 +4,8 @@
 //! (flushes, checkpoints) comes back as events. Everything else goes out as effects.
 
 mod consensus;
+#[cfg(feature = "fuzzing")]
+mod fuzz;
 mod machine;
 mod observe;
 mod options;
@@ -24,6 +26,8 @@ use crate::raft::Role;
 use crate::store::{CheckpointId, StoreError};
 use request::{ClientId, Request, Response};
 
+#[cfg(feature = "fuzzing")]
+pub use fuzz::fuzz_message;
 pub use machine::{Node, OpenError};
 pub use observe::{Observed, ObservedPayload};
 pub use options::Options;

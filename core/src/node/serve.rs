@@ -122,6 +122,10 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 return;
             }
         };
+        #[cfg(feature = "planted-bugs")]
+        if self.options.bug == Some(crate::planted::Bug::FollowerReadsItself) {
+            return self.answer_read(waiting, out);
+        }
         let read = self.pending.ask(waiting);
         self.inbox.push_back(raft::Input::Read { read, policy });
     }

@@ -390,6 +390,12 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         incoming.touched = self.now;
         let mut batch = WriteBatch::default();
         for (key, value) in part.pairs {
+            #[cfg(feature = "planted-bugs")]
+            if self.options.bug == Some(crate::planted::Bug::SnapshotWithoutSessions)
+                && is_of_sessions(&key)
+            {
+                continue;
+            }
             batch.put(key, value);
         }
         self.namespace.store_mut().restore_write(batch)?;
@@ -554,4 +560,20 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             Err(error) => self.become_stopped(format!("log: {error}"), out),
         }
     }
+}
+
+/// Whether a key belongs to a session: itself, its memory, what it has open or locked.
+#[cfg(feature = "planted-bugs")]
+fn is_of_sessions(key: &[u8]) -> bool {
+    matches!(
+        Key::parse(key),
+        Some(
+            Key::Session(_)
+                | Key::Lane(..)
+                | Key::Opened(..)
+                | Key::SessionOpened(..)
+                | Key::Flocks(_)
+                | Key::PosixLocks(_)
+        )
+    )
 }

@@ -446,6 +446,8 @@ impl RaftLogStorage<Types> for LogStore {
         let mut log = self.shell.log();
         let mut effects: Vec<Effect> = log.write_committed().into_iter().collect();
         for entry in entries {
+            #[cfg(feature = "planted-bugs")]
+            let entry = alter(&self.shell, entry);
             assert!(
                 entry.log_id.index == log.next_index(),
                 "openraft appends {} behind {:?}",
@@ -528,4 +530,19 @@ impl RaftLogStorage<Types> for LogStore {
         self.shell.ask(record);
         Ok(())
     }
+}
+
+/// Forgets what some entries of other leaders say, when that mistake is to be made.
+#[cfg(feature = "planted-bugs")]
+fn alter(shell: &Shell, mut entry: OEntry) -> OEntry {
+    let is_foreign = ours(&entry.log_id).leader != shell.node;
+    let says_something = matches!(entry.payload, openraft::EntryPayload::Normal(_));
+    if shell.has(crate::planted::Bug::FollowerAltersEntry)
+        && is_foreign
+        && says_something
+        && entry.log_id.index.is_multiple_of(16)
+    {
+        entry.payload = openraft::EntryPayload::Blank;
+    }
+    entry
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use mfsha_core::id::NodeId;
 use mfsha_core::node::request::NodeStatus;
-use mfsha_core::raft;
+use mfsha_core::raft as consensus;
 use mfsha_core::wal::record::LogId;
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +18,22 @@ use crate::place::Seat;
 use crate::time::SimTime;
 
 pub mod canary;
+pub mod converge;
+pub mod durable;
+pub mod fence;
+pub mod history;
+pub mod ids;
+pub mod image;
+pub mod linear;
 pub mod live;
+pub mod once;
 pub mod process;
+pub mod raft;
+pub mod reference;
+#[cfg(test)]
+mod testing;
+pub mod tree;
+pub mod version;
 
 /// What kind of promise was broken; decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,7 +70,7 @@ pub struct NodeView {
     /// Which life, from 1.
     pub life: u32,
     /// What its consensus machine shows; `None` while the node heals or has stopped.
-    pub raft: Option<raft::Status>,
+    pub raft: Option<consensus::Status>,
     /// How it stands, as it tells clients.
     pub status: NodeStatus,
     /// Last log entry that is durable on its disk, when the node can tell.
@@ -136,9 +150,16 @@ pub trait Checker {
     }
 }
 
+/// Longest sentence of a violation; values of attributes can be long, and say nothing to people.
+const SENTENCE_CHARS_MAX: usize = 2_000;
+
 /// A violation of correctness found by `checker`.
 #[must_use]
-pub fn broken(checker: &dyn Checker, sentence: String) -> Violation {
+pub fn broken(checker: &dyn Checker, mut sentence: String) -> Violation {
+    if let Some((at, _)) = sentence.char_indices().nth(SENTENCE_CHARS_MAX) {
+        sentence.truncate(at);
+        sentence.push('…');
+    }
     Violation {
         checker: checker.name().to_owned(),
         promise: checker.promise().to_owned(),
@@ -147,9 +168,20 @@ pub fn broken(checker: &dyn Checker, sentence: String) -> Violation {
     }
 }
 
-/// Every checker of a run: add yours here.
+/// Every checker of a run, or the one that the options name.
 #[must_use]
 pub fn all(options: &Options) -> Vec<Box<dyn Checker>> {
+    let mut checkers = every(options);
+    if !options.judge.is_empty() {
+        let feed = history::HistoryFeed::NAME;
+        checkers.retain(|checker| checker.name() == feed || checker.name() == options.judge);
+    }
+    checkers
+}
+
+/// Those that judge what any process promises, whatever it does: it lives, and serves when healed.
+#[must_use]
+pub fn of_processes(options: &Options) -> Vec<Box<dyn Checker>> {
     let mut checkers: Vec<Box<dyn Checker>> = vec![
         Box::new(process::ProcessChecker::new(options)),
         Box::new(live::LiveChecker),
@@ -158,4 +190,89 @@ pub fn all(options: &Options) -> Vec<Box<dyn Checker>> {
         checkers.push(Box::new(canary::Canary));
     }
     checkers
+}
+
+/// Whether a checker has this name, or it is empty.
+#[must_use]
+pub fn is_known(name: &str) -> bool {
+    name.is_empty() || NAMES.contains(&name)
+}
+
+/// Names of the checkers that can judge alone.
+pub const NAMES: &[&str] = &[
+    "election-safety",
+    "monotonic",
+    "committed-on-quorum",
+    "log-matching",
+    "leader-completeness",
+    "state-machine-safety",
+    "version",
+    "once",
+    "ids",
+    "converge",
+    "fence",
+    "tree",
+    "linear",
+    "durable",
+    "process",
+    "live",
+];
+
+/// Every checker: add yours here.
+///
+/// The history comes first, since the others look into it. Then the laws that say most exactly
+/// what is wrong come before those that would only see its consequences.
+fn every(options: &Options) -> Vec<Box<dyn Checker>> {
+    let history = history::SharedHistory::default();
+    let of = || history.clone();
+    let mut checkers: Vec<Box<dyn Checker>> = vec![
+        Box::new(history::HistoryFeed::new(of())),
+        Box::<raft::election_safety::ElectionSafety>::default(),
+        Box::<raft::monotonic::Monotonic>::default(),
+        Box::new(raft::committed_on_quorum::CommittedOnQuorum::new(of())),
+        Box::<raft::log_matching::LogMatching>::default(),
+        Box::new(raft::leader_completeness::LeaderCompleteness::new(of())),
+        Box::new(raft::state_machine_safety::StateMachineSafety::new(of())),
+        Box::new(version::VersionChecker::new(of())),
+        Box::new(once::OnceChecker::new(of())),
+        Box::new(ids::IdsChecker::new(of())),
+        Box::new(converge::ConvergeChecker::new(of())),
+        Box::new(fence::FenceChecker::new(of())),
+        Box::<tree::TreeChecker>::default(),
+        Box::new(linear::LinearChecker::new(options, of())),
+        Box::new(durable::DurableChecker::new(options, of())),
+    ];
+    checkers.extend(of_processes(options));
+    checkers
+}
+
+#[cfg(test)]
+mod tests {
+    use mfsha_core::rng::Seed;
+
+    use super::*;
+
+    #[test]
+    fn the_names_are_those_of_the_checkers_and_each_can_judge_alone() {
+        let mut options = Options::draw(&Seed::from_u64(1));
+        let names: Vec<&str> = all(&options)[1..]
+            .iter()
+            .map(|checker| checker.name())
+            .collect();
+        assert_eq!(names, NAMES);
+        for name in NAMES {
+            (*name).clone_into(&mut options.judge);
+            let alone = all(&options);
+            assert_eq!(alone.len(), 2);
+            assert_eq!(alone[1].name(), *name);
+        }
+    }
+
+    #[test]
+    fn sentences_stay_readable() {
+        let checker = live::LiveChecker;
+        let long = broken(&checker, "é".repeat(SENTENCE_CHARS_MAX + 1));
+        assert_eq!(long.sentence.chars().count(), SENTENCE_CHARS_MAX + 1);
+        assert!(long.sentence.ends_with('…'));
+    }
 }

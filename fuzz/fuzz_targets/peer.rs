@@ -1,0 +1,4 @@
+//! Fuzz target `peer`; its body is in the library.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| mfsha_core::node::fuzz_message(bytes));
