@@ -8,15 +8,19 @@
 //! generator makes them from a model that follows what the nodes have applied.
 
 use mfsha_core::id::{ChunkId, InodeId, LogIndex, SessionId};
+use mfsha_core::namespace::Namespace;
+use mfsha_core::namespace::error::FsError;
 use mfsha_core::namespace::op::{
     Answer, Caller, FlockOp, NodeKind, Op, OpenFlags, Query, Reply, SetAttr, SetTime, TruncateMode,
     XattrMode,
 };
 use mfsha_core::rng::Rng;
+use mfsha_core::time::WallTime;
 use mfsha_model::Model;
 use mfsha_model::generate::{COMMANDS, Generator, Request, Step};
 
 use crate::event::{AppliedEntry, AppliedPayload};
+use crate::store::SimStore;
 
 /// Kinds of operation that a schedule can hold.
 pub const KINDS: &[&str] = &[
@@ -64,7 +68,7 @@ pub enum Wish {
 #[derive(Clone, Debug)]
 pub struct Knowledge {
     /// The tree as applied so far, for the kinds that need all of it.
-    model: Model,
+    model: Option<Model>,
     /// Last entry that the model has followed.
     followed: LogIndex,
     every: Generator,
@@ -83,7 +87,7 @@ impl Knowledge {
     #[must_use]
     pub fn new(names: u32) -> Self {
         Self {
-            model: Model::new(),
+            model: Some(Model::new()),
             followed: LogIndex(0),
             every: Generator::new(),
             names: names.max(1),
@@ -93,15 +97,23 @@ impl Knowledge {
         }
     }
 
-    /// A node applied an entry: whichever is first tells, the others repeat it.
-    pub fn on_applied(&mut self, entry: &AppliedEntry) {
+    /// A node applied an entry: whichever is first tells, the others repeat it. `store` is what
+    /// that node holds, perhaps a little later.
+    pub fn on_applied(&mut self, entry: &AppliedEntry, store: &SimStore) {
         if entry.id.index != self.followed.next() {
             return;
         }
         self.followed = entry.id.index;
-        if let AppliedPayload::Command { command, outcome } = &entry.payload {
-            // Whether it is right is for the checkers to say; a workload goes on either way.
-            let _ = self.model.apply(command, outcome);
+        let AppliedPayload::Command { command, outcome } = &entry.payload else {
+            return;
+        };
+        let Some(model) = &mut self.model else {
+            return;
+        };
+        // Whether it is right is for the checkers to say. A model that lost its way is of no use
+        // for drawing, and the run goes on without those kinds.
+        if model.apply(command, outcome).is_err() || adopt(model, command.now, store).is_none() {
+            self.model = None;
         }
     }
 
@@ -296,13 +308,14 @@ impl Knowledge {
                 opened: false,
                 name: format!("user.{}", rng.below(4)).into_bytes(),
             }),
-            "any-command" | "any-query" => Some(self.every(kind, rng)),
+            "any-command" | "any-query" => self.every(kind, rng),
             _ => None,
         }
     }
 
     /// A request of any kind that the model's generator knows.
-    fn every(&mut self, kind: &str, rng: &mut Rng) -> Wish {
+    fn every(&mut self, kind: &str, rng: &mut Rng) -> Option<Wish> {
+        let model = self.model.as_ref()?;
         let commands: u16 = COMMANDS.iter().map(|(_, weight)| weight).sum();
         let queries = Generator::kind_count() - commands;
         let kind = match kind {
@@ -310,15 +323,25 @@ impl Knowledge {
             _ => commands + rng.below(queries.into()) as u16,
         };
         let seed = rng.next_u64();
-        match self.every.realize(&self.model, Step { kind, seed }) {
+        Some(match self.every.realize(model, Step { kind, seed }) {
             Request::Command(command) => Wish::Write(command.op),
             Request::Query(_, query) => Wish::Read(query),
-        }
+        })
     }
 
     fn name(&self, rng: &mut Rng) -> Vec<u8> {
         format!("name{}", rng.below(self.names.into())).into_bytes()
     }
+}
+
+/// Teaches a model the ids that no reply tells; `None` when the store does not know them any more.
+fn adopt(model: &mut Model, now: WallTime, store: &SimStore) -> Option<()> {
+    if !model.has_placeholders() {
+        return Some(());
+    }
+    let tree = Namespace::open(store.copy()).ok()?;
+    let ask = |query: &Query| tree.query(now, query).unwrap_or(Err(FsError::NoEnt));
+    model.adopt(ask).ok()
 }
 
 fn remember(known: &mut Vec<InodeId>, inode: InodeId) {

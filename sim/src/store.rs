@@ -116,6 +116,18 @@ impl SimStore {
         Some(key)
     }
 
+    /// Another store that holds the same now, for looking at it.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let live = self.image();
+        Self {
+            inner: Arc::new(Mutex::new(Inner {
+                live,
+                ..Inner::default()
+            })),
+        }
+    }
+
     /// The present content, for checkers.
     #[must_use]
     pub fn image(&self) -> Arc<Map> {

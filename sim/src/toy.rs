@@ -435,7 +435,9 @@ mod tests {
         let mut options = Options::draw(&Seed::from_u64(seed));
         options.safety_ms = 3_000;
         options.leave_rest_broken = false;
-        options.workload.weights.insert("setxattr".into(), 0);
+        for large in ["setxattr", "any-command", "any-query"] {
+            options.workload.weights.insert(large.into(), 0);
+        }
         options.faults.weights.retain(|kind, _| {
             !crate::atlas::DAMAGING.contains(kind)
                 && !matches!(kind, FaultKind::FullDisk | FaultKind::ReadErrors)

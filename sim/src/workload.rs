@@ -21,6 +21,7 @@ use crate::generator::{Knowledge, Wish};
 use crate::options::{Options, WorkloadOptions};
 use crate::place::Seat;
 use crate::schedule::OperationEntry;
+use crate::store::SimStore;
 use crate::time::SimTime;
 
 /// What a client wants the world to do.
@@ -210,8 +211,8 @@ impl Workload {
     }
 
     /// A node applied an entry: what clients ask for next may be about it.
-    pub fn on_applied(&mut self, entry: &AppliedEntry) {
-        self.knowledge.on_applied(entry);
+    pub fn on_applied(&mut self, entry: &AppliedEntry, store: &SimStore) {
+        self.knowledge.on_applied(entry, store);
     }
 
     /// An answer arrived.
