@@ -52,8 +52,13 @@ fn a_failing_seed_prints_one_block_with_the_command_that_replays_it() {
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output);
     assert_eq!(said.matches("== violation").count(), 1, "{said}");
-    let line = said.lines().find(|line| line.contains("cargo sim replay 1"));
-    assert!(line.is_some_and(|line| line.contains("--set 'canary=true'")), "{said}");
+    let line = said
+        .lines()
+        .find(|line| line.contains("cargo sim replay 1"));
+    assert!(
+        line.is_some_and(|line| line.contains("--set 'canary=true'")),
+        "{said}"
+    );
 }
 
 #[test]
@@ -67,14 +72,20 @@ fn a_shrunk_failure_is_written_down_and_fails_again() {
     let shrunk = sim(&arguments);
     assert_eq!(shrunk.status.code(), Some(1), "{}", text(&shrunk));
     // The canary needs neither faults nor operations, so none may be left.
-    assert!(text(&shrunk).contains("0 faults and 0 operations are left"), "{}", text(&shrunk));
+    assert!(
+        text(&shrunk).contains("0 faults and 0 operations are left"),
+        "{}",
+        text(&shrunk)
+    );
     let replayed = sim(&["replay", name]);
     assert_eq!(replayed.status.code(), Some(1));
     assert_eq!(hashes(&replayed).len(), 1);
     // As a regression it is met as long as it fails in this way.
     let kept = regressions(directory.path());
     assert_eq!(kept.status.code(), Some(0), "{}", text(&kept));
-    let cured = std::fs::read_to_string(&file).unwrap().replace("canary = true", "canary = false");
+    let cured = std::fs::read_to_string(&file)
+        .unwrap()
+        .replace("canary = true", "canary = false");
     std::fs::write(&file, cured).unwrap();
     let kept = regressions(directory.path());
     assert_eq!(kept.status.code(), Some(1), "{}", text(&kept));
@@ -98,7 +109,15 @@ fn a_seed_with_nothing_wrong_is_not_shrunk() {
 
 #[test]
 fn the_ideal_tier_and_the_canary_run() {
-    let ideal = sim(&["run", "--tier", "ideal", "--seeds", "0..2", "--twice-percent", "100"]);
+    let ideal = sim(&[
+        "run",
+        "--tier",
+        "ideal",
+        "--seeds",
+        "0..2",
+        "--twice-percent",
+        "100",
+    ]);
     assert_eq!(ideal.status.code(), Some(0), "{}", text(&ideal));
     assert_eq!(hashes(&ideal).len(), 2);
     assert_eq!(sim(&["canary"]).status.code(), Some(0));
