@@ -185,10 +185,12 @@ impl Coverage {
 
     fn on_client(&mut self, event: &Event) {
         match event {
-            Event::Invoked { call, body, .. } => {
-                if let RequestBody::Read { consistency, .. } = body {
-                    self.reads.insert(call.0, *consistency);
-                }
+            Event::Invoked {
+                call,
+                body: RequestBody::Read { consistency, .. },
+                ..
+            } => {
+                self.reads.insert(call.0, *consistency);
             }
             Event::Attempted {
                 call,

@@ -248,7 +248,7 @@ impl<K: Kind> World<K> {
         if self.phase != Phase::Safety {
             return;
         }
-        let number = |seat: Seat| u64::from(entry.number) << 8 | u64::from(seat.0) + 1;
+        let number = |seat: Seat| (u64::from(entry.number) << 8) | (u64::from(seat.0) + 1);
         match clog.get(step) {
             Some(seat) => {
                 let links = self.between(|from, to| from == *seat || to == *seat);
@@ -357,7 +357,13 @@ impl<K: Kind> World<K> {
             self.atlas.on_replacing(seat);
             self.replace(seat);
         }
-        self.plan_in(Duration::from_millis(200), Due::Start { seat });
+        let now = self.now;
+        let retry_at = now + Duration::from_millis(200);
+        let state = self.state(seat);
+        if state.retry_at <= now {
+            state.retry_at = retry_at;
+            self.plan(retry_at, Due::Start { seat });
+        }
     }
 
     /// A node with an empty disk runs: the operator has it admitted.

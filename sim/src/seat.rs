@@ -57,6 +57,8 @@ pub struct SeatState {
     pub faults: DiskFaults,
     /// After a stop of its own the node starts again after so many milliseconds.
     pub restart_ms: u64,
+    /// When its node, which refused to start, will be started once more.
+    pub retry_at: SimTime,
     /// Latencies and fates of its disk.
     pub rng: Rng,
 }
@@ -86,6 +88,7 @@ impl SeatState {
             fail_flush: None,
             faults: DiskFaults::default(),
             restart_ms: 500,
+            retry_at: SimTime::ZERO,
             rng: seed.child("fates").rng(),
         }
     }

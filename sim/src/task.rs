@@ -42,7 +42,7 @@ pub struct Stepped {
 }
 
 enum Order {
-    Step(Instant, Input),
+    Step(Box<(Instant, Input)>),
     Look,
     ShowLog,
 }
@@ -102,7 +102,7 @@ impl NodeTask {
     /// # Errors
     /// The node panicked, with what message; it must be killed.
     pub async fn step(&self, now: Instant, input: Input) -> Result<Stepped, String> {
-        self.stepped(Order::Step(now, input)).await
+        self.stepped(Order::Step(Box::new((now, input)))).await
     }
 
     /// What it shows and wants, without an input.
@@ -206,12 +206,10 @@ async fn serve<N: SimNode>(node: N, door: Rc<RefCell<Door>>) {
         .await;
         let answer = catch_unwind(AssertUnwindSafe(|| obey(&mut node, order)));
         let panicked = answer.is_err();
-        let mut door = leaving.0.borrow_mut();
-        door.answer = Some(answer.unwrap_or_else(|panic| Answer::Panicked(panic_text(&*panic))));
-        if let Some(waker) = door.world.take() {
-            waker.wake();
-        }
-        drop(door);
+        answer_at(
+            &leaving.0,
+            answer.unwrap_or_else(|panic| Answer::Panicked(panic_text(&*panic))),
+        );
         if panicked {
             // Its state is undefined now: it is never stepped again, and waits to be killed.
             return std::future::pending().await;
@@ -219,10 +217,19 @@ async fn serve<N: SimNode>(node: N, door: Rc<RefCell<Door>>) {
     }
 }
 
+fn answer_at(door: &RefCell<Door>, answer: Answer) {
+    let mut door = door.borrow_mut();
+    door.answer = Some(answer);
+    if let Some(waker) = door.world.take() {
+        waker.wake();
+    }
+}
+
 fn obey<N: SimNode>(node: &mut N, order: Order) -> Answer {
     let mut outbox = Outbox::new();
     match order {
-        Order::Step(now, input) => {
+        Order::Step(step) => {
+            let (now, input) = *step;
             node.step(now, input, &mut outbox);
             node.check();
         }

@@ -590,4 +590,6 @@ impl Everything {
 }
 
 #[cfg(test)]
+mod soak;
+#[cfg(test)]
 mod tests;

@@ -237,11 +237,11 @@ pub fn forget(txn: &mut Txn<'_>, chunk: ChunkId) -> Res<Reply> {
     Ok(Reply::Done)
 }
 
-/// READ_CHUNK: the chunk, or a hole. Whether it is locked is for the caller to judge, who has a
-/// clock.
+/// READ_CHUNK: the chunk, or a hole.
 ///
 /// # Errors
-/// After the session's: `NoEnt`; `Perm` for what is no file; `IndexTooBig`.
+/// After the session's: `NoEnt`; `Perm` for what is no file; `IndexTooBig`; `Locked` while a writer
+/// has it.
 pub fn read(txn: &Txn<'_>, caller: &Caller, inode: InodeId, index: u32) -> Res<Answer> {
     let who = Who::enter(txn, caller, &[Disable::Read], false)?;
     let (ino, file) = who.node(txn, inode, true)?;
@@ -255,6 +255,9 @@ pub fn read(txn: &Txn<'_>, caller: &Caller, inode: InodeId, index: u32) -> Res<A
         Some(chunk) => info(txn, index, chunk)?,
         None => hole(index),
     };
+    if info.locked_until > WallTime(0) && info.locked_until >= txn.now() {
+        return Err(FsError::Locked.into());
+    }
     Ok(Answer::Chunk {
         info,
         length: file.length.value(),

@@ -258,7 +258,7 @@ mod tests {
             bed.set_eattr(file, eattr);
             bed.refused(vec![(FsError::Perm, link(&root(), file, nowhere, ""))]);
         }
-        bed.set_eattr(file, UNDELETABLE);
+        bed.set_eattr(file, UNDELETABLE | SNAPSHOT);
         bed.now = 2_000;
         bed.ok(link(&root(), file, dir, "second"));
         let attr = bed.attr(file);
@@ -268,6 +268,8 @@ mod tests {
         );
         assert_eq!(bed.attr(dir).mtime, WallTime(2_000));
         assert_eq!(bed.sums(ROOT).files, 2);
+        let eattr = bed.by_hand(|txn| txn.inode(file)).eattr.value();
+        assert_eq!(eattr, UNDELETABLE, "what is modified leaves its snapshot");
     }
 
     #[test]

@@ -172,6 +172,10 @@ mod tests {
             bed.add_chunk(file, 0, 100),
             bed.add_chunk(file, 2, 3 * crate::limits::CHUNK_BYTES),
         ];
+        bed.change(file, |node, stamp| Inode {
+            reserved: node.reserved.write(stamp, 5_000),
+            ..Inode::default()
+        });
         bed.now = 2_000;
         let outcome = bed.outcome(open(&user(session, 0), file, CUTS));
         let unused = |chunk| Notice::ChunkUnused { chunk, version: 1 };
@@ -189,7 +193,8 @@ mod tests {
             (0, WallTime(2_000), WallTime(2_000))
         );
         assert_eq!(bed.sums(ROOT), stats::plus(&before, &stats::FILE));
-        assert_eq!(bed.by_hand(|txn| txn.inode(file)).eattr.value(), 0);
+        let node = bed.by_hand(|txn| txn.inode(file));
+        assert_eq!((node.eattr.value(), node.reserved.value()), (0, 0));
         let answer = bed.ask(Query::ListOpenFiles { session });
         assert_eq!(answer, Ok(Answer::OpenFiles(vec![(session, file)])));
         // Once more: nothing is left to go, and nobody is told.

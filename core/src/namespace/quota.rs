@@ -42,14 +42,15 @@ pub fn check_parents(txn: &Txn<'_>, node: &super::record::Inode, more: &DirStats
     Ok(())
 }
 
-/// Refuses growth by `more` that is counted already: for what is only known when it is done.
+/// Refuses growth of each of `dirs` by `more` that is counted already: for what is only known when
+/// it is done.
 ///
 /// # Errors
 /// `Quota`.
-pub fn check_grown(txn: &Txn<'_>, dir: InodeId, more: &DirStats) -> Res<()> {
-    for dir in path::ancestors(txn, dir)? {
-        let used = stats::minus(&stats::of_dir(txn, dir)?, more);
-        check_one(txn, dir, &used, more)?;
+pub fn check_grown(txn: &Txn<'_>, dirs: &[InodeId], more: &DirStats) -> Res<()> {
+    for dir in dirs {
+        let used = stats::minus(&stats::of_dir(txn, *dir)?, more);
+        check_one(txn, *dir, &used, more)?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::chunk;
 use super::error::FsError;
 use super::key::Key;
 use super::node::{self, New};
-use super::op::{Acl, AclKind, Caller, Disable, Name, NodeKind, Reply, SnapshotFlags};
+use super::op::{Acl, AclKind, Caller, DirStats, Disable, Name, NodeKind, Reply, SnapshotFlags};
 use super::path;
 use super::permission::{
     self, APPEND_ONLY, EXECUTE, IMMUTABLE, READ, SNAPSHOT, UNDELETABLE, WRITE,
@@ -46,7 +46,7 @@ pub struct Wanted<'a> {
 ///
 /// # Errors
 /// After the session's: `Invalid` for inode 0; `NoEnt`; `Perm` for an immutable directory;
-/// `Access` to the source; `NotDir`; `Invalid` for a directory into itself; `Access` to the
+/// `Access` to the source; `Perm` for what is no directory; `Invalid` for a directory into itself; `Access` to the
 /// directory; `Invalid` for the name. Then for what is there already, in order of name: `Invalid`
 /// when it is the source; `Perm` when it is of another type or protected; `Exist` when files are
 /// not to be replaced. `Invalid` for more nodes and chunks than one command may touch; `NoSpace`;
@@ -63,14 +63,13 @@ pub fn snapshot(txn: &mut Txn<'_>, caller: &Caller, wanted: Wanted<'_>) -> Res<R
     }
     permission::require(txn, &who, src, &source, READ)?;
     if parent.kind() != NodeKind::Directory {
-        return Err(FsError::NotDir.into());
+        return Err(FsError::Perm.into());
     }
     if source.kind() == NodeKind::Directory && path::is_within(txn, dir, src)? {
         return Err(FsError::Invalid.into());
     }
     permission::require(txn, &who, dir, &parent, WRITE | EXECUTE)?;
     path::valid_name(wanted.name)?;
-    let before = stats::of_dir(txn, dir)?;
     let mut copier = Copier {
         who: &who,
         src,
@@ -80,10 +79,16 @@ pub fn snapshot(txn: &mut Txn<'_>, caller: &Caller, wanted: Wanted<'_>) -> Res<R
         stack: vec![(src, dir, wanted.name.clone())],
         twins: BTreeMap::new(),
         touched: Vec::new(),
+        filled: Vec::new(),
     };
+    let before = stats::of_dir(txn, dir)?;
     copier.run(txn)?;
     let growth = stats::minus(&stats::of_dir(txn, dir)?, &before);
-    quota::check_grown(txn, dir, &growth)?;
+    quota::check_grown(txn, &path::ancestors(txn, dir)?, &growth)?;
+    for (dir, before) in copier.filled {
+        let growth = stats::minus(&stats::of_dir(txn, dir)?, &before);
+        quota::check_grown(txn, &[dir], &growth)?;
+    }
     Ok(Reply::Done)
 }
 
@@ -102,6 +107,9 @@ struct Copier<'a> {
     twins: BTreeMap<InodeId, InodeId>,
     /// Nodes of the copy, and the mtime and ctime they shall have; `None` as they come.
     touched: Vec<(InodeId, Option<(WallTime, WallTime)>)>,
+    /// Directories below the first that were there before, and what they held then: each may have
+    /// a quota of its own.
+    filled: Vec<(InodeId, DirStats)>,
 }
 
 impl Copier<'_> {
@@ -171,6 +179,7 @@ impl Copier<'_> {
         }
         if source.kind() == NodeKind::Directory {
             self.touched.push((existing, None));
+            self.filled.push((existing, stats::of_dir(txn, existing)?));
             return Ok(Some(existing));
         }
         if !self.flags.overwrite {

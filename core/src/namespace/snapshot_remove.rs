@@ -17,7 +17,7 @@ use crate::limits;
 const PROTECTION: u8 = UNDELETABLE | APPEND_ONLY | IMMUTABLE;
 
 /// Removes `name` and all below it. Without `force`, all of it must be part of a snapshot and
-/// removable, or nothing is removed; with it, what can be removed is.
+/// removable, or nothing is removed; with it, what is part of a snapshot and can be removed is.
 ///
 /// # Errors
 /// After the session's: `NoEnt`, `NotDir`; `Perm` for a protected directory, without `force`;
@@ -47,8 +47,9 @@ pub fn remove(
     }
     let names = collect(txn, &who, (dir, name.clone(), top), force)?;
     // What is in a directory comes behind it, and goes before it.
-    for (dir, name, ino) in names.into_iter().rev() {
-        if force && !removable(txn, &who, dir, ino)? {
+    for (named, copied) in names.into_iter().rev() {
+        let (dir, name, ino) = named;
+        if force && !(copied && removable(txn, &who, dir, ino)?) {
             continue;
         }
         node::drop_name(txn, dir, &name, ino, true)?;
@@ -59,9 +60,10 @@ pub fn remove(
 /// A name in a directory and what it stands for.
 type Named = (InodeId, Name, InodeId);
 
-/// All names at and below one, directories before what is in them. Judges each on the way unless
+/// All names at and below one, directories before what is in them, and whether each is part of a
+/// snapshot: a directory is no more once something in it was removed. Judges each on the way unless
 /// `force`, which leaves closed directories closed.
-fn collect(txn: &Txn<'_>, who: &Who, top: Named, force: bool) -> Res<Vec<Named>> {
+fn collect(txn: &Txn<'_>, who: &Who, top: Named, force: bool) -> Res<Vec<(Named, bool)>> {
     let mut stack = vec![top];
     let mut out = Vec::new();
     while let Some((dir, name, ino)) = stack.pop() {
@@ -70,7 +72,8 @@ fn collect(txn: &Txn<'_>, who: &Who, top: Named, force: bool) -> Res<Vec<Named>>
         if !force {
             judge(txn, who, ino, &node)?;
         }
-        out.push((dir, name, ino));
+        let copied = node.eattr.value() & SNAPSHOT != 0;
+        out.push(((dir, name, ino), copied));
         if is_dir && (!force || may_empty(txn, who, ino, &node)?) {
             let room = limits::RECURSION_MAX.saturating_sub(out.len() + stack.len());
             let entries = walk::children(txn, ino, room)?;

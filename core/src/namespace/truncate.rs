@@ -79,7 +79,7 @@ pub fn truncate(
 ///
 /// # Errors
 /// After the session's: `NoEnt`; `Perm` for what is no file; `IndexTooBig`; `NoChunk` when the
-/// file holds another chunk there by now.
+/// file holds another chunk there by now; `Invalid` for a length that does not end inside it.
 pub fn truncate_end(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -96,6 +96,10 @@ pub fn truncate_end(
     }
     if chunk::slot(txn, ino, index)? != Some(chunk) {
         return Err(FsError::NoChunk.into());
+    }
+    let inside = !length.is_multiple_of(limits::CHUNK_BYTES);
+    if !inside || length / limits::CHUNK_BYTES != u64::from(index) {
+        return Err(FsError::Invalid.into());
     }
     chunk::unlock(txn, chunk)?;
     cut(txn, ino, &file, length)?;

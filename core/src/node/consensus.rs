@@ -46,7 +46,8 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             E::Apply { entries } => self.apply(entries, out),
             E::Proposed { proposal, result } => match result {
                 Ok(id) => {
-                    if let Some(settled) = self.pending.on_committed(proposal, id.index) {
+                    let applied = self.namespace.applied().index;
+                    if let Some(settled) = self.pending.on_committed(proposal, id.index, applied) {
                         self.answer_settled(settled, out);
                     }
                 }

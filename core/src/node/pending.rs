@@ -84,12 +84,23 @@ impl Pending {
     }
 
     /// The proposal is committed at `index`; gives what can be answered.
-    pub fn on_committed(&mut self, proposal: ProposalId, index: LogIndex) -> Option<Settled> {
+    ///
+    /// A membership that holds already is confirmed by the old entry that set it, which is not
+    /// going to be applied again.
+    pub fn on_committed(
+        &mut self,
+        proposal: ProposalId,
+        index: LogIndex,
+        applied: LogIndex,
+    ) -> Option<Settled> {
         let (caller, what) = self.proposals.remove(&proposal)?;
         let outcome = self.outcomes.get(&index).cloned();
         self.maybe_forget_outcomes();
         match outcome {
             Some(outcome) => Some((caller, what, index, outcome)),
+            None if what == Proposed::Membership && index <= applied => {
+                Some((caller, what, index, None))
+            }
             None => {
                 self.committed.insert(index, (caller, what));
                 None

@@ -182,7 +182,7 @@ impl Model {
     /// P-ONCE: what is answered without carrying the command out. The lanes of the cluster itself
     /// are not remembered.
     fn answer_repeat(&self, command: &Command) -> Option<Outcome> {
-        let request = command.request?;
+        let request = command.request.filter(|r| r.session != SessionId(0))?;
         let mut outcome = Outcome {
             result: Err(FsError::BadSession),
             notices: Vec::new(),
@@ -334,11 +334,11 @@ impl Model {
         InodeId(self.inodes_used.last().map_or(2, |last| last.0 + 1))
     }
 
-    /// The reply that tells of a node by the name it was given in `parent`.
-    pub(crate) fn node_reply(&self, who: &Who, inode: InodeId, parent: InodeId) -> Reply {
+    /// The reply that tells of a node.
+    pub(crate) fn node_reply(&self, who: &Who, inode: InodeId) -> Reply {
         Reply::Node {
             inode: who.outward(inode),
-            attr: self.attr(who, inode, Some(parent)),
+            attr: self.attr(who, inode),
         }
     }
 

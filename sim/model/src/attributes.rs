@@ -95,7 +95,7 @@ impl Model {
             self.check_set_attr(&who, inode, set)?;
         }
         change_attributes(self.node_mut(inode), &who, set, step.now);
-        Ok(Reply::Attr(self.attr(&who, inode, None)))
+        Ok(Reply::Attr(self.attr(&who, inode)))
     }
 
     /// The table of section 8.6, for callers that are not root.

@@ -73,7 +73,7 @@ impl Model {
 
     /// A new class takes the lowest free id.
     fn insert_class(&mut self, class: StorageClass) -> Result<Reply, FsError> {
-        if self.class_named(&class.name).is_ok() {
+        if self.class_named(&class.name) != Err(FsError::NoClass) {
             return Err(FsError::ClassExists);
         }
         let id = (limits::SCLASS_USER_FIRST..=u8::MAX)
@@ -108,6 +108,7 @@ impl Model {
     }
 
     fn class_named(&self, name: &[u8]) -> Result<u8, FsError> {
+        check_class_name(name)?;
         self.classes
             .iter()
             .find(|(_, class)| class.name == name)

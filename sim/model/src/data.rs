@@ -4,13 +4,13 @@ use mfsha_core::id::{ChunkId, InodeId};
 use mfsha_core::limits;
 use mfsha_core::namespace::error::FsError;
 use mfsha_core::namespace::op::{
-    Caller, ChunkAction, DirStats, Disable, NodeKind, Notice, Op, OpenFlags, Reply, TruncateMode,
+    Caller, ChunkAction, DirStats, Disable, Notice, Op, OpenFlags, Reply, TruncateMode,
 };
 use mfsha_core::time::WallTime;
 
 use crate::access::{R, W};
 use crate::apply::Step;
-use crate::state::{Chunk, Model, eattr, size_of_file, subtract};
+use crate::state::{Chunk, Model, eattr, subtract};
 use crate::view::Who;
 
 impl Model {
@@ -54,7 +54,8 @@ impl Model {
                 new,
                 old,
             } => {
-                self.check_slot(*inode, *index, *new)?;
+                self.check_slot(*inode, *index, *new)
+                    .map_err(|_| FsError::NoChunk)?;
                 if *old == ChunkId::HOLE {
                     self.node_mut(*inode).chunks.remove(index);
                 } else {
@@ -80,7 +81,7 @@ impl Model {
                 index,
                 version,
             } => {
-                let node = self.nodes.get_mut(inode).ok_or(FsError::NoEnt)?;
+                let node = self.nodes.get_mut(inode).ok_or(FsError::NoChunk)?;
                 let chunk = *node.chunks.get(index).ok_or(FsError::NoChunk)?;
                 match version {
                     Some(version) => self.known_chunk(chunk)?.version = *version,
@@ -88,6 +89,7 @@ impl Model {
                         node.chunks.remove(index);
                     }
                 }
+                self.tell_chunk_changed(step, *inode, *index, false);
                 Ok(Reply::Done)
             }
             Op::ForgetChunk { chunk } => {
@@ -139,8 +141,8 @@ impl Model {
         if flags.truncate {
             self.cut(step, inode, 0);
         }
-        self.open_files.insert((who.session, inode));
-        Ok(Reply::Attr(self.attr(&who, inode, None)))
+        self.keep_open(who.session, inode);
+        Ok(Reply::Attr(self.attr(&who, inode)))
     }
 
     /// Section 3.7.
@@ -177,11 +179,12 @@ impl Model {
         } else if length > limits::FILE_BYTES_MAX {
             return Err(FsError::IndexTooBig);
         } else if length > previous_length {
-            self.check_file_quota(step.now, inode, length)?;
+            self.check_length_quota(step, inode, length)?;
             let node = self.node_mut(inode);
             node.length = length;
             node.eattr &= !eattr::SNAPSHOT;
             if mode != TruncateMode::Extend {
+                node.reserved_end = 0;
                 node.modified(step.now);
             }
         } else if mode != TruncateMode::Extend {
@@ -198,7 +201,7 @@ impl Model {
         }
         Ok(Reply::Truncated {
             previous_length,
-            attr: self.attr(&who, inode, None),
+            attr: self.attr(&who, inode),
         })
     }
 
@@ -228,7 +231,6 @@ impl Model {
             (chunk, self.raise(chunk))
         };
         self.lock_chunk(step, chunk);
-        self.node_mut(inode).eattr &= !eattr::SNAPSHOT;
         Ok(Reply::TruncateChunk {
             index,
             chunk,
@@ -246,17 +248,21 @@ impl Model {
         (index, chunk): (u32, ChunkId),
         length: u64,
     ) -> Result<Reply, FsError> {
+        if length > limits::FILE_BYTES_MAX {
+            return Err(FsError::IndexTooBig);
+        }
         self.check_slot(inode, index, chunk)?;
-        if length / limits::CHUNK_BYTES != u64::from(index) {
+        let inside = !length.is_multiple_of(limits::CHUNK_BYTES);
+        if !inside || length / limits::CHUNK_BYTES != u64::from(index) {
             return Err(FsError::Invalid);
         }
         self.known_chunk(chunk)?.locked_until = WallTime(0);
         let previous_length = self.node(inode).length;
         self.cut(step, inode, length);
-        self.tell_chunk_changed(step, inode, (index, chunk), true);
+        self.tell_chunk_changed(step, inode, index, true);
         Ok(Reply::Truncated {
             previous_length,
-            attr: self.attr(who, inode, None),
+            attr: self.attr(who, inode),
         })
     }
 
@@ -336,16 +342,13 @@ impl Model {
         if *length > limits::FILE_BYTES_MAX {
             return Err(FsError::IndexTooBig);
         }
-        if let Some(known) = self.chunks.get_mut(chunk) {
-            known.locked_until = WallTime(0);
-        }
+        self.known_chunk(*chunk)?.locked_until = WallTime(0);
         let Ok(inode) = self.see_file(&who, *inode, true) else {
-            self.known_chunk(*chunk)?;
             return Ok(Reply::Done);
         };
         let grows = *length > self.node(inode).length;
         let allowed = if grows {
-            self.check_file_quota(step.now, inode, *length)
+            self.check_length_quota(step, inode, *length)
         } else {
             Ok(())
         };
@@ -358,7 +361,7 @@ impl Model {
             }
         }
         if self.check_slot(inode, *index, *chunk).is_ok() {
-            self.tell_chunk_changed(step, inode, (*index, *chunk), false);
+            self.tell_chunk_changed(step, inode, *index, false);
         }
         step.refusal_counts = true;
         allowed.map(|()| Reply::Done)
@@ -391,15 +394,20 @@ impl Model {
         if from > to {
             return Err(FsError::Invalid);
         }
-
+        if from == to {
+            return Ok(Reply::Done);
+        }
         let mut target = self.node(dst).clone();
         let first = target.length.div_ceil(limits::CHUNK_BYTES);
         let end = (to * limits::CHUNK_BYTES).min(source.length);
-        let appended = end - end.min(from * limits::CHUNK_BYTES);
-        target.length = first * limits::CHUNK_BYTES + appended;
+        target.length = first * limits::CHUNK_BYTES + end - from * limits::CHUNK_BYTES;
         if target.length > limits::FILE_BYTES_MAX {
             return Err(FsError::IndexTooBig);
         }
+        let appended = first..first + (to - from);
+        target
+            .chunks
+            .retain(|index, _| !appended.contains(&u64::from(*index)));
         for (index, chunk) in &source.chunks {
             let index = u64::from(*index);
             if (from..to).contains(&index) {
@@ -415,19 +423,18 @@ impl Model {
         Ok(Reply::Done)
     }
 
-    /// Whether a file may have this length: its whole growth is compared with the quotas.
-    fn check_file_quota(&self, now: WallTime, inode: InodeId, length: u64) -> Result<(), FsError> {
-        let node = self.node(inode);
-        let mut longer = node.clone();
-        longer.length = length;
-        let size = (size_of_file(&longer) - size_of_file(node)) as i64;
+    /// Whether a file may have this length: of what grows, the length alone is compared.
+    fn check_length_quota(
+        &self,
+        step: &Step<'_>,
+        inode: InodeId,
+        length: u64,
+    ) -> Result<(), FsError> {
         let more = DirStats {
-            length: (length - node.length) as i64,
-            size,
-            real_size: size * self.copies(node.class) as i64,
+            length: (length - self.node(inode).length) as i64,
             ..DirStats::default()
         };
-        self.check_quota(now, &self.grow_file(inode, more))
+        self.check_quota(step.now, &self.grow_file(inode, more))
     }
 
     /// Whether a file may have one more chunk: a whole one is compared with the quotas, since
@@ -505,23 +512,15 @@ impl Model {
         }
     }
 
-    fn tell_chunk_changed(
-        &self,
-        step: &mut Step<'_>,
-        inode: InodeId,
-        (index, chunk): (u32, ChunkId),
-        truncated: bool,
-    ) {
-        assert_eq!(
-            self.node(inode).kind,
-            NodeKind::File,
-            "only files have slots"
-        );
+    /// Tells what is in a slot now.
+    fn tell_chunk_changed(&self, step: &mut Step<'_>, inode: InodeId, index: u32, truncated: bool) {
+        let slot = self.node(inode).chunks.get(&index).copied();
+        let chunk = slot.unwrap_or(ChunkId::HOLE);
         step.chunk_notices.push(Notice::ChunkChanged {
             inode,
             index,
             chunk,
-            version: self.chunks[&chunk].version,
+            version: self.chunks.get(&chunk).map_or(0, |known| known.version),
             length: self.node(inode).length,
             truncated,
         });

@@ -6,9 +6,7 @@
 
 use mfsha_core::id::{InodeId, SessionId};
 use mfsha_core::namespace::error::FsError;
-use mfsha_core::namespace::op::{
-    FlockOp, HeldLock, NodeKind, Notice, Op, PosixLockKind, PosixOp, Reply,
-};
+use mfsha_core::namespace::op::{FlockOp, HeldLock, Notice, Op, PosixLockKind, PosixOp, Reply};
 
 use crate::apply::Step;
 use crate::state::{FlockWaiter, Locks, Model, Range};
@@ -23,7 +21,7 @@ impl Model {
                 reqid,
                 op,
             } => {
-                let inode = self.any_session(*session)?.inward(*inode);
+                let inode = self.tree_session(*session)?.inward(*inode);
                 let request = FlockWaiter {
                     session: *session,
                     owner: *owner,
@@ -31,7 +29,7 @@ impl Model {
                     exclusive: matches!(op, FlockOp::TryExclusive | FlockOp::LockExclusive),
                 };
                 let result = self.flock(step, inode, request, *op);
-                self.grant(step, inode);
+                self.grant_flocks(step, inode);
                 result
             }
             Op::PosixLock {
@@ -45,7 +43,7 @@ impl Model {
                 start,
                 end,
             } => {
-                let inode = self.any_session(*session)?.inward(*inode);
+                let inode = self.tree_session(*session)?.inward(*inode);
                 let range = Range {
                     session: *session,
                     owner: *owner,
@@ -55,7 +53,7 @@ impl Model {
                     exclusive: *kind == PosixLockKind::Write,
                 };
                 let result = self.posix_lock(step, inode, (*reqid, range), *op, *kind);
-                self.grant(step, inode);
+                self.grant_ranges(step, inode);
                 result
             }
             _ => unreachable!("dispatched by apply"),
@@ -88,9 +86,10 @@ impl Model {
             FlockOp::LockShared | FlockOp::LockExclusive => true,
         };
         self.check_lockable(request.session, inode)?;
+        self.check_open_for_lock(request.session, inode)?;
         let locks = self.locks_of(inode);
         let waiting = |w: &FlockWaiter| is_same_request(w, &request);
-        if waits && locks.flock_waiting.iter().any(waiting) {
+        if locks.flock_waiting.iter().any(waiting) {
             return Ok(Reply::LockWaiting);
         }
         let queue = locks.flock_waiting.len();
@@ -124,18 +123,18 @@ impl Model {
             self.end_range_waits(step, inode, |w| is_same_range_request(w, &request));
             return Ok(Reply::Done);
         }
-        if range.start >= range.end {
-            return Err(FsError::Invalid);
-        }
         if kind == PosixLockKind::Unlock {
+            check_range(&range)?;
             cut_out(&mut self.locks_of(inode).ranges_held, &range);
             return Ok(Reply::Done);
         }
         self.check_lockable(range.session, inode)?;
+        check_range(&range)?;
+        self.check_open_for_lock(range.session, inode)?;
         let locks = self.locks_of(inode);
         let waits = op == PosixOp::Set;
         let waiting = |w: &(u32, Range)| is_same_range_request(w, &request);
-        if waits && locks.ranges_waiting.iter().any(waiting) {
+        if locks.ranges_waiting.iter().any(waiting) {
             return Ok(Reply::LockWaiting);
         }
         let queue = locks.ranges_waiting.len();
@@ -150,12 +149,14 @@ impl Model {
         Ok(Reply::LockWaiting)
     }
 
-    /// A file that the session has open.
-    fn check_lockable(&self, session: SessionId, inode: InodeId) -> Result<(), FsError> {
-        let node = self.nodes.get(&inode).ok_or(FsError::NoEnt)?;
-        if node.kind != NodeKind::File {
-            return Err(FsError::Perm);
-        }
+    /// Only files have locks. The file is open, so that it need not be below the session's root.
+    pub(crate) fn check_lockable(&self, session: SessionId, inode: InodeId) -> Result<(), FsError> {
+        let who = self.tree_session(session)?;
+        self.see_file(&who, inode, true)?;
+        Ok(())
+    }
+
+    fn check_open_for_lock(&self, session: SessionId, inode: InodeId) -> Result<(), FsError> {
         if !self.open_files.contains(&(session, inode)) {
             return Err(FsError::NotOpened);
         }
@@ -172,27 +173,26 @@ impl Model {
     ) {
         for inode in inodes {
             self.end_flock_waits(step, *inode, |w| w.session == session);
+            let held = &mut self.locks_of(*inode).flock_held;
+            held.retain(|(of, _), _| *of != session);
+            self.grant_flocks(step, *inode);
             self.end_range_waits(step, *inode, |(_, w)| w.session == session);
-            let locks = self.locks_of(*inode);
-            locks.flock_held.retain(|(of, _), _| *of != session);
-            locks.ranges_held.retain(|range| range.session != session);
-        }
-        for inode in inodes {
-            self.grant(step, *inode);
+            let held = &mut self.locks_of(*inode).ranges_held;
+            held.retain(|range| range.session != session);
+            self.grant_ranges(step, *inode);
         }
     }
 
-    /// Walks the queues and grants what nothing stands in the way of any more; again from the
-    /// front after each grant, until there is no more to grant.
-    fn grant(&mut self, step: &mut Step<'_>, inode: InodeId) {
+    /// Walks the queue and grants what nothing stands in the way of any more; again from the front
+    /// after each grant, until there is no more to grant.
+    fn grant_flocks(&mut self, step: &mut Step<'_>, inode: InodeId) {
         let locks = self.locks_of(inode);
-        let mut notices = Vec::new();
         while let Some(place) = (0..locks.flock_waiting.len())
             .find(|place| !flock_blocked(locks, &locks.flock_waiting[*place], *place))
         {
             let w = locks.flock_waiting.remove(place);
             locks.flock_held.insert((w.session, w.owner), w.exclusive);
-            notices.push(Notice::LockGranted {
+            step.lock_notices.push(Notice::LockGranted {
                 session: w.session,
                 inode,
                 owner: w.owner,
@@ -200,12 +200,18 @@ impl Model {
                 posix: false,
             });
         }
+        self.forget_empty(inode);
+    }
+
+    /// As [`Self::grant_flocks`].
+    fn grant_ranges(&mut self, step: &mut Step<'_>, inode: InodeId) {
+        let locks = self.locks_of(inode);
         while let Some(place) = (0..locks.ranges_waiting.len())
             .find(|place| !range_blocked(locks, &locks.ranges_waiting[*place].1, *place))
         {
             let (reqid, range) = locks.ranges_waiting.remove(place);
             put_in(&mut locks.ranges_held, range);
-            notices.push(Notice::LockGranted {
+            step.lock_notices.push(Notice::LockGranted {
                 session: range.session,
                 inode,
                 owner: range.owner,
@@ -213,7 +219,10 @@ impl Model {
                 posix: true,
             });
         }
-        step.lock_notices.extend(notices);
+        self.forget_empty(inode);
+    }
+
+    fn forget_empty(&mut self, inode: InodeId) {
         if self.locks_of(inode) == &Locks::default() {
             self.locks.remove(&inode);
         }
@@ -261,7 +270,7 @@ impl Model {
         self.locks.entry(inode).or_default()
     }
 
-    /// The first range, in order of start, session and owner, that stands in the way.
+    /// The first range, in order of start, end, session and owner, that stands in the way.
     pub(crate) fn range_in_the_way(&self, inode: InodeId, range: &Range) -> Option<HeldLock> {
         let locks = self.locks.get(&inode)?;
         let held = locks.ranges_held.iter().find(|held| conflicts(held, range));
@@ -303,6 +312,14 @@ fn told(inode: InodeId, range: &Range) -> HeldLock {
     }
 }
 
+/// A range is not empty.
+pub(crate) fn check_range(range: &Range) -> Result<(), FsError> {
+    if range.start >= range.end {
+        return Err(FsError::Invalid);
+    }
+    Ok(())
+}
+
 fn is_same_request(a: &FlockWaiter, b: &FlockWaiter) -> bool {
     (a.session, a.owner, a.reqid) == (b.session, b.owner, b.reqid)
 }
@@ -326,9 +343,15 @@ fn flock_blocked(locks: &Locks, request: &FlockWaiter, place: usize) -> bool {
 
 fn range_blocked(locks: &Locks, range: &Range, place: usize) -> bool {
     let by_held = locks.ranges_held.iter().any(|held| conflicts(held, range));
+    // Who is waited for need not wait for those who wait: that would never end.
+    let own = |held: &&Range| (held.session, held.owner) == (range.session, range.owner);
+    let waits_for_us = |waiting: &Range| {
+        let mut held = locks.ranges_held.iter().filter(own);
+        held.any(|held| conflicts(held, waiting))
+    };
     let by_waiting = locks.ranges_waiting[..place]
         .iter()
-        .any(|(_, waiting)| conflicts(waiting, range));
+        .any(|(_, waiting)| conflicts(waiting, range) && !waits_for_us(waiting));
     by_held || by_waiting
 }
 
@@ -385,6 +408,6 @@ fn put_in(held: &mut Vec<Range>, mut range: Range) {
     held.sort_by_key(order);
 }
 
-fn order(range: &Range) -> (u64, SessionId, u64) {
-    (range.start, range.session, range.owner)
+fn order(range: &Range) -> (u64, u64, SessionId, u64) {
+    (range.start, range.end, range.session, range.owner)
 }

@@ -56,9 +56,9 @@ impl Model {
                 }
                 let inode = self.insert_new(step, parent, name, node);
                 if *open && *kind == NodeKind::File {
-                    self.open_files.insert((who.session, inode));
+                    self.keep_open(who.session, inode);
                 }
-                Ok(self.node_reply(&who, inode, parent))
+                Ok(self.node_reply(&who, inode))
             }
             Op::Mkdir {
                 caller,
@@ -79,7 +79,7 @@ impl Model {
                 };
                 let node = self.make(step, &who, parent, &making);
                 let inode = self.insert_new(step, parent, name, node);
-                Ok(self.node_reply(&who, inode, parent))
+                Ok(self.node_reply(&who, inode))
             }
             Op::Symlink {
                 caller,
@@ -103,7 +103,7 @@ impl Model {
                 let mut node = self.make(step, &who, parent, &making);
                 node.target = target.clone();
                 let inode = self.insert_new(step, parent, name, node);
-                Ok(self.node_reply(&who, inode, parent))
+                Ok(self.node_reply(&who, inode))
             }
             Op::Link {
                 caller,
@@ -261,9 +261,12 @@ impl Model {
         name: &[u8],
         inode: InodeId,
     ) {
+        self.names_given += 1;
+        let age = self.names_given;
         let dir = self.node_mut(parent);
         let before = dir.entries.insert(name.to_vec(), inode);
         assert_eq!(before, None, "a name is given once");
+        dir.ages.insert(name.to_vec(), age);
         dir.modified(step.now);
     }
 
@@ -295,7 +298,7 @@ impl Model {
         self.check_quota(step.now, &growth)?;
         self.add_name(step, parent, name, inode);
         self.node_mut(inode).changed(step.now);
-        Ok(self.node_reply(who, inode, parent))
+        Ok(self.node_reply(who, inode))
     }
 
     /// What comes before the type of what is to be removed matters (section 8.4, unlink/rmdir).
@@ -347,6 +350,7 @@ impl Model {
         let path = join(path, name);
         let dir = self.node_mut(parent);
         let child = dir.entries.remove(name).expect("the caller has seen it");
+        dir.ages.remove(name);
         dir.modified(step.now);
         self.node_mut(child).changed(step.now);
         if !self.links(child).is_empty() {
@@ -396,7 +400,7 @@ impl Model {
         let target = self.node(dst_parent).entries.get(dst_name).copied();
         if target == Some(inode) {
             // POSIX: two names of one node; nothing happens.
-            return Ok(self.node_reply(who, inode, dst_parent));
+            return Ok(self.node_reply(who, inode));
         }
         let mut more = self.stats(inode);
         if let Some(target) = target {
@@ -411,10 +415,11 @@ impl Model {
         }
         let dir = self.node_mut(src_parent);
         dir.entries.remove(src_name);
+        dir.ages.remove(src_name);
         dir.modified(step.now);
         self.add_name(step, dst_parent, dst_name, inode);
         self.node_mut(inode).changed(step.now);
-        Ok(self.node_reply(who, inode, dst_parent))
+        Ok(self.node_reply(who, inode))
     }
 
     /// Whether a rename may put something in the place of `target`.

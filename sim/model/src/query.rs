@@ -1,7 +1,6 @@
 //! What a query has to answer.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
 use mfsha_core::id::{ChunkId, InodeId, SessionId};
 use mfsha_core::limits;
@@ -13,6 +12,7 @@ use mfsha_core::namespace::op::{
 use mfsha_core::time::WallTime;
 
 use crate::access::{R, X, check_name, check_xattr_name};
+use crate::locks::check_range;
 use crate::state::{Model, Node, Range, eattr, join};
 use crate::subtrees::has_class;
 use crate::view::Who;
@@ -66,9 +66,7 @@ impl Model {
             Query::DetachedAttr { session, inode } => {
                 let who = self.meta_session(*session)?;
                 match self.nodes.get(inode) {
-                    Some(node) if node.is_detached() => {
-                        Ok(Answer::Attr(self.attr(&who, *inode, None)))
-                    }
+                    Some(node) if node.is_detached() => Ok(Answer::Attr(self.attr(&who, *inode))),
                     _ => Err(FsError::NoEnt),
                 }
             }
@@ -107,7 +105,7 @@ impl Model {
             } => {
                 let who = self.tree_caller(caller)?;
                 let inode = self.see(&who, *inode, *opened)?;
-                Ok(Answer::Attr(self.attr(&who, inode, None)))
+                Ok(Answer::Attr(self.attr(&who, inode)))
             }
             Query::Access {
                 caller,
@@ -170,14 +168,14 @@ impl Model {
             return Err(FsError::NotDir);
         }
         self.demand(&who, dir, X)?;
-        let (inode, named_in) = if name == b"." {
-            (dir, None)
+        let inode = if name == b"." {
+            dir
         } else if name == b".." {
-            (self.above(&who, dir), None)
+            self.above(&who, dir)
         } else {
             check_name(name)?;
             match node.entries.get(name) {
-                Some(inode) => (*inode, Some(dir)),
+                Some(inode) => *inode,
                 None if node.has(eattr::NO_ENTRY_CACHE) => return Err(FsError::NoEntNoCache),
                 None => return Err(FsError::NoEnt),
             }
@@ -190,7 +188,7 @@ impl Model {
         }
         Ok(Answer::Looked {
             inode: who.outward(inode),
-            attr: self.attr(&who, inode, named_in),
+            attr: self.attr(&who, inode),
             access,
         })
     }
@@ -203,30 +201,30 @@ impl Model {
         self.parent(dir).unwrap_or(dir)
     }
 
-    /// "." and ".." belong to the first page, and do not count.
+    /// "." and ".." come before all names, and can be gone on after like names.
     fn read_dir(&self, who: &Who, dir: InodeId, attrs: bool, after: &Name, max: u32) -> Answer {
-        let entry = |name: &[u8], inode: InodeId, parent: Option<InodeId>| Entry {
+        let entry = |name: &[u8], inode: InodeId| Entry {
             name: name.to_vec(),
             inode: who.outward(inode),
             kind: self.node(inode).kind,
-            attr: attrs.then(|| self.attr(who, inode, parent)),
+            attr: attrs.then(|| self.attr(who, inode)),
         };
-        let mut entries = Vec::new();
-        let mut from = Bound::Excluded(after.clone());
-        if after.is_empty() {
-            entries.push(entry(b".", dir, None));
-            entries.push(entry(b"..", self.above(who, dir), None));
-            from = Bound::Unbounded;
+        let above = self.above(who, dir);
+        let mut entries = vec![entry(b".", dir), entry(b"..", above)];
+        for (name, inode) in &self.node(dir).entries {
+            entries.push(entry(name, *inode));
         }
+        let passed = match after.as_slice() {
+            b"" => 0,
+            b"." => 1,
+            b".." => 2,
+            _ => 2 + self.node(dir).entries.range(..=after.clone()).count(),
+        };
+        entries.drain(..passed);
         let count = max.min(limits::READDIR_PAGE_MAX) as usize;
-        let mut rest = self.node(dir).entries.range((from, Bound::Unbounded));
-        for (name, inode) in rest.by_ref().take(count) {
-            entries.push(entry(name, *inode, Some(dir)));
-        }
-        Answer::Entries {
-            entries,
-            done: rest.next().is_none(),
-        }
+        let done = entries.len() <= count;
+        entries.truncate(count);
+        Answer::Entries { entries, done }
     }
 
     /// Section 3.1: quotas on the way up limit what is free.
@@ -327,10 +325,8 @@ impl Model {
                 start,
                 end,
             } => {
-                let inode = self.any_session(*session)?.inward(*inode);
-                if start >= end {
-                    return Err(FsError::Invalid);
-                }
+                let inode = self.tree_session(*session)?.inward(*inode);
+                self.check_lockable(*session, inode)?;
                 let range = Range {
                     session: *session,
                     owner: *owner,
@@ -339,6 +335,7 @@ impl Model {
                     end: *end,
                     exclusive: *kind == PosixLockKind::Write,
                 };
+                check_range(&range)?;
                 let found = self.range_in_the_way(inode, &range);
                 let asked = *kind != PosixLockKind::Unlock;
                 Ok(Answer::PosixLock(found.filter(|_| asked)))
@@ -514,6 +511,7 @@ impl Model {
             archived += with as u64;
             not += without as u64;
             match (with, without) {
+                (0, 0) => {}
                 (0, _) => files_not += 1,
                 (_, 0) => files += 1,
                 _ => partial += 1,
@@ -528,7 +526,7 @@ impl Model {
         })
     }
 
-    /// Directories of a node's names that the session can see; the root is its own.
+    /// Directories of a node's names that the session can see; its root is its own.
     fn parents(&self, caller: &Caller, inode: InodeId) -> Result<Answer, FsError> {
         let who = self.tree_caller(caller)?;
         let inode = self.see(&who, inode, false)?;

@@ -10,7 +10,7 @@ use mfsha_core::namespace::error::FsError;
 use mfsha_core::namespace::op::{DirStats, QuotaLimits, QuotaState};
 use mfsha_core::time::WallTime;
 
-use crate::state::{Model, Quota, add};
+use crate::state::{Model, Quota};
 
 /// What each directory would hold more.
 #[derive(Default)]
@@ -61,14 +61,12 @@ impl Model {
         growth
     }
 
-    /// A file grows: in each directory as many times as it has names there.
+    /// A file grows, in each directory above one of its names. Each name is judged for itself, as
+    /// MooseFS does, even if two of them are below the same directory.
     pub(crate) fn grow_file(&self, file: InodeId, more: DirStats) -> Growth {
         let mut growth = Growth::default();
         for (dir, _) in self.links(file) {
-            for above in self.self_and_above(dir) {
-                let sum = growth.0.entry(above).or_default();
-                *sum = add(*sum, more);
-            }
+            growth.0.extend(self.grow_below(dir, more).0);
         }
         growth
     }

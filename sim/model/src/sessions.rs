@@ -73,8 +73,9 @@ impl Model {
             .map(|(_, inode)| *inode)
             .collect();
         self.open_files.retain(|(of, _)| *of != session);
-        self.open_files
-            .extend(wanted.iter().map(|inode| (session, *inode)));
+        for inode in &wanted {
+            self.keep_open(session, *inode);
+        }
         self.release_locks(step, session, &closed);
     }
 

@@ -1,10 +1,12 @@
 //! Snapshots (section 8.7): copies of trees that share their chunks, and their removal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mfsha_core::id::InodeId;
 use mfsha_core::namespace::error::FsError;
-use mfsha_core::namespace::op::{Caller, DirStats, Disable, NodeKind, Op, Reply, SnapshotFlags};
+use mfsha_core::namespace::op::{
+    Caller, DirStats, Disable, NodeKind, Op, Reply, SnapshotFlags, Whereabouts,
+};
 
 use crate::access::{R, W, X, check_name};
 use crate::apply::Step;
@@ -68,13 +70,10 @@ impl Model {
         parent: InodeId,
         name: &[u8],
     ) -> Result<(InodeId, InodeId), FsError> {
-        if src == InodeId(0) {
+        if src == InodeId(0) || parent == InodeId(0) {
             return Err(FsError::Invalid);
         }
         let src = self.see(who, src, false)?;
-        if self.node(src).is_detached() {
-            return Err(FsError::NoEnt);
-        }
         let parent = self.see(who, parent, false)?;
         self.forbid(parent, eattr::IMMUTABLE)?;
         self.demand(who, src, R)?;
@@ -102,13 +101,13 @@ impl Model {
         let Some(there) = self.node(parent).entries.get(name).copied() else {
             return Ok(());
         };
+        if there == copying.top {
+            return Err(FsError::Invalid);
+        }
         if self.node(there).kind != self.node(src).kind {
             return Err(FsError::Perm);
         }
         self.forbid(there, eattr::PROTECTED)?;
-        if there == copying.top {
-            return Err(FsError::Invalid);
-        }
         if self.node(src).kind != NodeKind::Directory {
             return if copying.flags.overwrite {
                 Ok(())
@@ -166,7 +165,7 @@ impl Model {
         if let Some(there) = there {
             let keep = match linked {
                 Some(linked) => there == linked,
-                None => is_identical(self.node(there), self.node(src)),
+                None => there == src || is_identical(self.node(there), self.node(src)),
             };
             if keep {
                 copying.copies.insert(src, there);
@@ -199,7 +198,7 @@ impl Model {
         let mut node = if copying.flags.like_cp {
             let making = Making {
                 kind: source.kind,
-                mode: source.mode,
+                mode: source.mode & 0o777,
                 umask: copying.umask,
                 copy_setgid: false,
             };
@@ -213,7 +212,10 @@ impl Model {
             }
         } else {
             let mut node = Node {
+                whereabouts: Whereabouts::Linked,
+                path: Vec::new(),
                 entries: BTreeMap::new(),
+                ages: BTreeMap::new(),
                 quota: None,
                 reserved_end: 0,
                 ..source
@@ -254,10 +256,10 @@ impl Model {
         let who = self.tree_caller(caller)?;
         who.may_change(&[Disable::Snapshot])?;
         let parent = self.see_directory(&who, parent)?;
-        self.demand(&who, parent, W | X)?;
         if !force {
             self.forbid(parent, eattr::APPEND_ONLY | eattr::IMMUTABLE)?;
         }
+        self.demand(&who, parent, W | X)?;
         check_name(name)?;
         let Some(child) = self.node(parent).entries.get(name).copied() else {
             return Err(FsError::NoEnt);
@@ -266,7 +268,10 @@ impl Model {
         if !force {
             self.test_removal(&who, child)?;
         }
-        self.remove_tree(step, &who, parent, name);
+        let below = self.subtree(child, true).into_iter();
+        let removable = below.filter(|inode| is_removable(self.node(*inode)));
+        let removable: BTreeSet<InodeId> = removable.collect();
+        self.remove_tree(step, &who, &removable, parent, name);
         Ok(Reply::Done)
     }
 
@@ -286,20 +291,27 @@ impl Model {
         Ok(())
     }
 
-    /// Removes what can be removed, bypassing the trash.
-    fn remove_tree(&mut self, step: &Step<'_>, who: &Who, parent: InodeId, name: &[u8]) {
+    /// Removes, from the leaves up and past the trash, what belonged to a snapshot before and can
+    /// be removed. Directories that are closed to the caller are left with all that is in them.
+    fn remove_tree(
+        &mut self,
+        step: &Step<'_>,
+        who: &Who,
+        removable: &BTreeSet<InodeId>,
+        parent: InodeId,
+        name: &[u8],
+    ) {
         let inode = self.node(parent).entries[name];
-        let removable = is_removable(self.node(inode));
-        if removable && self.node(inode).kind == NodeKind::Directory {
-            if !self.allows(who, inode, W | X) {
-                return;
-            }
+        let closed = self.node(inode).has(eattr::APPEND_ONLY | eattr::IMMUTABLE);
+        if !closed && self.allows(who, inode, W | X) {
             let names: Vec<Vec<u8>> = self.node(inode).entries.keys().cloned().collect();
             for name in names {
-                self.remove_tree(step, who, inode, &name);
+                self.remove_tree(step, who, removable, inode, &name);
             }
         }
-        if removable && self.node(inode).entries.is_empty() {
+        let held = self.sticky(who, parent, inode).is_err();
+        let empty = self.node(inode).entries.is_empty();
+        if removable.contains(&inode) && !held && empty {
             self.remove_name_to(step, parent, name, false);
         }
     }
@@ -309,7 +321,8 @@ fn is_removable(node: &Node) -> bool {
     node.has(eattr::SNAPSHOT) && !node.has(eattr::PROTECTED)
 }
 
-/// Only files can be found identical; what else is there is always replaced.
+/// Whether two nodes of a kind hold the same.
 fn is_identical(there: &Node, src: &Node) -> bool {
-    src.kind == NodeKind::File && there.length == src.length && there.chunks == src.chunks
+    let data = there.length == src.length && there.chunks == src.chunks;
+    data && there.target == src.target && there.rdev == src.rdev
 }

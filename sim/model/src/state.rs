@@ -56,6 +56,8 @@ pub(crate) struct Node {
     pub(crate) target: Vec<u8>,
     /// Of a directory.
     pub(crate) entries: BTreeMap<Name, InodeId>,
+    /// Of a directory: when each name was given, as a number that rises.
+    pub(crate) ages: BTreeMap<Name, u64>,
     /// Of a directory.
     pub(crate) quota: Option<Quota>,
     /// Of a file, bytes.
@@ -119,7 +121,7 @@ pub(crate) struct Locks {
     pub(crate) flock_held: BTreeMap<(SessionId, u64), bool>,
     /// Oldest first.
     pub(crate) flock_waiting: Vec<FlockWaiter>,
-    /// In order of start, session, owner.
+    /// In order of start, end, session, owner.
     pub(crate) ranges_held: Vec<Range>,
     /// `reqid` and what is wanted, oldest first.
     pub(crate) ranges_waiting: Vec<(u32, Range)>,
@@ -141,6 +143,8 @@ pub struct Model {
     pub(crate) inodes_used: BTreeSet<InodeId>,
     pub(crate) chunks_used: BTreeSet<ChunkId>,
     pub(crate) sessions_used: BTreeSet<SessionId>,
+    /// How many names were ever given.
+    pub(crate) names_given: u64,
     /// How many placeholders were ever needed.
     pub(crate) placeholders: u32,
 }
@@ -173,6 +177,7 @@ impl Model {
             inodes_used: BTreeSet::from([InodeId::ROOT]),
             chunks_used: BTreeSet::new(),
             sessions_used: BTreeSet::new(),
+            names_given: 0,
             placeholders: 0,
         }
     }
@@ -236,6 +241,14 @@ impl Model {
     /// The one directory that a directory is in; the root is in none.
     pub(crate) fn parent(&self, dir: InodeId) -> Option<InodeId> {
         self.links(dir).first().map(|(parent, _)| *parent)
+    }
+
+    /// The directory of the newest name of a node.
+    pub(crate) fn newest_parent(&self, inode: InodeId) -> Option<InodeId> {
+        let links = self.links(inode).into_iter();
+        links
+            .max_by_key(|(dir, name)| self.node(*dir).ages[name])
+            .map(|(dir, _)| dir)
     }
 
     /// The directory and every directory above it, upwards.
@@ -316,6 +329,13 @@ impl Model {
         counts
     }
 
+    /// A session has the file open from now; the cluster itself never has.
+    pub(crate) fn keep_open(&mut self, session: SessionId, inode: InodeId) {
+        if session != SessionId(0) {
+            self.open_files.insert((session, inode));
+        }
+    }
+
     /// Whether any session has the file open.
     pub(crate) fn is_open(&self, inode: InodeId) -> bool {
         self.open_files.iter().any(|(_, open)| *open == inode)
@@ -354,6 +374,7 @@ impl Node {
             rdev: 0,
             target: Vec::new(),
             entries: BTreeMap::new(),
+            ages: BTreeMap::new(),
             quota: None,
             length: 0,
             reserved_end: 0,

@@ -35,11 +35,11 @@ impl Model {
             } => {
                 let who = self.tree_caller(caller)?;
                 who.may_change(&[Disable::SetTrash])?;
+                let inode = self.see(&who, *inode, false)?;
                 let allowed = who.params.trash_seconds_min..=who.params.trash_seconds_max;
                 if *mode == SetMode::Set && !allowed.contains(seconds) {
                     return Err(FsError::Perm);
                 }
-                let inode = self.see(&who, *inode, false)?;
                 let hours = seconds.div_ceil(3_600).min(TRASH_HOURS_MAX);
                 self.change_all(inode, *recursive, &mut |model, inode| {
                     model.set_trash_time(step, &who, inode, hours, *mode)
@@ -55,8 +55,8 @@ impl Model {
             } => {
                 let who = self.tree_caller(caller)?;
                 who.may_change(&[Disable::SetSclass])?;
-                self.check_class_choice(&who, *class, *mode)?;
                 let inode = self.see(&who, *inode, false)?;
+                self.check_class_choice(&who, *class, *mode)?;
                 self.change_all(inode, *recursive, &mut |model, inode| {
                     if only.is_some_and(|only| only != model.node(inode).class)
                         && who.owns(model.node(inode))
@@ -197,7 +197,7 @@ impl Model {
             return Fate::Unchanged;
         }
         node.trash_hours = hours;
-        node.changed(step.now);
+        node.ctime = step.now;
         Fate::Changed
     }
 
@@ -256,7 +256,7 @@ impl Model {
         }
         let node = self.node_mut(inode);
         node.class = class;
-        node.changed(step.now);
+        node.ctime = step.now;
         Fate::Changed
     }
 
@@ -275,7 +275,7 @@ impl Model {
         }
         let bits = bits & !eattr::SNAPSHOT;
         let new = match mode {
-            SetMode::Set => bits,
+            SetMode::Set => bits | node.eattr & eattr::SNAPSHOT,
             SetMode::Increase => node.eattr | bits,
             SetMode::Decrease => node.eattr & !bits,
         };
@@ -286,7 +286,7 @@ impl Model {
             return Fate::Unchanged;
         }
         node.eattr = new;
-        node.changed(step.now);
+        node.ctime = step.now;
         Fate::Changed
     }
 

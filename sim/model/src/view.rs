@@ -93,6 +93,11 @@ impl Model {
         Ok(who)
     }
 
+    /// A session that works on the tree, without a process behind it.
+    pub(crate) fn tree_session(&self, session: SessionId) -> Result<Who, FsError> {
+        self.tree_caller(&root_of(session))
+    }
+
     /// A session without a process behind it, whatever it works on.
     pub(crate) fn any_session(&self, session: SessionId) -> Result<Who, FsError> {
         self.caller(&root_of(session))
@@ -113,8 +118,8 @@ impl Model {
         self.meta_caller(&root_of(session))
     }
 
-    /// Maps a caller (section 2.5): user 0 and effective group 0, or, where everybody is mapped,
-    /// every other user, who then has one group alone.
+    /// Maps a caller (section 2.5): user 0 and effective group 0, and, where everybody is mapped,
+    /// every other user and effective group, which is then the only one.
     fn caller(&self, caller: &Caller) -> Result<Who, FsError> {
         let params = self.session(caller.session)?;
         if caller.gids.is_empty() || caller.gids.len() > limits::GROUP_COUNT_MAX {
@@ -122,16 +127,18 @@ impl Model {
         }
         let (shown_uid, shown_gid) = (caller.uid, caller.gids[0]);
         let (mut uid, mut gids) = (caller.uid, caller.gids.clone());
-        if params.flags.map_all && uid != 0 {
+        if uid == 0 {
+            uid = params.root_uid;
+        } else if params.flags.map_all {
             uid = params.map_all_uid;
-            gids = vec![params.map_all_gid];
-        } else {
-            if uid == 0 {
-                uid = params.root_uid;
-            }
-            if gids[0] == 0 {
-                gids[0] = params.root_gid;
-            }
+        }
+        if gids[0] == 0 {
+            gids[0] = params.root_gid;
+        } else if params.flags.map_all {
+            gids[0] = params.map_all_gid;
+        }
+        if params.flags.map_all {
+            gids.truncate(1);
         }
         Ok(Who {
             session: caller.session,
@@ -145,10 +152,11 @@ impl Model {
 
     /// The inode that a session means, if it can see it (section 2.5): a session with a root of
     /// its own sees what is linked within it. `opened`: the request says that the file is open,
-    /// so only its existence counts.
+    /// so only its existence counts, and that of the session's root.
     pub(crate) fn see(&self, who: &Who, inode: InodeId, opened: bool) -> Result<InodeId, FsError> {
         let inode = who.inward(inode);
-        if !self.nodes.contains_key(&inode) {
+        let rooted = self.nodes.contains_key(&who.params.root);
+        if !rooted || !self.nodes.contains_key(&inode) {
             return Err(FsError::NoEnt);
         }
         let everywhere = who.params.root == InodeId::ROOT;
@@ -184,9 +192,9 @@ impl Model {
         }
     }
 
-    /// Attributes as a caller sees them (section 1.8). `parent` is the directory by which the
-    /// request named the node, if it did.
-    pub(crate) fn attr(&self, who: &Who, inode: InodeId, parent: Option<InodeId>) -> Attr {
+    /// Attributes as a caller sees them (section 1.8). The parent that matters is the directory of
+    /// the node's newest name.
+    pub(crate) fn attr(&self, who: &Who, inode: InodeId) -> Attr {
         let node = self.node(inode);
         let map_all = who.params.flags.map_all;
         let ownerless = node.has(eattr::NO_OWNER) && !who.is_root();
@@ -213,7 +221,7 @@ impl Model {
             length: self.shown_length(inode),
             rdev: node.rdev,
             winattr: node.winattr,
-            flags: self.shown_flags(node, parent, map_all),
+            flags: self.shown_flags(inode, map_all),
         }
     }
 
@@ -227,7 +235,9 @@ impl Model {
         }
     }
 
-    fn shown_flags(&self, node: &Node, parent: Option<InodeId>, map_all: bool) -> u8 {
+    fn shown_flags(&self, inode: InodeId, map_all: bool) -> u8 {
+        let node = self.node(inode);
+        let parent = self.newest_parent(inode);
         let mut flags = 0;
         if node.has(eattr::NO_OWNER | eattr::NO_ATTR_CACHE) || map_all {
             flags |= 0x01;

@@ -5,7 +5,7 @@ mod harness;
 
 use std::collections::BTreeSet;
 
-use harness::{Run, Seen, Subject};
+use harness::{REFUSALS, Run, Seen, Subject};
 use mfsha_core::id::InodeId;
 use mfsha_core::namespace::error::FsError;
 use mfsha_core::namespace::op::{Answer, Command, NodeKind, Outcome, Query, Reply, Whereabouts};
@@ -13,39 +13,6 @@ use mfsha_core::rng::Seed;
 use mfsha_core::time::WallTime;
 use mfsha_model::Model;
 use mfsha_model::generate::{Generator, Step};
-
-/// What the requests must be refused with, over a few runs. Not here: what the namespace never
-/// says (copies of chunks and servers are not its business; an interrupted wait is told by a
-/// notice), and what takes too many requests (32,767 links; 247 storage classes have a test of
-/// their own).
-pub const REFUSALS: &[FsError] = &[
-    FsError::Perm,
-    FsError::NotDir,
-    FsError::NoEnt,
-    FsError::Access,
-    FsError::Exist,
-    FsError::Invalid,
-    FsError::NotEmpty,
-    FsError::IndexTooBig,
-    FsError::Locked,
-    FsError::NoChunk,
-    FsError::ChunkBusy,
-    FsError::ReadOnly,
-    FsError::Quota,
-    FsError::BadSession,
-    FsError::NoAttr,
-    FsError::NotSupported,
-    FsError::Range,
-    FsError::NotOpened,
-    FsError::Again,
-    FsError::NoEntNoCache,
-    FsError::NotAdmin,
-    FsError::ClassExists,
-    FsError::NoClass,
-    FsError::ClassInUse,
-    FsError::CantCreatePath,
-    FsError::Stale,
-];
 
 /// The tree is one: every directory but the root has one parent, everything linked is reached
 /// from the root, what is detached is a file without a name (P-TREE).

@@ -61,8 +61,8 @@ pub struct RangeRequest {
 /// FLOCK.
 ///
 /// # Errors
-/// `BadSession`; `Perm` for a meta session; `NoEnt`; `Perm` for what is no file; `NotOpened`,
-/// `Again`, `NoSpace` when a lock is asked for.
+/// `BadSession`; `Perm` for a meta session. When a lock is asked for: `NoEnt`; `Perm` for what is
+/// no file; `NotOpened`, `Again`, `NoSpace`. Giving back is always right.
 pub fn flock(
     txn: &mut Txn<'_>,
     session: SessionId,
@@ -71,16 +71,17 @@ pub fn flock(
     reqid: u32,
     op: FlockOp,
 ) -> Res<Reply> {
-    let ino = lockable(txn, session, ino)?;
     let (exclusive, wait) = match op {
         FlockOp::TryShared => (false, false),
         FlockOp::LockShared => (false, true),
         FlockOp::TryExclusive => (true, false),
         FlockOp::LockExclusive => (true, true),
         FlockOp::Unlock | FlockOp::Release | FlockOp::Interrupt => {
+            let ino = named(txn, session, ino)?;
             return give_back(txn, ino, (session, owner), reqid, op);
         }
     };
+    let ino = lockable(txn, session, ino)?;
     must_be_open(txn, session, ino)?;
     let mut table = flocks(txn, ino)?;
     let asked = FlockWaiter {
@@ -123,7 +124,12 @@ pub fn posix(
     request: RangeRequest,
     op: PosixOp,
 ) -> Res<Reply> {
-    let ino = lockable(txn, session, ino)?;
+    let asks = op != PosixOp::Interrupt && request.kind != PosixLockKind::Unlock;
+    let ino = if asks {
+        lockable(txn, session, ino)?
+    } else {
+        named(txn, session, ino)?
+    };
     let mut table = ranges(txn, ino)?;
     if op == PosixOp::Interrupt {
         let woken = posix::interrupt(&mut table, (session, request.owner), request.reqid);
@@ -219,6 +225,13 @@ fn lockable(txn: &Txn<'_>, session: SessionId, ino: InodeId) -> Res<InodeId> {
         return Err(FsError::Perm.into());
     }
     Ok(ino)
+}
+
+/// The inode that a session means, whether or not there is such a file any more.
+fn named(txn: &Txn<'_>, session: SessionId, ino: InodeId) -> Res<InodeId> {
+    let who = Who::of_session(txn, session)?;
+    who.not_meta()?;
+    Ok(who.translate(ino))
 }
 
 fn must_be_open(txn: &Txn<'_>, session: SessionId, ino: InodeId) -> Res<()> {

@@ -12,6 +12,39 @@ use mfsha_core::time::WallTime;
 use mfsha_model::generate::{COMMANDS, Generator, QUERIES, Request, Step};
 use mfsha_model::{Mismatch, Model};
 
+/// What the requests must be refused with, over a few runs. Not here: what the namespace never
+/// says (copies of chunks and servers are not its business; an interrupted wait is told by a
+/// notice), and what takes too many requests (32,767 links; 247 storage classes have a test of
+/// their own).
+pub const REFUSALS: &[FsError] = &[
+    FsError::Perm,
+    FsError::NotDir,
+    FsError::NoEnt,
+    FsError::Access,
+    FsError::Exist,
+    FsError::Invalid,
+    FsError::NotEmpty,
+    FsError::IndexTooBig,
+    FsError::Locked,
+    FsError::NoChunk,
+    FsError::ChunkBusy,
+    FsError::ReadOnly,
+    FsError::Quota,
+    FsError::BadSession,
+    FsError::NoAttr,
+    FsError::NotSupported,
+    FsError::Range,
+    FsError::NotOpened,
+    FsError::Again,
+    FsError::NoEntNoCache,
+    FsError::NotAdmin,
+    FsError::ClassExists,
+    FsError::NoClass,
+    FsError::ClassInUse,
+    FsError::CantCreatePath,
+    FsError::Stale,
+];
+
 /// Something that says it is the namespace.
 pub trait Subject {
     /// Carries out a command.
