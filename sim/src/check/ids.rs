@@ -125,9 +125,13 @@ impl Checker for IdsChecker {
 
 #[cfg(test)]
 mod tests {
-    use mfsha_core::namespace::op::SessionParams;
+    use mfsha_core::namespace::op::{Answer, Query, SessionParams};
+    use mfsha_core::time::WallTime;
 
-    use super::super::testing::{applied, command, replied, show, write};
+    use super::super::image;
+    use super::super::testing::{
+        applied, cluster_itself, command, mkdir, replied, show, state_at, write,
+    };
     use super::*;
 
     fn judge(outcomes: Vec<(Op, Outcome)>) -> Result<(), Violation> {
@@ -191,6 +195,38 @@ mod tests {
         };
         let made = chunk(7, ChunkAction::Created);
         assert!(judge(vec![made, chunk(7, duplicated)]).is_err());
+    }
+
+    #[test]
+    fn the_same_inode_twice_or_the_roots_is_caught() {
+        let attr = match image::namespace(&state_at(1))
+            .unwrap()
+            .query(
+                WallTime(0),
+                &Query::GetAttr {
+                    caller: cluster_itself(),
+                    inode: InodeId::ROOT,
+                    opened: false,
+                },
+            )
+            .unwrap()
+        {
+            Ok(Answer::Attr(attr)) => attr,
+            other => panic!("{other:?}"),
+        };
+        let node = |id, op| {
+            let (inode, attr) = (InodeId(id), attr.clone());
+            (op, replied(Reply::Node { inode, attr }, 1))
+        };
+        let link = || Op::Link {
+            caller: cluster_itself(),
+            inode: InodeId(20_000),
+            parent: InodeId::ROOT,
+            name: b"b".to_vec(),
+        };
+        judge(vec![node(20_000, mkdir("a")), node(20_000, link())]).unwrap();
+        assert!(judge(vec![node(20_000, mkdir("a")), node(20_000, mkdir("b"))]).is_err());
+        assert!(judge(vec![node(1, mkdir("a"))]).is_err());
     }
 
     #[test]

@@ -183,11 +183,14 @@ impl<R: Reference> LinearChecker<R> {
     }
 
     fn on_returned(&mut self, number: CallNumber, body: &ResponseBody) -> Result<(), String> {
+        let named = |what: String| format!("call {}: {what}", number.0);
         match (self.take_call(number), body) {
             (
                 Some(Call::Write { request, op, floor }),
                 ResponseBody::Written { index, outcome },
-            ) => self.judge_write(request, &op, floor, *index, outcome),
+            ) => self
+                .judge_write(request, &op, floor, *index, outcome)
+                .map_err(named),
             (
                 Some(Call::Read {
                     query,
@@ -196,7 +199,7 @@ impl<R: Reference> LinearChecker<R> {
                 }),
                 ResponseBody::Read { index, result },
             ) => {
-                self.judge_place(strict, floor, *index)?;
+                self.judge_place(strict, floor, *index).map_err(named)?;
                 self.judge_answer(
                     *index,
                     Waiting {
@@ -207,10 +210,10 @@ impl<R: Reference> LinearChecker<R> {
                 )
             }
             (Some(Call::Membership { floor }), ResponseBody::MembershipChanged { index }) => {
-                self.judge_membership(floor, *index)
+                self.judge_membership(floor, *index).map_err(named)
             }
             (None, _) => Ok(()),
-            (Some(call), body) => Err(format!("{call:?} was answered with {body:?}")),
+            (Some(call), body) => Err(named(format!("{call:?} was answered with {body:?}"))),
         }
     }
 
@@ -381,7 +384,6 @@ impl<R: Reference> Checker for LinearChecker<R> {
                 ..
             } => self
                 .on_returned(*call, body)
-                .map_err(|what| format!("call {}: {what}", call.0))
                 .and_then(|()| self.advance(self.behind)),
             Event::Applied { .. } => self.advance(self.behind),
             _ => Ok(()),

@@ -32,3 +32,21 @@ impl Checker for LiveChecker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_core_that_serves_is_lawful_and_one_that_is_late_is_caught() {
+        let mut checker = LiveChecker;
+        let after = Duration::from_secs(1);
+        let serves = Event::CoreServes { after };
+        checker.on_event(SimTime::ZERO, &serves).unwrap();
+        let what = "nobody leads".to_owned();
+        let found = checker.on_event(SimTime::ZERO, &Event::CoreLate { what });
+        assert_eq!(found.unwrap_err().kind, ViolationKind::Liveness);
+    }
+}

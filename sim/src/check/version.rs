@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mfsha_core::id::NodeId;
+
 use crate::event::{AppliedEntry, AppliedPayload, Event, FaultStage};
 use crate::fault::FaultKind;
 use crate::place::Seat;
@@ -19,8 +21,8 @@ use super::{Checker, NodeView, Violation, broken};
 #[derive(Debug)]
 pub struct VersionChecker {
     history: SharedHistory,
-    /// Life and version that each seat's node showed last.
-    shown: BTreeMap<Seat, (u32, u64)>,
+    /// Life and version that each node showed last.
+    shown: BTreeMap<NodeId, (u32, u64)>,
     /// Seats whose state may have been damaged: they may throw it away and heal.
     damaged: BTreeSet<Seat>,
 }
@@ -85,7 +87,7 @@ impl Checker for VersionChecker {
 
     fn after_step(&mut self, _now: SimTime, node: &NodeView) -> Result<(), Violation> {
         let shown = (node.life, node.version);
-        let before = self.shown.insert(node.seat, shown);
+        let before = self.shown.insert(node.node, shown);
         match before {
             Some((life, version))
                 if life == node.life
@@ -166,6 +168,10 @@ mod tests {
         node.life = 2;
         node.version = 1;
         checker.after_step(now, &node).unwrap();
+        // Another node in the same seat begins with nothing.
+        let mut new = node.clone();
+        (new.node, new.version) = (NodeId(9), 0);
+        checker.after_step(now, &new).unwrap();
         node.version = 0;
         assert!(checker.after_step(now, &node).is_err());
     }
