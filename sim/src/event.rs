@@ -117,7 +117,7 @@ pub enum Event {
         stage: FaultStage,
     },
 
-    /// A node runs. `life` counts its starts from 1; `applied` is what its checkpoint held.
+    /// A node runs. `life` counts the starts in its seat from 1; `applied` is what its checkpoint held.
     NodeStarted {
         seat: Seat,
         node: NodeId,

@@ -336,7 +336,6 @@ impl<K: Kind> World<K> {
         state.store = crate::store::SimStore::new();
         state.node = new;
         state.replaces = Some(old);
-        state.life = 0;
         self.voters.remove(&old);
         self.voters.insert(new);
         self.workload.on_seat_taken(seat, new);
@@ -368,8 +367,7 @@ impl<K: Kind> World<K> {
 
     /// A node with an empty disk runs: the operator has it admitted.
     pub(crate) fn maybe_admit(&mut self, seat: Seat) {
-        let state = self.state(seat);
-        if state.replaces.is_some() && state.life == 1 {
+        if self.state(seat).replaces.is_some() {
             self.restore_voters();
         }
     }

@@ -24,7 +24,7 @@ pub struct SeatState {
     pub node: NodeId,
     /// Whose place its node takes, until the cluster has admitted it.
     pub replaces: Option<NodeId>,
-    /// Starts of this node so far.
+    /// Starts in this seat so far, of whichever node: no two lives here have one number.
     pub life: u32,
     /// Its clocks.
     pub clock: Clock,

@@ -84,7 +84,7 @@ impl DurableChecker {
         Ok(())
     }
 
-    fn core<'a>(cluster: &'a ClusterView) -> impl Iterator<Item = &'a NodeView> {
+    fn core(cluster: &ClusterView) -> impl Iterator<Item = &NodeView> {
         let in_core = |seat: &Seat| cluster.core.is_empty() || cluster.core.contains(seat);
         cluster
             .nodes

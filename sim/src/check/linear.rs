@@ -263,9 +263,15 @@ impl<R: Reference> LinearChecker<R> {
                 "a membership was acknowledged at {index}, which is none"
             ));
         }
-        if index <= floor {
+        // What holds already is confirmed by the entry that set it, unless another has come since.
+        let since = (index.0 + 1..=floor.0).map(LogIndex);
+        let overtaken = since
+            .filter_map(|later| history.get(later))
+            .any(|entry| matches!(entry.payload, AppliedPayload::Membership(_)));
+        if overtaken {
             return Err(format!(
-                "a membership was acknowledged at {index}; {floor} was applied before"
+                "a membership was acknowledged at {index}; another one up to {floor} was applied \
+                 before it was asked for"
             ));
         }
         Ok(())
