@@ -170,6 +170,8 @@ pub struct World<K: Kind> {
     /// Who is to vote, as the operator sees it.
     pub(crate) voters: BTreeSet<NodeId>,
     violation: Option<(SimTime, Violation)>,
+    /// The healed core was late: nothing more will come of it, whoever judges.
+    late: bool,
     next_node: u64,
     next_message: u64,
     kind: PhantomData<K>,
@@ -222,6 +224,7 @@ impl<K: Kind> World<K> {
             next_node: nodes.len() as u64 + 1,
             voters: nodes.into_iter().collect(),
             violation: None,
+            late: false,
             next_message: 1,
             kind: PhantomData,
             seed,
@@ -250,7 +253,7 @@ impl<K: Kind> World<K> {
         let mut actions = Vec::new();
         self.workload.start(self.now, &mut actions);
         self.carry_out(actions);
-        while self.violation.is_none() && self.phase != Phase::Quiescent {
+        while self.violation.is_none() && self.phase != Phase::Quiescent && !self.late {
             let Reverse(planned) = self.queue.pop().expect("the end of the run is planned");
             assert!(planned.at >= self.now, "time runs forwards");
             self.now = planned.at;
@@ -285,6 +288,7 @@ impl<K: Kind> World<K> {
 
     /// Tells everybody what happened.
     pub(crate) fn emit(&mut self, event: Event) {
+        self.late |= matches!(event, Event::CoreLate { .. });
         for checker in &mut self.checkers {
             if let Err(violation) = checker.on_event(self.now, &event) {
                 self.violation.get_or_insert((self.now, violation));
