@@ -229,7 +229,12 @@ pub fn find(
             let mut found = None;
             for (seed, child) in running {
                 let report = child.join().expect("living a child does not panic");
-                if found.is_none() && report.verdict.violation().is_some() {
+                // A run that died or hung proves nothing about the checker.
+                let by_judge = report
+                    .verdict
+                    .violation()
+                    .is_some_and(|violation| judge.is_empty() || violation.checker == judge);
+                if found.is_none() && by_judge {
                     found = Some((seed, report));
                 }
             }

@@ -14,9 +14,9 @@
 //! replica that lags answers from the past. An answer from further back than that is judged by its
 //! index alone, and counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use mfsha_core::id::{Lane, LogIndex, RequestSeq, SessionId};
+use mfsha_core::id::{Lane, LogIndex, NodeId, RequestSeq, SessionId};
 use mfsha_core::namespace::error::FsError;
 use mfsha_core::namespace::op::{Answer, Op, Outcome, Query, RequestId};
 use mfsha_core::node::request::{Consistency, RequestBody, ResponseBody};
@@ -49,8 +49,11 @@ enum Call {
         strict: bool,
         floor: LogIndex,
     },
-    /// A change of membership; it is made above `floor`.
-    Membership { floor: LogIndex },
+    /// A change of membership to these voters; it is made above `floor`, or was so before.
+    Membership {
+        voters: BTreeSet<NodeId>,
+        floor: LogIndex,
+    },
 }
 
 /// An answer that waits for the model.
@@ -151,7 +154,10 @@ impl<R: Reference> LinearChecker<R> {
                     floor,
                 }
             }
-            RequestBody::ChangeMembership { .. } => Call::Membership { floor: newest },
+            RequestBody::ChangeMembership { voters, .. } => Call::Membership {
+                voters: voters.clone(),
+                floor: newest,
+            },
             RequestBody::TransferLeadership { .. } | RequestBody::Status => return,
         };
         self.calls.insert(call, call_of);
@@ -209,9 +215,10 @@ impl<R: Reference> LinearChecker<R> {
                     },
                 )
             }
-            (Some(Call::Membership { floor }), ResponseBody::MembershipChanged { index }) => {
-                self.judge_membership(floor, *index).map_err(named)
-            }
+            (
+                Some(Call::Membership { voters, floor }),
+                ResponseBody::MembershipChanged { index },
+            ) => self.judge_membership(&voters, floor, *index).map_err(named),
             (None, _) => Ok(()),
             (Some(call), body) => Err(named(format!("{call:?} was answered with {body:?}"))),
         }
@@ -253,25 +260,29 @@ impl<R: Reference> LinearChecker<R> {
         Ok(())
     }
 
-    fn judge_membership(&self, floor: LogIndex, index: LogIndex) -> Result<(), String> {
+    /// What was so before is acknowledged at the entry that made it so.
+    fn judge_membership(
+        &self,
+        voters: &BTreeSet<NodeId>,
+        floor: LogIndex,
+        index: LogIndex,
+    ) -> Result<(), String> {
         let history = self.history.borrow();
-        let is_membership = history
-            .get(index)
-            .is_some_and(|entry| matches!(entry.payload, AppliedPayload::Membership(_)));
-        if !is_membership {
+        let Some(AppliedPayload::Membership(made)) = history.get(index).map(|entry| &entry.payload)
+        else {
             return Err(format!(
                 "a membership was acknowledged at {index}, which is none"
             ));
-        }
-        // What holds already is confirmed by the entry that set it, unless another has come since.
-        let since = (index.0 + 1..=floor.0).map(LogIndex);
-        let overtaken = since
-            .filter_map(|later| history.get(later))
-            .any(|entry| matches!(entry.payload, AppliedPayload::Membership(_)));
-        if overtaken {
+        };
+        if made.voters != [voters.clone()] {
             return Err(format!(
-                "a membership was acknowledged at {index}; another one up to {floor} was applied \
-                 before it was asked for"
+                "{voters:?} was acknowledged at {index}, which is {:?}",
+                made.voters
+            ));
+        }
+        if index <= floor && history.membership_at(floor) != Some(made) {
+            return Err(format!(
+                "{voters:?} was acknowledged at {index}; it was over at {floor}"
             ));
         }
         Ok(())
@@ -602,9 +613,9 @@ mod tests {
 
     #[test]
     fn a_membership_has_its_place_too() {
-        let change = |call| {
+        let change = |call, voters: &[u64]| {
             let body = RequestBody::ChangeMembership {
-                voters: members(&[1, 2]).voters[0].clone(),
+                voters: members(voters).voters[0].clone(),
                 learners: members(&[]).learners,
             };
             invoked(call, 0, body)
@@ -615,9 +626,16 @@ mod tests {
         };
         let mut bench = Bench::at(1, 0);
         let entry = applied(0, membership(1, 2, &[1, 2]));
-        bench.show(&[change(1), entry, changed(1, 2)]).unwrap();
-        assert!(bench.show(&[change(2), changed(2, 1)]).is_err());
-        assert!(bench.show(&[change(3), changed(3, 2)]).is_err());
+        bench
+            .show(&[change(1, &[1, 2]), entry, changed(1, 2)])
+            .unwrap();
+        // It is so already.
+        bench.show(&[change(2, &[1, 2]), changed(2, 2)]).unwrap();
+        assert!(bench.show(&[change(3, &[1, 2]), changed(3, 1)]).is_err());
+        assert!(bench.show(&[change(4, &[1, 3]), changed(4, 2)]).is_err());
+        let over = applied(0, membership(1, 3, &[1, 3]));
+        bench.show(&[over, change(5, &[1, 2])]).unwrap();
+        assert!(bench.show(&[changed(5, 2)]).is_err());
     }
 
     #[test]
