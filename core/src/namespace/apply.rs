@@ -6,8 +6,8 @@
 use super::error::FsError;
 use super::genesis::genesis;
 use super::key::Key;
-use super::op::{Answer, Command, Outcome, Query, RequestId};
-use super::record::{Applied, AppliedMark, LaneLast, LaneRecord};
+use super::op::{Answer, Command, Op, Outcome, Query, Reply, RequestId};
+use super::record::{Applied, AppliedMark, LaneLast, LaneRecord, ShardIds};
 use super::txn::{Fail, Moment, Res, Txn};
 use super::{dispatch, quota};
 use crate::id::{LogIndex, SessionId};
@@ -174,7 +174,18 @@ impl<S: StateStore> Namespace<S> {
                 };
                 return Ok((outcome, WriteBatch::default()));
             }
-            Err(Fail::Fs(error)) => return Ok((refused(error), WriteBatch::default())),
+            Err(Fail::Fs(error)) => {
+                let outcome = if closed_already(&txn, command)? {
+                    Outcome {
+                        result: Ok(Reply::Done),
+                        repeated: true,
+                        ..refused(error)
+                    }
+                } else {
+                    refused(error)
+                };
+                return Ok((outcome, WriteBatch::default()));
+            }
             Err(Fail::Store(error)) => return Err(error),
         }
         let result = dispatch::run(&mut txn, &command.op).and_then(|reply| {
@@ -280,6 +291,18 @@ impl<S: StateStore> Namespace<S> {
     pub fn into_store(self) -> S {
         self.store
     }
+}
+
+/// Whether the command closes the session in whose name it comes, and that session has ended: its
+/// lanes went with it, but that it was closed is known for ever, for ids are never used again.
+fn closed_already(txn: &Txn<'_>, command: &Command) -> Result<bool, StoreError> {
+    let (Op::CloseSession { session }, Some(request)) = (&command.op, command.request) else {
+        return Ok(false);
+    };
+    let ids: ShardIds = txn.get(&Key::ShardIds)?.unwrap_or_default();
+    Ok(request.session == *session
+        && u64::from(session.0) <= ids.sessions.value()
+        && !txn.has(&Key::Session(*session))?)
 }
 
 /// What a lane remembers of a request.
@@ -428,6 +451,12 @@ mod tests {
         let close = bed.command(request(session, 1, 1), Op::CloseSession { session });
         assert_eq!(bed.apply(&close).result, Ok(Reply::Done));
         assert_eq!(bed.apply(&made).result, Err(FsError::BadSession));
+        // Asked again, it is still closed; a session that never was is not.
+        let again = bed.apply(&close);
+        assert_eq!((again.result, again.repeated), (Ok(Reply::Done), true));
+        let never = SessionId(99);
+        let close = bed.command(request(never, 1, 1), Op::CloseSession { session: never });
+        assert_eq!(bed.apply(&close).result, Err(FsError::BadSession));
     }
 
     #[test]

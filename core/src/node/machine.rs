@@ -71,15 +71,16 @@ pub(super) enum Purpose {
 }
 
 /// A checkpoint under way.
-pub(super) struct Running {
+pub(super) struct Running<V> {
     /// Its number in the store.
     pub id: CheckpointId,
     /// What for.
     pub purpose: Purpose,
     /// Index that it holds.
     pub applied: LogIndex,
-    /// The snapshot that was taken with it, for `Purpose::Snapshot`.
-    pub snapshot: Option<SnapshotMeta>,
+    /// The snapshot that was taken with it, for `Purpose::Snapshot`; the one that is held stays
+    /// until this one is durable.
+    pub snapshot: Option<(SnapshotMeta, Arc<V>)>,
 }
 
 /// One node of one group.
@@ -102,7 +103,7 @@ pub struct Node<D, S: StateStore> {
     pub(super) hlc: Hlc,
     pub(super) timers: Timers<Timer>,
     /// The checkpoint that runs, and what for.
-    pub(super) checkpoint: Option<Running>,
+    pub(super) checkpoint: Option<Running<S::Snapshot>>,
     /// Checkpoints to begin when it has ended.
     pub(super) wanted: VecDeque<Purpose>,
     /// Index in the last finished checkpoint.

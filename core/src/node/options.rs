@@ -27,6 +27,9 @@ pub struct Options {
     pub peers: BTreeSet<NodeId>,
     /// The state is made durable this often while it changes: bounds the replay at a restart.
     pub checkpoint_interval: Duration,
+    /// A checkpoint that failed is tried again after this long: consensus may wait for it, before a
+    /// peer that is far behind can be helped.
+    pub checkpoint_retry: Duration,
     /// A request without an outcome after this long is answered as not available.
     pub request_timeout: Duration,
     /// Requests that may wait at once; more are refused as overload.
@@ -61,6 +64,7 @@ impl Options {
             bootstrap: None,
             peers: BTreeSet::new(),
             checkpoint_interval: Duration::from_secs(30),
+            checkpoint_retry: Duration::from_secs(1),
             request_timeout: Duration::from_secs(5),
             pending_max: 100_000,
             snapshot_part_bytes: 256 << 10,

@@ -99,7 +99,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         let Some(purpose) = self.wanted.pop_front() else {
             return;
         };
-        let snapshot = (purpose == Purpose::Snapshot).then(|| self.hold_snapshot());
+        let snapshot = (purpose == Purpose::Snapshot).then(|| self.take_snapshot());
         let id = self.namespace.store_mut().start_checkpoint();
         let applied = self.applied.last.map_or(LogIndex(0), |id| id.index);
         self.checkpoint = Some(Running {
@@ -112,16 +112,15 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         out.push(Effect::CheckpointStarted { checkpoint });
     }
 
-    /// Keeps a snapshot of the state as it is now, to be sent once it is durable.
-    fn hold_snapshot(&mut self) -> SnapshotMeta {
+    /// A snapshot of the state as it is now, to be sent once it is durable.
+    fn take_snapshot(&mut self) -> (SnapshotMeta, Arc<S::Snapshot>) {
         self.next_snapshot += 1;
         let id = SnapshotId(self.next_snapshot);
         let meta = SnapshotMeta {
             id,
             applied: self.applied.clone(),
         };
-        self.held = Some((meta.clone(), Arc::new(self.namespace.store().snapshot())));
-        meta
+        (meta, Arc::new(self.namespace.store().snapshot()))
     }
 
     /// A checkpoint has ended, well or not.
@@ -136,18 +135,23 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         };
         if let Err(error) = result {
             // Nothing is lost: the checkpoint before still holds, and the log since then. It is
-            // tried again when the timer goes off.
+            // tried again soon, for consensus may wait for it.
             out.push(Effect::Report {
                 message: format!("a checkpoint failed: {error}"),
             });
             self.wanted.push_front(ended.purpose);
+            let retry = self.options.checkpoint_retry;
+            self.timers.arm(Timer::Checkpoint, self.now, retry);
             return;
         }
         self.durable = ended.applied;
         match ended.purpose {
             Purpose::Periodic => {}
             Purpose::Snapshot => {
-                let meta = ended.snapshot.expect("a snapshot was held when this began");
+                let (meta, view) = ended
+                    .snapshot
+                    .expect("a snapshot was taken when this began");
+                self.held = Some((meta.clone(), view));
                 self.inbox.push_back(raft::Input::SnapshotBuilt { meta });
             }
             Purpose::Install(id) => self.inbox.push_back(raft::Input::SnapshotInstalled { id }),

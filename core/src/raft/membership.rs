@@ -53,7 +53,9 @@ pub(super) async fn change_membership(
         let added = raft.add_learner(*new, (), false).await;
         last = Some(done(added)?);
     }
-    catch_up(raft, node, &voters, times).await?;
+    // Voters that stay need not be asked: one of them may be the dead one that is replaced next.
+    let newcomers = voters.difference(&before.voters).copied().collect();
+    catch_up(raft, node, &newcomers, times).await?;
     // This node goes last: whoever is gone must not propose a change.
     let mut idle: BTreeSet<NodeId> = before.all.difference(&before.voters).copied().collect();
     let leads_as_learner = idle.remove(&node);
@@ -119,11 +121,11 @@ fn members(raft: &Raft) -> Members {
     }
 }
 
-/// Waits until every voter-to-be lacks next to nothing.
+/// Waits until every new voter lacks next to nothing.
 async fn catch_up(
     raft: &Raft,
     node: NodeId,
-    voters: &BTreeSet<NodeId>,
+    newcomers: &BTreeSet<NodeId>,
     times: ChangeTimes,
 ) -> Result<(), RaftError> {
     let mut best = 0;
@@ -138,7 +140,7 @@ async fn catch_up(
                 });
             }
             let last = metrics.last_log_index.unwrap_or(0);
-            let others = voters.iter().filter(|voter| **voter != node);
+            let others = newcomers.iter().filter(|voter| **voter != node);
             let matched: Vec<(NodeId, u64)> = others
                 .map(|voter| {
                     let all = metrics.replication.as_ref();

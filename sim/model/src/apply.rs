@@ -190,6 +190,16 @@ impl Model {
             repeated: false,
         };
         if self.session(request.session).is_err() {
+            // A session that closed itself is closed, however often it is asked; its id is never
+            // used again.
+            let closes_itself = command.op
+                == (Op::CloseSession {
+                    session: request.session,
+                });
+            if closes_itself && self.sessions_used.contains(&request.session) {
+                outcome.result = Ok(Reply::Done);
+                outcome.repeated = true;
+            }
             return Some(outcome);
         }
         if request.lane.0 >= limits::LANE_COUNT_MAX {

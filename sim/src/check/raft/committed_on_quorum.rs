@@ -1,7 +1,8 @@
 //! RAFT, committed on a quorum: when an entry is applied anywhere for the first time, it lies on
 //! the disks of a majority of the voters, of both sets while a membership changes.
 //!
-//! Only what was flushed counts. A log whose last flushed entry has the same term or a later one,
+//! Only what was flushed counts; also what was flushed on a disk that is lost by now, for its node
+//! said so before, and comes back under another id. A log whose last flushed entry has the same term or a later one,
 //! and reaches as far, holds the entry (log matching, leader completeness).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,7 @@ use mfsha_core::wal::record::LogId;
 
 use crate::check::history::SharedHistory;
 use crate::check::{Checker, NodeView, Violation, broken};
-use crate::event::{Event, StopReason};
+use crate::event::Event;
 use crate::place::Seat;
 use crate::time::SimTime;
 
@@ -20,7 +21,7 @@ use crate::time::SimTime;
 #[derive(Debug)]
 pub struct CommittedOnQuorum {
     history: SharedHistory,
-    /// Last entry on each node's disk.
+    /// Last entry that each node had on its disk.
     durable: BTreeMap<NodeId, LogId>,
     /// The membership that each seat's node showed last.
     shown: BTreeMap<Seat, Membership>,
@@ -89,13 +90,10 @@ impl Checker for CommittedOnQuorum {
                 self.judged = entry.id.index.0;
                 self.fresh.push((*seat, entry.id));
             }
-            Event::NodeStopped { seat, node, reason } => {
+            Event::NodeStopped { seat, .. } => {
                 // A node that dies in its step is not shown again: what it applied is judged by
                 // whoever applies next.
                 self.fresh.retain(|(fresh, _)| fresh != seat);
-                if *reason == StopReason::DiskLost {
-                    self.durable.remove(node);
-                }
             }
             _ => {}
         }
@@ -133,6 +131,8 @@ impl Checker for CommittedOnQuorum {
 
 #[cfg(test)]
 mod tests {
+    use crate::event::StopReason;
+
     use super::super::super::testing::{applied, blank, log_id, members, status, view};
     use super::*;
 
@@ -190,13 +190,16 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_disk_holds_nothing() {
+    fn what_a_lost_disk_held_was_acknowledged_and_counts() {
         let mut bench = Bench::new();
         bench.flushed(1, log_id(1, 1)).unwrap();
         let gone = super::super::super::testing::stopped(1, StopReason::DiskLost);
         bench.checker.on_event(SimTime::ZERO, &gone).unwrap();
         bench.applied(0, 1, 1);
-        assert!(bench.flushed(0, log_id(1, 1)).is_err());
+        bench.flushed(0, log_id(1, 1)).unwrap();
+        // What it never held does not.
+        bench.applied(0, 1, 2);
+        assert!(bench.flushed(0, log_id(1, 2)).is_err());
     }
 
     #[test]
