@@ -31,8 +31,6 @@ pub enum Bug {
     FollowerReadsItself,
     /// 5: chunk orders and notices are sent by whoever applies an entry, leader or not. P-FENCE.
     OrdersWithoutLeading,
-    /// 5: the relay in front of a chunkserver lets orders of an older term through. P-FENCE.
-    RelayDoesNotFence,
     /// 8: the range of ids that a new leader gives out overlaps that of the one before. P-IDS.
     IdRangesOverlap,
     /// 12: a replica that restarts merges counters with those of its checkpoint by adding them.

@@ -131,22 +131,6 @@ pub const ALL: &[Planted] = &[
         set: &["workload.weights.write-chunk=10"],
     },
     Planted {
-        name: "relay-does-not-fence",
-        bug: Bug::RelayDoesNotFence,
-        mistake: "5",
-        what: "a relay lets chunk orders of an older term through",
-        promise: "P-FENCE",
-        judges: &["fence"],
-        set: &[
-            "workload.weights.write-chunk=20",
-            "workload.mean_ms=10",
-            "faults.mean_ms=200",
-            "faults.weights.transfer-leader=20",
-            "net.tail_ppm=100000",
-            "net.tail_max_ms=1000",
-        ],
-    },
-    Planted {
         name: "id-ranges-overlap",
         bug: Bug::IdRangesOverlap,
         mistake: "8",

@@ -7,20 +7,9 @@ use mfsha_core::id::Term;
 pub struct Chunkserver {
     /// Newest term that the relay has seen, in an order or at its own node.
     newest: Term,
-    /// The relay lets everything through: a mistake to make on purpose.
-    is_open: bool,
 }
 
 impl Chunkserver {
-    /// One whose relay lets orders of any term through when `is_open`.
-    #[must_use]
-    pub fn new(is_open: bool) -> Self {
-        Self {
-            newest: Term(0),
-            is_open,
-        }
-    }
-
     /// The relay's node shows this term.
     pub fn on_term(&mut self, term: Term) {
         self.newest = self.newest.max(term);
@@ -31,7 +20,7 @@ impl Chunkserver {
     /// # Errors
     /// It is of an older term than this one, and is dropped.
     pub fn on_order(&mut self, term: Term) -> Result<(), Term> {
-        if term < self.newest && !self.is_open {
+        if term < self.newest {
             return Err(self.newest);
         }
         self.newest = self.newest.max(term);

@@ -14,13 +14,11 @@ use mfsha_core::disk::{DiskError, FlushId};
 use mfsha_core::id::{LogIndex, NodeId, Term};
 use mfsha_core::node::request::{ClientId, Request, Response};
 use mfsha_core::node::{self, ChunkOrder, Effect, Input};
-use mfsha_core::planted::Bug;
 use mfsha_core::rng::Seed;
 use mfsha_core::store::CheckpointId;
 
 use crate::atlas::Atlas;
 use crate::buggify::Buggify;
-use crate::bugs;
 use crate::check::{Checker, ClusterView, NodeView, Violation};
 use crate::chunkserver::Chunkserver;
 use crate::coverage::Coverage;
@@ -196,7 +194,6 @@ impl<K: Kind> World<K> {
     pub fn new(seed: u64, options: Options, schedule: Schedule, whole_trace: bool) -> Self {
         let seed = Seed::from_u64(seed);
         let checkers = K::checkers(&options);
-        let is_open = bugs::named(&options.bug) == Some(Bug::RelayDoesNotFence);
         let nodes: Vec<NodeId> = (1..=u64::from(options.nodes)).map(NodeId).collect();
         let seats = nodes
             .iter()
@@ -210,7 +207,7 @@ impl<K: Kind> World<K> {
             net: Net::new(&seed, &options.net),
             seats,
             workload: Workload::new(&seed, &options, nodes.clone()),
-            servers: vec![Chunkserver::new(is_open); options.chunkservers.into()],
+            servers: vec![Chunkserver::default(); options.chunkservers.into()],
             connections: BTreeMap::new(),
             buggify: Buggify::new(&seed, &options.buggify),
             atlas: Atlas::new(&options),
