@@ -2,7 +2,7 @@
 //!
 //! openraft's engine is private and runs as tasks. They run here on an executor that belongs to
 //! the machine (`executor`, `runtime`): its own ready queue, timers, random stream and FIFO
-//! channels. One [`RaftMachine::step`] hands in one input and runs the tasks until none is ready;
+//! channels. One step hands in one input and runs the tasks until none is ready;
 //! whatever they want from disk, peers or the state machine comes out as effects, whose
 //! completions go in as later inputs.
 //!
