@@ -198,6 +198,9 @@ struct Cluster {
     reports: Vec<String>,
     calls: u64,
     snapshot_log_bytes: u64,
+    checkpoint_interval: Duration,
+    /// Checkpoints that are still to fail.
+    failing_checkpoints: u32,
 }
 
 const ROOT: InodeId = InodeId::ROOT;
@@ -218,6 +221,8 @@ impl Cluster {
             reports: Vec::new(),
             calls: 0,
             snapshot_log_bytes,
+            checkpoint_interval: Duration::from_millis(700),
+            failing_checkpoints: 0,
         };
         for id in 1..=count {
             let (disk, store) = (TestDisk::default(), TestStore::default());
@@ -254,7 +259,7 @@ impl Cluster {
             },
             bootstrap: Some(all.clone()),
             peers: all.into_iter().filter(|peer| *peer != id).collect(),
-            checkpoint_interval: Duration::from_millis(700),
+            checkpoint_interval: self.checkpoint_interval,
             snapshot_part_bytes: 300,
             request_timeout: Duration::from_secs(1),
             ..Options::new(GroupId(1), raft, host.lives)
@@ -363,6 +368,12 @@ impl Cluster {
                     flush,
                     result: Ok(()),
                 }
+            }
+            Arrival::Checkpointed(checkpoint) if self.failing_checkpoints > 0 => {
+                self.failing_checkpoints -= 1;
+                let reason = "write error".to_owned();
+                let result = Err(StoreError::Io { reason });
+                Event::Checkpointed { checkpoint, result }
             }
             Arrival::Checkpointed(checkpoint) => {
                 host.store.finish(checkpoint);
@@ -648,6 +659,32 @@ fn a_node_far_behind_gets_the_state_in_parts() {
     // And it comes back from its own disk afterwards.
     cluster.kill(late);
     cluster.start(late).unwrap();
+    cluster.assert_converged();
+}
+
+#[test]
+fn a_failed_checkpoint_does_not_keep_help_from_a_node_far_behind() {
+    let mut cluster = Cluster::with_snapshots_each(3, 2_000);
+    cluster.open_session();
+    let late = cluster.follower();
+    cluster.kill(late);
+    for seq in 1..=60 {
+        cluster.mkdir(&format!("d{seq:02}"), seq);
+    }
+    cluster.run_for(Duration::from_secs(2));
+    // From here on nothing but the retry makes a checkpoint come soon.
+    cluster.checkpoint_interval = Duration::from_secs(3_600);
+    for id in 1..=3 {
+        if NodeId(id) != late {
+            cluster.kill(NodeId(id));
+            cluster.start(NodeId(id)).unwrap();
+        }
+    }
+    cluster.leader();
+    cluster.failing_checkpoints = 3;
+    cluster.start(late).unwrap();
+    cluster.run_for(Duration::from_secs(8));
+    assert_eq!(cluster.failing_checkpoints, 0, "checkpoints were tried");
     cluster.assert_converged();
 }
 
