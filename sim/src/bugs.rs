@@ -95,15 +95,6 @@ pub const ALL: &[Planted] = &[
         set: &["workload.read_lease=5"],
     },
     Planted {
-        name: "lease-forgotten-on-restart",
-        bug: Bug::LeaseForgottenOnRestart,
-        mistake: "4",
-        what: "a voter that restarts votes at once, whatever lease it had promised",
-        promise: "P-LINEAR",
-        judges: &["linear"],
-        set: &["workload.read_lease=5"],
-    },
-    Planted {
         name: "follower-alters-entry",
         bug: Bug::FollowerAltersEntry,
         mistake: "",
