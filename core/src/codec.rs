@@ -200,6 +200,56 @@ pub fn unseal(kind: u16, known: u16, bytes: &[u8]) -> Result<(&[u8], usize), Dec
     Ok((&bytes[SEAL_BYTES..end], end))
 }
 
+/// Takes the payload out of bytes that are one whole sealed record of this kind and nothing else.
+///
+/// # Errors
+/// Every variant of [`DecodeError`] but `Malformed`.
+pub fn unseal_all(kind: u16, known: u16, bytes: &[u8]) -> Result<&[u8], DecodeError> {
+    let (payload, used) = unseal(kind, known, bytes)?;
+    match bytes.len() - used {
+        0 => Ok(payload),
+        extra => Err(DecodeError::Trailing { extra }),
+    }
+}
+
+/// What the first bytes of a sealed record say of it, before the rest has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Kind of the record.
+    pub kind: u16,
+    /// Bytes of the whole record, this header included; at most
+    /// [`SEAL_BYTES`] + [`limits::RECORD_BYTES_MAX`].
+    pub record_bytes: usize,
+}
+
+/// Reads the header at the front of a stream of sealed records; `None` while it has not come whole.
+///
+/// # Errors
+/// [`DecodeError::Magic`] or [`DecodeError::TooLong`], the latter also against `payload_bytes_max`:
+/// the stream is of no use any more.
+pub fn peek(bytes: &[u8], payload_bytes_max: usize) -> Result<Option<Header>, DecodeError> {
+    let Some(header) = bytes.first_chunk::<SEAL_BYTES>() else {
+        return Ok(None);
+    };
+    let word = |at: usize| {
+        u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
+    if word(0) != MAGIC {
+        return Err(DecodeError::Magic { found: word(0) });
+    }
+    let (length, limit) = (
+        word(8) as usize,
+        payload_bytes_max.min(limits::RECORD_BYTES_MAX),
+    );
+    if length > limit {
+        return Err(DecodeError::TooLong { length, limit });
+    }
+    Ok(Some(Header {
+        kind: u16::from_le_bytes([header[6], header[7]]),
+        record_bytes: SEAL_BYTES + length,
+    }))
+}
+
 /// Body of the fuzz target `codec`: no bytes may panic or allocate beyond the bound; what unseals
 /// is what [`seal`] makes of it, and what decodes survives a round trip.
 #[cfg(feature = "fuzzing")]

@@ -11,6 +11,8 @@
 //! | [`codec`] | records as bytes: magic, version, length, checksum |
 //! | [`crdt`] | join-semilattices and their laws |
 //! | [`disk`], [`wal`] | what a disk can do, and the write-ahead log on top of it |
+//! | [`membership`] | who takes part in a group, and as what |
+//! | [`native`] | what native clients and operators say to a node, and hear |
 //! | [`store`] | ordered keys with snapshots and checkpoints |
 //! | [`namespace`] | the replicated file-system tree: `apply(index, &Command) -> Outcome` |
 //! | `raft` | consensus as a machine (feature `raft`) |
@@ -27,7 +29,9 @@ pub mod disk;
 pub mod id;
 pub mod limits;
 pub mod machine;
+pub mod membership;
 pub mod namespace;
+pub mod native;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 pub mod rng;

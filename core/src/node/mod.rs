@@ -12,7 +12,6 @@ mod options;
 mod peer;
 mod pending;
 mod repair;
-pub mod request;
 mod serve;
 mod snapshots;
 #[cfg(test)]
@@ -22,10 +21,11 @@ mod transfer;
 use crate::disk::{DiskError, FlushId};
 use crate::id::{ChunkId, GroupId, LogIndex, NodeId, Term};
 use crate::namespace::op::Notice;
+use crate::native::request::{ClientId, Request, Response};
 use crate::raft::Role;
 use crate::store::{CheckpointId, StoreError};
-use request::{ClientId, Request, Response};
 
+pub use crate::native::request;
 #[cfg(feature = "fuzzing")]
 pub use fuzz::fuzz_message;
 pub use machine::{Node, OpenError};

@@ -7,7 +7,7 @@ use crate::id::{GroupId, LogIndex};
 use crate::raft::SnapshotMeta;
 
 /// Kind of the sealed record, and the version of this format.
-const KIND: u16 = 0x7065; // "pe"
+pub const KIND: u16 = 0x7065; // "pe"
 const VERSION: u16 = 1;
 
 /// A message of one group.
@@ -106,12 +106,6 @@ impl PeerMessage {
     /// # Errors
     /// [`DecodeError`]: the message is dropped, and counted.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let (payload, used) = codec::unseal(KIND, VERSION, bytes)?;
-        if used < bytes.len() {
-            return Err(DecodeError::Trailing {
-                extra: bytes.len() - used,
-            });
-        }
-        codec::decode(payload)
+        codec::unseal_all(KIND, VERSION, bytes).and_then(codec::decode)
     }
 }

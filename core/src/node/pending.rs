@@ -51,6 +51,8 @@ pub(super) struct Pending {
     asked: BTreeMap<ReadId, WaitingRead>,
     /// Reads that wait for their index to be applied.
     reads: BTreeMap<(LogIndex, u64), WaitingRead>,
+    /// Whoever waits until a durable snapshot holds this index.
+    snapshots: BTreeMap<(LogIndex, u64), Caller>,
 }
 
 /// A proposal that can be answered: what it was, where it stands, and, for a command, its outcome.
@@ -59,7 +61,8 @@ pub(super) type Settled = (Caller, Proposed, LogIndex, Option<Outcome>);
 impl Pending {
     /// How many wait.
     pub fn len(&self) -> usize {
-        self.proposals.len() + self.committed.len() + self.asked.len() + self.reads.len()
+        let writes = self.proposals.len() + self.committed.len();
+        writes + self.asked.len() + self.reads.len() + self.snapshots.len()
     }
 
     /// Notes a proposal and names it.
@@ -139,6 +142,20 @@ impl Pending {
             .collect()
     }
 
+    /// Notes somebody who waits until a durable snapshot holds `index`.
+    pub fn wait_for_snapshot(&mut self, index: LogIndex, caller: Caller) {
+        self.next_id += 1;
+        self.snapshots.insert((index, self.next_id), caller);
+    }
+
+    /// Whom a durable snapshot of this index satisfies.
+    pub fn take_snapshotted(&mut self, applied: LogIndex) -> Vec<Caller> {
+        let later = self.snapshots.split_off(&(applied.next(), 0));
+        std::mem::replace(&mut self.snapshots, later)
+            .into_values()
+            .collect()
+    }
+
     /// The earliest moment at which waiting ends for somebody.
     pub fn deadline(&self) -> Option<Instant> {
         let proposals = self.proposals.values().chain(self.committed.values());
@@ -146,6 +163,7 @@ impl Pending {
         proposals
             .map(|(caller, _)| caller.deadline)
             .chain(reads.map(|read| read.caller.deadline))
+            .chain(self.snapshots.values().map(|caller| caller.deadline))
             .min()
     }
 
@@ -175,15 +193,16 @@ impl Pending {
         };
         self.proposals.retain(|_, (caller, _)| writer(caller));
         self.committed.retain(|_, (caller, _)| writer(caller));
-        let mut reader = |read: &WaitingRead| {
-            let take = which(&read.caller);
+        let mut reader = |caller: &Caller| {
+            let take = which(caller);
             if take {
-                readers.push(read.caller);
+                readers.push(*caller);
             }
             !take
         };
-        self.asked.retain(|_, read| reader(read));
-        self.reads.retain(|_, read| reader(read));
+        self.asked.retain(|_, read| reader(&read.caller));
+        self.reads.retain(|_, read| reader(&read.caller));
+        self.snapshots.retain(|_, caller| reader(caller));
         self.maybe_forget_outcomes();
         (writers, readers)
     }

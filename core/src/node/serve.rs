@@ -63,7 +63,23 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 });
             }
             RequestBody::TransferLeadership { to } => self.on_transfer(caller, to, out),
+            RequestBody::TakeSnapshot => self.on_take_snapshot(caller, out),
             RequestBody::Status => unreachable!("answered above"),
+        }
+    }
+
+    /// Answered when a durable snapshot holds what is applied now.
+    fn on_take_snapshot(&mut self, caller: Caller, out: &mut Outbox<Effect>) {
+        let wanted = self.namespace.applied().index;
+        let durable = self.raft_status().and_then(|raft| raft.snapshot);
+        match durable.map(|id| id.index) {
+            Some(applied) if applied >= wanted => {
+                self.answer(caller, Ok(ResponseBody::SnapshotTaken { applied }), out);
+            }
+            _ => {
+                self.pending.wait_for_snapshot(wanted, caller);
+                self.inbox.push_back(raft::Input::TakeSnapshot);
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use crate::disk::Disk;
 use crate::id::{LogIndex, NodeId};
 use crate::machine::Outbox;
 use crate::namespace::key::Key;
+use crate::native::request::ResponseBody;
 use crate::raft::{self, SnapshotId, SnapshotMeta};
 use crate::store::{CheckpointId, StateStore, StoreError, WriteBatch};
 use crate::wal::record::LogId;
@@ -153,6 +154,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                     .expect("a snapshot was taken when this began");
                 self.held = Some((meta.clone(), view));
                 self.inbox.push_back(raft::Input::SnapshotBuilt { meta });
+                self.answer_snapshotted(ended.applied, out);
             }
             Purpose::Install(id) => self.inbox.push_back(raft::Input::SnapshotInstalled { id }),
             Purpose::Heal => self.on_healed(out),
@@ -163,6 +165,12 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             }
         }
         self.begin_checkpoint(out);
+    }
+
+    fn answer_snapshotted(&mut self, applied: LogIndex, out: &mut Outbox<Effect>) {
+        for caller in self.pending.take_snapshotted(applied) {
+            self.answer(caller, Ok(ResponseBody::SnapshotTaken { applied }), out);
+        }
     }
 
     // Sending.

@@ -69,6 +69,8 @@ pub struct RaftMachine {
     leading_since: Option<Instant>,
     move_tried: Option<Instant>,
     snapshot_tried: LogIndex,
+    /// A snapshot was asked for from outside.
+    snapshot_wanted: bool,
     stopped: Option<String>,
     now: Instant,
 }
@@ -236,6 +238,7 @@ impl RaftMachine {
             leading_since: None,
             move_tried: None,
             snapshot_tried: LogIndex(0),
+            snapshot_wanted: false,
             stopped: None,
             now,
             options,
@@ -377,6 +380,7 @@ impl RaftMachine {
                 learners,
             } => self.on_change_membership(raft, proposal, voters, learners),
             Input::TransferLeadership { to } => self.on_transfer(to),
+            Input::TakeSnapshot => self.snapshot_wanted = true,
             Input::Applied { through } => self.on_applied(through),
             Input::SnapshotBuilt { meta } => self.shell.on_snapshot_built(meta),
             Input::SnapshotSent { transfer, result } => {
@@ -724,7 +728,8 @@ impl RaftMachine {
         self.shell.ask(Effect::Stopped { reason });
     }
 
-    /// Asks for a snapshot when the applied part of the log behind the last one is large enough.
+    /// Asks for a snapshot when the applied part of the log behind the last one is large enough, or
+    /// somebody wants one.
     fn maybe_snapshot(&mut self) -> bool {
         let Some(applied) = self.applied else {
             return false;
@@ -732,13 +737,14 @@ impl RaftMachine {
         if applied.index <= self.snapshot_tried || self.shell.is_building() {
             return false;
         }
+        let snapshot = self.shell.snapshot_index();
+        let wanted = std::mem::take(&mut self.snapshot_wanted) && snapshot < applied.index;
         let behind = {
-            let snapshot = self.shell.snapshot_index();
             let log = self.shell.log();
             log.bytes_after(snapshot)
                 .saturating_sub(log.bytes_after(applied.index))
         };
-        if behind <= self.options.snapshot_log_bytes {
+        if behind <= self.options.snapshot_log_bytes && !wanted {
             return false;
         }
         let Some(raft) = self.raft.clone() else {

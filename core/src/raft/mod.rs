@@ -28,6 +28,7 @@ mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use crate::membership::{Membership, Role};
 pub use machine::RaftMachine;
 pub use shell::Counters;
 
@@ -48,17 +49,6 @@ pub struct ReadId(pub u64);
 /// Names a snapshot that the state machine's owner keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SnapshotId(pub u64);
-
-/// Who takes part, as the log says.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Membership {
-    /// One set of voters, or two while a change is under way (joint consensus).
-    pub voters: Vec<BTreeSet<NodeId>>,
-    /// Receive the log without a vote.
-    pub learners: BTreeSet<NodeId>,
-    /// The entry that set this membership; `None` before the first.
-    pub set_by: Option<LogId>,
-}
 
 /// What the state machine's owner must keep beside the state, in the same batch: where replay
 /// begins.
@@ -225,19 +215,6 @@ pub enum RaftError {
     },
 }
 
-/// Where this node stands in its group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Receives the log, has no vote.
-    Learner,
-    /// Follows.
-    Follower,
-    /// Asks for votes.
-    Candidate,
-    /// Leads.
-    Leader,
-}
-
 /// What can be seen from outside at any time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -311,6 +288,9 @@ pub enum Input {
         /// How sure.
         policy: ReadPolicy,
     },
+    /// Ask for a snapshot of what is applied now, whatever the size of the log. Ignored when the
+    /// last snapshot holds that already.
+    TakeSnapshot,
     /// Change who takes part, through joint consensus; new voters first catch up as learners.
     /// One change at a time. A node that was wiped never comes back under its old id.
     ChangeMembership {

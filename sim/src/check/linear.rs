@@ -158,7 +158,9 @@ impl<R: Reference> LinearChecker<R> {
                 voters: voters.clone(),
                 floor: newest,
             },
-            RequestBody::TransferLeadership { .. } | RequestBody::Status => return,
+            RequestBody::TransferLeadership { .. }
+            | RequestBody::TakeSnapshot
+            | RequestBody::Status => return,
         };
         self.calls.insert(call, call_of);
     }

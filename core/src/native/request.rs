@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Lane, LogIndex, NodeId, RequestSeq, SessionId, Term};
+use crate::membership::Membership;
 use crate::namespace::error::FsError;
 use crate::namespace::op::{Answer, Op, Outcome, Query};
-use crate::raft::Membership;
 
 /// Names a request on the connection it came by; the response carries it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -77,6 +77,8 @@ pub enum RequestBody {
     },
     /// How this node stands; answered by any node at once.
     Status,
+    /// Keep a snapshot of the state and shorten the log; answered when the snapshot is durable.
+    TakeSnapshot,
 }
 
 /// A response.
@@ -114,6 +116,11 @@ pub enum ResponseBody {
     TransferStarted,
     /// How the node stands.
     Status(NodeStatus),
+    /// A snapshot is durable here.
+    SnapshotTaken {
+        /// The state up to this index is in it.
+        applied: LogIndex,
+    },
 }
 
 /// How a node stands.
