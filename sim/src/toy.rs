@@ -340,7 +340,10 @@ impl Machine for Toy {
                 (Ok(()), None) => {}
             },
             Event::Request { client, request } => self.on_request(client, request, out),
-            Event::PeerLost { .. } | Event::Checkpointed { .. } | Event::ClientGone { .. } => {}
+            Event::PeerUp { .. }
+            | Event::PeerLost { .. }
+            | Event::Checkpointed { .. }
+            | Event::ClientGone { .. } => {}
         }
         self.flush(out);
         self.commit(out);

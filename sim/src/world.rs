@@ -691,6 +691,8 @@ impl<K: Kind> World<K> {
             // Told in full by the entries that the node gives beside its effects.
             Effect::Applied { .. } => {}
             Effect::StateReplaced { applied } => self.note_gap(seat, applied),
+            // Links of the simulator need no list.
+            Effect::MembersChanged { .. } => {}
             Effect::RoleChanged {
                 role, term, leader, ..
             } => self.emit(Event::RoleChanged {

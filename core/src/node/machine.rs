@@ -123,6 +123,8 @@ pub struct Node<D, S: StateStore> {
     pub(super) found: Option<(GroupLog, Vec<String>)>,
     /// `None` unless [`Options::observe`] asks for it.
     pub(super) observer: Option<Observer>,
+    /// The entry that set the membership which was last told as an effect.
+    pub(super) members_told: Option<LogId>,
     pub(super) stopped: Option<String>,
     /// Peer messages dropped because they made no sense.
     pub(super) nonsense: u64,
@@ -172,6 +174,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             repair: None,
             found: None,
             observer: options.observe.then(Observer::default),
+            members_told: None,
             stopped: None,
             nonsense: 0,
             now,
@@ -220,6 +223,12 @@ impl<D: Disk, S: StateStore> Node<D, S> {
     #[must_use]
     pub fn namespace(&self) -> &Namespace<S> {
         &self.namespace
+    }
+
+    /// Index that the last finished checkpoint holds.
+    #[must_use]
+    pub fn checkpointed(&self) -> LogIndex {
+        self.durable
     }
 
     /// Entries applied since the last call, in order; empty unless [`Options::observe`].
@@ -363,6 +372,12 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         match event {
             Event::Tick => self.inbox.push_back(raft::Input::Tick),
             Event::Message { from, message } => self.on_message(from, &message, out),
+            Event::PeerUp { peer, priority } => {
+                // A machine that is built later, after healing, has to know it as well.
+                self.options.raft.priority.insert(peer, priority);
+                self.inbox
+                    .push_back(raft::Input::Priority { peer, priority });
+            }
             Event::PeerLost { peer } => {
                 self.drop_transfers_with(peer);
                 self.inbox.push_back(raft::Input::PeerLost { peer });
@@ -418,6 +433,17 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         self.answer_expired(out);
     }
 
+    /// Tells whom the state names, when that is news.
+    fn tell_members(&mut self, out: &mut Outbox<Effect>) {
+        let membership = &self.applied.membership;
+        if membership.set_by != self.members_told {
+            self.members_told = membership.set_by;
+            out.push(Effect::MembersChanged {
+                membership: membership.clone(),
+            });
+        }
+    }
+
     fn begin_flush(&mut self, out: &mut Outbox<Effect>) {
         match self.wal.start_flush() {
             Ok(Some(flush)) => out.push(Effect::FlushStarted { flush }),
@@ -440,6 +466,7 @@ impl<D: Disk, S: StateStore> Machine for Node<D, S> {
         self.on_event(input.event, out);
         self.on_timers(out);
         self.run_consensus(out);
+        self.tell_members(out);
         if self.stopped.is_none() {
             self.begin_flush(out);
         }

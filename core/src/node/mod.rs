@@ -20,6 +20,7 @@ mod transfer;
 
 use crate::disk::{DiskError, FlushId};
 use crate::id::{ChunkId, GroupId, LogIndex, NodeId, Term};
+use crate::membership::Membership;
 use crate::namespace::op::Notice;
 use crate::native::request::{ClientId, Request, Response};
 use crate::raft::Role;
@@ -53,6 +54,13 @@ pub enum Event {
         from: NodeId,
         /// What it sent.
         message: Vec<u8>,
+    },
+    /// The transport has a connection to the peer, and the peer said how well it is placed.
+    PeerUp {
+        /// The peer.
+        peer: NodeId,
+        /// Its priority: leadership moves to a caught-up voter with a higher one.
+        priority: u32,
     },
     /// The transport lost its connection to the peer: what was on the way may be gone.
     PeerLost {
@@ -146,6 +154,11 @@ pub enum Effect {
     StateReplaced {
         /// The index.
         applied: LogIndex,
+    },
+    /// The state names other members than before: whom the transport should know.
+    MembersChanged {
+        /// As the applied log has them.
+        membership: Membership,
     },
     /// The role or the known leader changed: one line of the node's log.
     RoleChanged {

@@ -380,6 +380,9 @@ impl RaftMachine {
                 learners,
             } => self.on_change_membership(raft, proposal, voters, learners),
             Input::TransferLeadership { to } => self.on_transfer(to),
+            Input::Priority { peer, priority } => {
+                self.options.priority.insert(peer, priority);
+            }
             Input::TakeSnapshot => self.snapshot_wanted = true,
             Input::Applied { through } => self.on_applied(through),
             Input::SnapshotBuilt { meta } => self.shell.on_snapshot_built(meta),

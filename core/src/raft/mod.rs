@@ -288,6 +288,13 @@ pub enum Input {
         /// How sure.
         policy: ReadPolicy,
     },
+    /// A peer's priority, see [`Options::priority`].
+    Priority {
+        /// The peer.
+        peer: NodeId,
+        /// Higher is better.
+        priority: u32,
+    },
     /// Ask for a snapshot of what is applied now, whatever the size of the log. Ignored when the
     /// last snapshot holds that already.
     TakeSnapshot,
