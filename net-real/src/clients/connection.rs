@@ -1,0 +1,269 @@
+//! One connection of a native client.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use mfsha_core::codec::{self, DecodeError, SEAL_BYTES};
+use mfsha_core::limits;
+use mfsha_core::native::admin::{AdminCall, AdminReply};
+use mfsha_core::native::request::{CallId, ClientId};
+use mfsha_core::native::{
+    ClientHello, HelloReply, PROTOCOL_NEWEST, PROTOCOL_OLDEST, Refusal, ToClient, ToNode, Welcome,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tracing::{debug, info};
+
+use super::{CALLS_PER_CLIENT_MAX, Desk, Registry};
+use crate::driver::NodeHandle;
+use crate::metrics::CallKind;
+
+/// Longest record of a client, bytes: the largest request fits.
+const RECORD_BYTES_MAX: usize = limits::COMMAND_BYTES_MAX + (64 << 10);
+/// A client that takes none of its answers for this long is gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes both ways: a socket, with TLS round it or not.
+pub trait ClientStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ClientStream for T {}
+
+/// Why a connection was closed.
+#[derive(Debug, thiserror::Error)]
+enum Closed {
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("it sent what is no record of the protocol: {0}")]
+    Decode(#[from] DecodeError),
+    #[error("it took none of its answers for {} s", WRITE_TIMEOUT.as_secs())]
+    Slow,
+    #[error("it used the name of a call for another while that was under way")]
+    CallTwice,
+    #[error("refused: {0}")]
+    Refused(Refusal),
+}
+
+/// Serves a connection until it ends. `hello` is its first record, whole.
+pub async fn serve(
+    stream: impl ClientStream,
+    hello: Vec<u8>,
+    from: String,
+    registry: Registry,
+    desk: Arc<Desk>,
+) {
+    let (reader, writer) = tokio::io::split(stream);
+    let mut writer = BufWriter::with_capacity(64 << 10, writer);
+    let (welcome, program) = judge(&hello, &desk);
+    let (welcome, node) = match (welcome, desk.closed_because(), desk.handle().cloned()) {
+        (HelloReply::Welcome(_), Some(reason), _) => {
+            (HelloReply::Refused(Refusal::NotReady { reason }), None)
+        }
+        (welcome, _, node) => (welcome, node),
+    };
+    let refused = matches!(&welcome, HelloReply::Refused(_)) || node.is_none();
+    let entered = if refused { None } else { registry.enter() };
+    let welcome = match (welcome, &entered) {
+        (HelloReply::Welcome(_), None) => HelloReply::Refused(Refusal::NotReady {
+            reason: "too many clients are connected to this node; ask another".to_owned(),
+        }),
+        (welcome, _) => welcome,
+    };
+    let said = write_all(&mut writer, &welcome.to_bytes()).await;
+    let (Some((client, answers)), Some(node), Ok(())) = (entered, node, said) else {
+        if let HelloReply::Refused(refusal) = welcome {
+            info!(%from, program, reason = %Closed::Refused(refusal), "client turned away");
+        }
+        return;
+    };
+    debug!(%from, program, ?client, "client connected");
+    let connection = Connection {
+        client,
+        node: node.clone(),
+        registry: registry.clone(),
+        desk,
+        places: Arc::new(Semaphore::new(CALLS_PER_CLIENT_MAX)),
+        calls: Mutex::default(),
+    };
+    let ended = tokio::select! {
+        ended = connection.read(BufReader::with_capacity(64 << 10, reader)) => ended,
+        ended = connection.write(writer, answers) => ended,
+    };
+    registry.leave(client);
+    node.client_gone(client);
+    match ended {
+        Err(error @ Closed::Decode(_)) => info!(%from, program, reason = %error, "client cut off"),
+        Err(error) => debug!(%from, program, reason = %error, "client gone"),
+        Ok(()) => debug!(%from, program, "client gone"),
+    }
+}
+
+/// The answer to a hello, and the name of the program that said it.
+fn judge(hello: &[u8], desk: &Desk) -> (HelloReply, String) {
+    let hello = match ClientHello::from_bytes(hello) {
+        Ok(hello) => hello,
+        Err(error) => {
+            let reason = format!("the hello does not parse: {error}");
+            return (HelloReply::Refused(Refusal::NotReady { reason }), String::new());
+        }
+    };
+    let program: String = hello.program.chars().take(100).collect();
+    let (oldest, newest) = hello.protocol;
+    let protocol = newest.min(PROTOCOL_NEWEST);
+    let refusal = if protocol < oldest.max(PROTOCOL_OLDEST) {
+        Some(Refusal::Protocol {
+            oldest: PROTOCOL_OLDEST,
+            newest: PROTOCOL_NEWEST,
+        })
+    } else if !desk.token_is(&hello.token) {
+        Some(Refusal::Token)
+    } else if hello.cluster.is_some_and(|cluster| cluster != desk.cluster()) {
+        Some(Refusal::Cluster {
+            cluster: desk.cluster(),
+        })
+    } else {
+        None
+    };
+    let reply = refusal.map_or_else(
+        || {
+            HelloReply::Welcome(Welcome {
+                protocol,
+                cluster: desk.cluster(),
+                node: desk.node(),
+                addresses: desk.addresses(),
+            })
+        },
+        HelloReply::Refused,
+    );
+    (reply, program)
+}
+
+/// A request under way; holds its two places until its answer is written.
+struct Call {
+    began: Instant,
+    kind: CallKind,
+    _places: [OwnedSemaphorePermit; 2],
+}
+
+struct Connection {
+    client: ClientId,
+    node: NodeHandle,
+    registry: Registry,
+    desk: Arc<Desk>,
+    places: Arc<Semaphore>,
+    calls: Mutex<BTreeMap<CallId, Call>>,
+}
+
+impl Connection {
+    async fn read(
+        &self,
+        mut reader: impl AsyncRead + Unpin,
+    ) -> Result<(), Closed> {
+        while let Some(record) = read_record(&mut reader, RECORD_BYTES_MAX).await? {
+            let asked = ToNode::from_bytes(&record)?;
+            let closed = "the semaphores are never closed";
+            let own = Arc::clone(&self.places).acquire_owned().await.expect(closed);
+            let all = Arc::clone(&self.registry.shared.calls);
+            let all = all.acquire_owned().await.expect(closed);
+            let (name, kind) = match &asked {
+                ToNode::Request(request) => (request.call, CallKind::of(&request.body)),
+                ToNode::Admin(call) => (call.call, CallKind::Admin),
+            };
+            let call = Call {
+                began: Instant::now(),
+                kind,
+                _places: [own, all],
+            };
+            if self.calls().insert(name, call).is_some() {
+                return Err(Closed::CallTwice);
+            }
+            match asked {
+                ToNode::Request(request) => self.node.request(self.client, request),
+                ToNode::Admin(call) => self.answer(call),
+            }
+        }
+        Ok(())
+    }
+
+    fn calls(&self) -> std::sync::MutexGuard<'_, BTreeMap<CallId, Call>> {
+        // A panic elsewhere leaves a map of whole entries.
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes answers as they come, many at a time when many wait.
+    async fn write(
+        &self,
+        mut writer: impl AsyncWrite + Unpin,
+        mut answers: mpsc::UnboundedReceiver<ToClient>,
+    ) -> Result<(), Closed> {
+        let mut batch = Vec::new();
+        while answers.recv_many(&mut batch, 256).await > 0 {
+            let write = async {
+                for answer in &batch {
+                    writer.write_all(&answer.to_bytes()).await?;
+                }
+                writer.flush().await
+            };
+            tokio::time::timeout(WRITE_TIMEOUT, write)
+                .await
+                .map_err(|_| Closed::Slow)??;
+            let mut calls = self.calls();
+            for answer in batch.drain(..) {
+                let (name, good) = match &answer {
+                    ToClient::Response(response) => (response.call, response.result.is_ok()),
+                    ToClient::Admin(reply) => (reply.call, reply.result.is_ok()),
+                };
+                if let Some(call) = calls.remove(&name) {
+                    self.desk
+                        .metrics()
+                        .on_answered(call.kind, good, call.began.elapsed());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers an operator beside what else the connection does.
+    fn answer(&self, call: AdminCall) {
+        let (desk, registry, client) =
+            (Arc::clone(&self.desk), self.registry.clone(), self.client);
+        tokio::spawn(async move {
+            let AdminCall { call, request } = call;
+            let result = desk.answer(request).await;
+            if let Some(outlet) = registry.outlets().get(&client) {
+                // A connection that is ending hears nothing more.
+                let _ = outlet.send(ToClient::Admin(AdminReply { call, result }));
+            }
+        });
+    }
+}
+
+async fn write_all(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<(), Closed> {
+    let write = async {
+        writer.write_all(bytes).await?;
+        writer.flush().await
+    };
+    tokio::time::timeout(WRITE_TIMEOUT, write)
+        .await
+        .map_err(|_| Closed::Slow)??;
+    Ok(())
+}
+
+/// The next sealed record, whole; `None` at the end of the stream. Allocates for a claimed length
+/// only within `payload_bytes_max`.
+async fn read_record(
+    reader: &mut (impl AsyncRead + Unpin),
+    payload_bytes_max: usize,
+) -> Result<Option<Vec<u8>>, Closed> {
+    let mut record = vec![0; SEAL_BYTES];
+    let first = reader.read(&mut record).await?;
+    if first == 0 {
+        return Ok(None);
+    }
+    reader.read_exact(&mut record[first..]).await?;
+    let header = codec::peek(&record, payload_bytes_max)?;
+    let whole = header.map_or(SEAL_BYTES, |header| header.record_bytes);
+    record.resize(whole, 0);
+    reader.read_exact(&mut record[SEAL_BYTES..]).await?;
+    Ok(Some(record))
+}

@@ -1,0 +1,64 @@
+//! What `mfsha` does instead of running: configuration, completions, manual, checks.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Command, exit};
+use crate::config::{Environment, check_config, sample};
+use crate::store;
+
+/// Carries a command out.
+#[must_use]
+pub fn run(cli: &Cli, command: &Command) -> ExitCode {
+    if let Err(error) = cli.check_command() {
+        return fail(exit::USAGE, &error);
+    }
+    match command {
+        Command::CheckConfig { json } => match cli.inputs(Environment::Process) {
+            Ok(inputs) => check_config(&inputs, *json),
+            Err(error) => fail(exit::USAGE, &error),
+        },
+        Command::PrintConfig => print(sample().as_bytes()),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "mfsha", &mut script);
+            print(&script)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            match clap_mangen::Man::new(Cli::command()).render(&mut page) {
+                Ok(()) => print(&page),
+                Err(error) => fail(exit::SYSTEM, &error),
+            }
+        }
+        Command::VerifyState => verify_state(cli),
+    }
+}
+
+fn verify_state(cli: &Cli) -> ExitCode {
+    let inputs = match cli.inputs(Environment::Process) {
+        Ok(inputs) => inputs,
+        Err(error) => return fail(exit::USAGE, &error),
+    };
+    match crate::config::Configuration::load(inputs) {
+        Ok(configuration) => {
+            let path = configuration.settings().data_path();
+            store::run_verify(&path.join(crate::data_dir::STATE_DIRECTORY))
+        }
+        Err(error) => fail(exit::USAGE, &error),
+    }
+}
+
+fn print(bytes: &[u8]) -> ExitCode {
+    match std::io::stdout().write_all(bytes) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(exit::SYSTEM, &error),
+    }
+}
+
+fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("mfsha: {error}");
+    ExitCode::from(code)
+}

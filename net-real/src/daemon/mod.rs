@@ -1,0 +1,390 @@
+//! The process: settings, data directory, transport, node, clients, HTTP, signals, put together.
+//!
+//! Order of a start: what can be wrong with settings and directories is found before a port is
+//! opened; the transport finds the cluster, or forms it; then the node's thread opens log and
+//! state. Order of an end: leadership is handed over, the node's thread ends, connections go, the
+//! directory is unlocked.
+
+mod ending;
+mod join;
+mod neighbours;
+mod opening;
+mod starting;
+mod world;
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mfsha_core::transport::{Identity, Start};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
+
+use crate::cli::{Cli, exit};
+use crate::clients::{self, Desk, Phase, Registry};
+use crate::data_dir::DataDir;
+use crate::driver::{self, Clock, Ended, NodeHandle};
+use crate::http;
+use crate::metrics::Metrics;
+use crate::transport::{self, AcceptedClient, TransportEvent};
+
+use self::neighbours::Surroundings;
+use self::starting::Prepared;
+use self::world::ProcessWorld;
+
+/// Clients that may wait to be served by a task of their own.
+const ACCEPTED_MAX: usize = 256;
+
+/// Runs a node in the foreground until a signal or a fault ends it.
+#[must_use]
+pub fn run(cli: &Cli) -> ExitCode {
+    let code = match starting::prepare(cli) {
+        Ok(prepared) => run_prepared(prepared),
+        Err(failure) => {
+            failure.tell();
+            failure.code
+        }
+    };
+    ExitCode::from(code)
+}
+
+fn run_prepared(prepared: Prepared) -> u8 {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("net")
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(serve(prepared)),
+        Err(error) => {
+            error!("the system gives no threads: {error}");
+            exit::SYSTEM
+        }
+    }
+}
+
+/// The data directory, used from blocking tasks and from the node's thread.
+#[derive(Clone)]
+struct SharedDir(Arc<Mutex<DataDir>>);
+
+impl SharedDir {
+    fn get(&self) -> MutexGuard<'_, DataDir> {
+        // Every change is written before it is kept, so a panic elsewhere leaves a whole one.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What ends a process.
+enum End {
+    /// SIGTERM or SIGINT.
+    Asked(&'static str),
+    /// The node's thread has ended by itself.
+    Node(Ended),
+    /// A part of the process has failed for good.
+    Failed(String),
+}
+
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+async fn serve(prepared: Prepared) -> u8 {
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => {
+            error!("signals cannot be received: {error}");
+            return exit::SYSTEM;
+        }
+    };
+    let (listener, pages) = match listen(&prepared).await {
+        Ok(listeners) => listeners,
+        Err(reason) => {
+            error!("{reason}");
+            return exit::UNAVAILABLE;
+        }
+    };
+    let process = match Process::start(prepared, listener, pages) {
+        Ok(process) => process,
+        Err(reason) => {
+            error!("{reason}");
+            return exit::SYSTEM;
+        }
+    };
+    process.run(&mut signals).await
+}
+
+async fn listen(prepared: &Prepared) -> Result<(TcpListener, Option<TcpListener>), String> {
+    let settings = prepared.configuration.settings();
+    let address = settings.listen_address();
+    let listener = TcpListener::bind(&address).await.map_err(|error| {
+        format!(
+            "cannot listen on {address} for peers and clients: {error}; correct BIND_HOST or \
+             MFSHA_PORT, or end what uses the port"
+        )
+    })?;
+    let pages = match settings.http_address() {
+        Some(address) => Some(http::listen(&address).await?),
+        None => None,
+    };
+    Ok((listener, pages))
+}
+
+/// Everything that runs.
+struct Process {
+    desk: Arc<Desk>,
+    registry: Registry,
+    surroundings: Arc<Surroundings>,
+    peers: transport::Handle,
+    directory: SharedDir,
+    joins: bool,
+    formed: oneshot::Receiver<Identity>,
+    clients: mpsc::Receiver<AcceptedClient>,
+    failed: mpsc::UnboundedReceiver<String>,
+}
+
+impl Process {
+    fn start(
+        prepared: Prepared,
+        listener: TcpListener,
+        pages: Option<TcpListener>,
+    ) -> Result<Self, String> {
+        let settings = prepared.configuration.settings().clone();
+        let metrics = Arc::new(Metrics::new());
+        let registry = Registry::default();
+        let identity = prepared.directory.identity().clone();
+        let token = settings.auth_token().unwrap_or_default();
+        let desk = Arc::new(Desk::new(
+            identity.node,
+            settings.region().to_owned(),
+            token.as_bytes(),
+            metrics,
+            registry.clone(),
+        ));
+        let (tell_formed, formed) = oneshot::channel();
+        let (accepted, clients) = mpsc::channel(ACCEPTED_MAX);
+        let (fail, failed) = mpsc::unbounded_channel();
+        let joins = matches!(prepared.start, Start::Join { .. });
+        let directory = SharedDir(Arc::new(Mutex::new(prepared.directory)));
+        let keep = directory.clone();
+        let persist = Arc::new(move |identity: &Identity| {
+            keep.get().store(identity).map_err(std::io::Error::other)
+        });
+        let life = starting::random_u64()?;
+        let machine = settings.transport_options(prepared.address, life, prepared.start);
+        let seed = starting::random_seed()?;
+        let options =
+            transport::TransportOptions::new(machine, seed, prepared.tls.clone(), persist);
+        let hear = hear(Arc::clone(&desk), tell_formed);
+        let peers = transport::spawn(options, listener, identity, hear, accepted)
+            .map_err(|error| format!("the transport cannot start: {error}"))?;
+        let log_path = directory.get().log_path();
+        let surroundings = Arc::new(Surroundings::new(
+            peers.clone(),
+            prepared.configuration,
+            prepared.logs,
+            prepared.tls,
+            log_path,
+        ));
+        desk.introduce(Arc::clone(&surroundings));
+        if let Some(pages) = pages {
+            let desk = Arc::clone(&desk);
+            tokio::spawn(async move {
+                if let Err(error) = http::serve(pages, desk).await {
+                    // Nobody hears of it only when the process is ending anyway.
+                    let _ = fail.send(format!("HTTP has failed: {error}"));
+                }
+            });
+        }
+        Ok(Self {
+            desk,
+            registry,
+            surroundings,
+            peers,
+            directory,
+            joins,
+            formed,
+            clients,
+            failed,
+        })
+    }
+
+    async fn run(mut self, signals: &mut Signals) -> u8 {
+        starting::notify_ready();
+        let (tell_ended, mut ended) = mpsc::unbounded_channel();
+        let mut waiting = tokio::time::interval(std::time::Duration::from_secs(10));
+        waiting.tick().await;
+        let mut is_formed = false;
+        let end = loop {
+            tokio::select! {
+                formed = &mut self.formed, if !is_formed => {
+                    let Ok(identity) = formed else {
+                        break End::Failed("the transport has ended".to_owned());
+                    };
+                    is_formed = true;
+                    if let Err(reason) = self.open(identity, tell_ended.clone()) {
+                        break End::Failed(reason);
+                    }
+                }
+                Some(client) = self.clients.recv() => self.serve_client(client),
+                Some(how) = ended.recv() => break End::Node(how),
+                Some(reason) = self.failed.recv() => break End::Failed(reason),
+                _ = waiting.tick(), if !is_formed => {
+                    for line in self.peers.waiting() {
+                        info!("waiting: {line}");
+                    }
+                }
+                _ = signals.term.recv() => break End::Asked("SIGTERM"),
+                _ = signals.int.recv() => break End::Asked("SIGINT"),
+                _ = signals.hup.recv() => self.surroundings.reload(),
+            }
+        };
+        self.end(end, ended, signals).await
+    }
+
+    /// Starts the node's thread: the cluster is known.
+    fn open(
+        &self,
+        identity: Identity,
+        tell_ended: mpsc::UnboundedSender<Ended>,
+    ) -> Result<(), String> {
+        let cluster = identity.cluster();
+        info!(node = identity.node.0, %cluster, "of a cluster");
+        let world = ProcessWorld {
+            peers: self.peers.clone(),
+            registry: self.registry.clone(),
+            desk: Arc::clone(&self.desk),
+        };
+        let joins = self.joins && identity.founding_voters().is_none();
+        let opening = opening::Opening {
+            settings: self.surroundings.settings(),
+            identity,
+            directory: self.directory.clone(),
+            surroundings: Arc::clone(&self.surroundings),
+        };
+        let open = move |handle: &NodeHandle, clock: &Clock| opening.open(handle, clock);
+        let ended = move |how| {
+            // The process hears it unless it has ended itself.
+            let _ = tell_ended.send(how);
+        };
+        let (handle, _thread) = driver::spawn(Clock::start(), world, open, ended)
+            .map_err(|error| format!("the system gives no thread for the node: {error}"))?;
+        self.desk.open(cluster, handle);
+        if joins {
+            let task = join::join(
+                Arc::clone(&self.desk),
+                self.surroundings.settings(),
+                self.peers.clone(),
+            );
+            tokio::spawn(task);
+        }
+        Ok(())
+    }
+
+    fn serve_client(&self, client: AcceptedClient) {
+        let AcceptedClient {
+            stream, read, from, ..
+        } = client;
+        tokio::spawn(clients::serve(
+            stream,
+            read,
+            from.to_string(),
+            self.registry.clone(),
+            Arc::clone(&self.desk),
+        ));
+    }
+
+    async fn end(
+        self,
+        end: End,
+        mut ended: mpsc::UnboundedReceiver<Ended>,
+        signals: &mut Signals,
+    ) -> u8 {
+        starting::notify_stopping();
+        let (code, node_runs) = match end {
+            End::Asked(by) => {
+                info!(by, "ending");
+                self.desk.enter(Phase::Ending);
+                tokio::select! {
+                    () = ending::hand_over(&self.desk, &self.registry) => {}
+                    _ = signals.term.recv() => warn!("asked again: ending without handing over"),
+                    _ = signals.int.recv() => warn!("asked again: ending without handing over"),
+                }
+                (exit::OK, true)
+            }
+            End::Node(Ended::Fault(reason)) => {
+                error!("the node has stopped serving: {reason}");
+                self.desk.enter(Phase::Ended(reason));
+                (exit::SYSTEM, false)
+            }
+            End::Node(Ended::Refused(driver::Refused { reason, code })) => {
+                error!("{reason}");
+                (code, false)
+            }
+            End::Node(Ended::Asked) => (exit::OK, false),
+            End::Node(Ended::Panicked) => (exit::BUG, false),
+            End::Failed(reason) => {
+                error!("{reason}");
+                (exit::SYSTEM, true)
+            }
+        };
+        if node_runs && let Some(handle) = self.desk.handle() {
+            handle.stop();
+            // A thread that flushes for ever must not keep the process.
+            let patience = std::time::Duration::from_secs(10);
+            if tokio::time::timeout(patience, ended.recv()).await.is_err() {
+                warn!("the node's thread does not end; leaving it");
+            }
+        }
+        self.peers.shutdown().await;
+        info!("ended");
+        code
+    }
+}
+
+/// What the transport tells goes to the node's thread, once there is one, and to the log.
+fn hear(
+    desk: Arc<Desk>,
+    tell_formed: oneshot::Sender<Identity>,
+) -> impl FnMut(TransportEvent) + Send + 'static {
+    let mut tell_formed = Some(tell_formed);
+    move |event| match event {
+        TransportEvent::Formed(identity) => {
+            if let Some(tell) = tell_formed.take() {
+                // Nobody waits any more when the process ends.
+                let _ = tell.send(*identity);
+            }
+        }
+        TransportEvent::Deliver { from, message } => {
+            if let Some(node) = desk.handle() {
+                node.deliver(from, message);
+            }
+        }
+        TransportEvent::PeerUp { peer, priority } => {
+            info!(peer = peer.0, "connected");
+            if let Some(node) = desk.handle() {
+                node.peer_up(peer, priority);
+            }
+        }
+        TransportEvent::PeerLost(peer) => {
+            info!(peer = peer.0, "connection lost");
+            if let Some(node) = desk.handle() {
+                node.peer_lost(peer);
+            }
+        }
+        TransportEvent::AddressesChanged(_) => {}
+        TransportEvent::Refused { by, refusal } => error!(by = by.0, "refused: {refusal}"),
+        TransportEvent::Report(message) => warn!("{message}"),
+    }
+}

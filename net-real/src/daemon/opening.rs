@@ -1,0 +1,103 @@
+//! Opens log and state, on the node's own thread: replaying a long log takes its time.
+
+use std::sync::Arc;
+
+use mfsha_core::id::GroupId;
+use mfsha_core::node::{Node, OpenError};
+use mfsha_core::transport::Identity;
+use tracing::{info, warn};
+
+use super::SharedDir;
+use super::neighbours::Surroundings;
+use super::starting::{no_priorities, random_seed, random_u64};
+use crate::cli::exit;
+use crate::config::Settings;
+use crate::disk::{self, FileDisk};
+use crate::driver::{Clock, NodeHandle, Refused};
+use crate::store::{self, Found, LmdbStore, StoreOptions};
+
+/// The one group there is.
+const GROUP: GroupId = GroupId(1);
+
+pub(super) struct Opening {
+    pub(super) settings: Settings,
+    pub(super) identity: Identity,
+    pub(super) directory: SharedDir,
+    pub(super) surroundings: Arc<Surroundings>,
+}
+
+impl Opening {
+    pub(super) fn open(
+        self,
+        handle: &NodeHandle,
+        clock: &Clock,
+    ) -> Result<Node<FileDisk, LmdbStore>, Refused> {
+        let system = |reason: String| Refused {
+            reason,
+            code: exit::SYSTEM,
+        };
+        let store = self.open_state(handle)?;
+        let report = handle.clone();
+        let log_path = self.directory.get().log_path();
+        let disk = FileDisk::open(&log_path, None, move |done| {
+            report.flushed(done.flush, done.result);
+        })
+        .map_err(|error| Refused {
+            code: match error {
+                disk::OpenError::Locked { .. } => exit::UNAVAILABLE,
+                disk::OpenError::Io { .. } => exit::SYSTEM,
+            },
+            reason: error.to_string(),
+        })?;
+        let life = random_u64().map_err(system)?;
+        let options = self
+            .settings
+            .node_options(&self.identity, GROUP, life, &no_priorities());
+        let seed = random_seed().map_err(system)?;
+        let node = Node::open(options, disk, store, seed, clock.now()).map_err(|error| Refused {
+            code: match error {
+                OpenError::MustBeReplaced { .. } => exit::DATA,
+                OpenError::Log(_) | OpenError::State(_) => exit::SYSTEM,
+            },
+            reason: error.to_string(),
+        })?;
+        // From here on an empty log is a lost one. The log's files are there, and the node has not
+        // promised anything yet.
+        let noted = self.directory.get().store_log_began();
+        noted.map_err(|error| Refused {
+            code: error.exit_code(),
+            reason: error.to_string(),
+        })?;
+        Ok(node)
+    }
+
+    fn open_state(&self, handle: &NodeHandle) -> Result<LmdbStore, Refused> {
+        let path = self.directory.get().state_path();
+        let budget = usize::try_from(self.settings.memory_bytes_max()).unwrap_or(usize::MAX);
+        let options = StoreOptions {
+            memory_bytes_max: budget,
+            ..StoreOptions::new(&path)
+        };
+        let report = handle.clone();
+        let store = LmdbStore::open(options, move |done| {
+            report.checkpointed(done.checkpoint, done.result);
+        })
+        .map_err(|error| Refused {
+            code: match error {
+                store::OpenError::Locked { .. } => exit::UNAVAILABLE,
+                _ => exit::SYSTEM,
+            },
+            reason: error.to_string(),
+        })?;
+        match store.found() {
+            Found::Nothing => info!("the state is new"),
+            Found::Checkpoint { verified } => info!(verified, "the last checkpoint is there"),
+            Found::Damaged { reason, kept } => warn!(
+                kept = kept.as_ref().map(|path| path.display().to_string()),
+                "the state is damaged and was set aside, to be healed from a peer: {reason}"
+            ),
+        }
+        self.surroundings.set_store(store.stats());
+        Ok(store)
+    }
+}

@@ -1,0 +1,135 @@
+//! What happens before a port is opened: settings, logs, data directory, certificates.
+
+use std::collections::BTreeMap;
+
+use mfsha_core::rng::Seed;
+use mfsha_core::transport::{Address, Start};
+use tracing::{info, warn};
+
+use crate::cli::{Cli, exit};
+use crate::config::{Configuration, Environment, is_this_machine};
+use crate::data_dir::{DataDir, Expected};
+use crate::logs::{self, LogControl};
+use crate::tls::{Tls, TlsFiles};
+
+/// Everything that a process needs before it opens a port.
+pub(super) struct Prepared {
+    pub(super) configuration: Configuration,
+    pub(super) logs: LogControl,
+    pub(super) directory: DataDir,
+    pub(super) address: Address,
+    pub(super) start: Start,
+    pub(super) tls: Option<Tls>,
+}
+
+/// Why a process does not start.
+pub(super) struct Failure {
+    /// What to exit with.
+    pub(super) code: u8,
+    reason: String,
+}
+
+impl Failure {
+    fn new(code: u8, reason: impl ToString) -> Self {
+        Self {
+            code,
+            reason: reason.to_string(),
+        }
+    }
+
+    /// Says it where an operator looks first.
+    pub(super) fn tell(&self) {
+        eprintln!("mfsha: {}", self.reason);
+    }
+}
+
+/// Prepares a start.
+pub(super) fn prepare(cli: &Cli) -> Result<Prepared, Failure> {
+    let usage = |reason: String| Failure::new(exit::USAGE, reason);
+    let inputs = cli
+        .inputs(Environment::Process)
+        .map_err(|error| usage(error.to_string()))?;
+    let configuration = Configuration::load(inputs).map_err(|error| usage(error.to_string()))?;
+    let settings = configuration.settings();
+    let logs = logs::start(settings.log_filter(), settings.log_format())
+        .map_err(|error| usage(error.to_string()))?;
+    for warning in configuration.warnings() {
+        warn!("{warning}");
+    }
+    let expected = Expected {
+        node: settings.node_id(),
+        cluster: None,
+    };
+    let directory = DataDir::open(settings.data_path(), expected)
+        .map_err(|error| Failure::new(error.exit_code(), error))?;
+    let identity = directory.identity();
+    let address = settings
+        .own_address(identity.node, &is_this_machine)
+        .map_err(|error| usage(error.to_string()))?;
+    let start = cli
+        .start(settings, (identity.node, &address), identity.is_formed())
+        .map_err(|error| usage(error.to_string()))?;
+    let tls = match settings.tls() {
+        Some(paths) => {
+            let files = TlsFiles {
+                ca: paths.ca,
+                cert: paths.cert,
+                key: paths.key,
+            };
+            Some(Tls::load(files).map_err(|error| usage(error.to_string()))?)
+        }
+        None => None,
+    };
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        node = identity.node.0,
+        %address,
+        data = %directory.path().display(),
+        tls = tls.is_some(),
+        "starting"
+    );
+    Ok(Prepared {
+        logs,
+        address,
+        start,
+        tls,
+        directory,
+        configuration,
+    })
+}
+
+/// Tells systemd, when it started the process, that the ports are open.
+pub(super) fn notify_ready() {
+    notify(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Tells systemd that the process is ending.
+pub(super) fn notify_stopping() {
+    notify(&[sd_notify::NotifyState::Stopping]);
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!("systemd cannot be told: {error}");
+    }
+}
+
+/// 64 bits that no other start has.
+pub(super) fn random_u64() -> Result<u64, String> {
+    getrandom::u64().map_err(|error| format!("the system has no randomness: {error}"))
+}
+
+/// A seed that no other start has.
+pub(super) fn random_seed() -> Result<Seed, String> {
+    let mut seed = Seed::from_u64(random_u64()?);
+    // The root takes 64 bits; children add the rest.
+    for _ in 0..3 {
+        seed = seed.index(random_u64()?);
+    }
+    Ok(seed)
+}
+
+/// Priorities of other nodes are heard from them.
+pub(super) fn no_priorities() -> BTreeMap<mfsha_core::id::NodeId, u32> {
+    BTreeMap::new()
+}

@@ -1,0 +1,91 @@
+//! The world round a node's thread: peers, clients, the log, and what is counted.
+
+use std::sync::Arc;
+
+use mfsha_core::id::NodeId;
+use mfsha_core::membership::Role;
+use mfsha_core::native::request::{ClientId, Response};
+use mfsha_core::transport::Class;
+use tracing::{debug, info, warn};
+
+use crate::clients::{Desk, Phase, Registry};
+use crate::driver::{Note, World};
+use crate::transport;
+
+/// What the node's thread sees of the process.
+pub(super) struct ProcessWorld {
+    pub(super) peers: transport::Handle,
+    pub(super) registry: Registry,
+    pub(super) desk: Arc<Desk>,
+}
+
+impl World for ProcessWorld {
+    fn send(&mut self, to: NodeId, class: Class, message: Vec<u8>) {
+        self.peers.send(to, class, message);
+    }
+
+    fn reply(&mut self, client: ClientId, response: Response) {
+        self.registry.reply(client, response);
+    }
+
+    fn note(&mut self, note: Note<'_>) {
+        let metrics = self.desk.metrics();
+        match note {
+            Note::Began => self.desk.enter(Phase::Running),
+            Note::Role(change) => {
+                metrics.role_changes.inc();
+                if change.role == Role::Leader && change.before != Some(Role::Leader) {
+                    metrics.leaderships.inc();
+                }
+                info!(
+                    group = change.group.0,
+                    term = change.term.0,
+                    role = ?change.role,
+                    before = change.before.map(tracing::field::debug),
+                    leader = change.leader.map(|leader| leader.0),
+                    lasted_ms = u64::try_from(change.lasted.as_millis()).unwrap_or(u64::MAX),
+                    reason = change.reason,
+                    "role"
+                );
+            }
+            Note::Members(membership) => {
+                let voters = &membership.voters;
+                info!(?voters, learners = ?membership.learners, "members");
+                let nodes = voters.iter().flatten().chain(&membership.learners);
+                self.peers.set_listed(nodes.copied().collect());
+            }
+            Note::Applied { .. } => {
+                metrics.applied.inc();
+            }
+            Note::StateReplaced { applied } => {
+                metrics.states_replaced.inc();
+                info!(applied = applied.0, "a peer's state took the place of this node's");
+            }
+            Note::Flushed { took, good } => {
+                metrics.flush_seconds.observe(took.as_secs_f64());
+                if !good {
+                    metrics.flush_failures.inc();
+                }
+            }
+            Note::Checkpointed { took, good } => {
+                metrics.checkpoint_seconds.observe(took.as_secs_f64());
+                if good {
+                    debug!(took_ms = took.as_secs_f64() * 1e3, "checkpoint");
+                } else {
+                    metrics.checkpoint_failures.inc();
+                }
+            }
+            Note::Step { took } => metrics.step_seconds.observe(took.as_secs_f64()),
+            Note::Slow { took } => {
+                warn!(took_ms = took.as_secs_f64() * 1e3, "one step of the node took long");
+            }
+            Note::Report(message) => {
+                metrics.reports.inc();
+                warn!("{message}");
+            }
+            Note::Others => {
+                metrics.orders.inc();
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The HTTP face: metrics for Prometheus, and whether the process lives and can serve, for
+//! whoever starts and balances nodes.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+use crate::clients::Desk;
+
+const PAGE: &str = "mfsha\n\n/metrics  for Prometheus\n/livez    200 while the process works\n\
+                    /readyz   200 while this node can serve, otherwise 503 and why not\n";
+
+/// Serves until the runtime ends.
+///
+/// # Errors
+/// When the listener fails for good.
+pub async fn serve(listener: TcpListener, desk: Arc<Desk>) -> std::io::Result<()> {
+    let routes = Router::new()
+        .route("/", get(|| async { PAGE }))
+        .route("/metrics", get(metrics))
+        .route("/livez", get(live))
+        .route("/readyz", get(ready))
+        .with_state(desk);
+    axum::serve(listener, routes).await
+}
+
+/// Opens the port.
+///
+/// # Errors
+/// What the system says, with the address.
+pub async fn listen(address: &str) -> Result<TcpListener, String> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("cannot listen on {address} for HTTP: {error}; free the port, or set MFSHA_HTTP_PORT (0 turns HTTP off)"))
+}
+
+async fn metrics(State(desk): State<Arc<Desk>>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], desk.scrape().await).into_response()
+}
+
+async fn live(State(desk): State<Arc<Desk>>) -> Response {
+    answer(desk.live().await)
+}
+
+async fn ready(State(desk): State<Arc<Desk>>) -> Response {
+    answer(desk.ready().await)
+}
+
+fn answer(verdict: Result<String, String>) -> Response {
+    match verdict {
+        Ok(text) => (StatusCode::OK, text + "\n").into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why + "\n").into_response(),
+    }
+}
