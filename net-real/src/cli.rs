@@ -10,7 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use mfsha_core::id::NodeId;
 use mfsha_core::transport::{Address, PeerAddress, Start};
 
-use crate::config::{Environment, Given, Inputs, Key, PeersError, Settings, meant, parse_peers};
+use crate::config::{Environment, Given, Inputs, Key, NAME_BYTES_MAX, PeersError, Settings, meant, parse_peers};
 
 /// The configuration that is read when no other is named, if it exists.
 pub const DEFAULT_CONFIG: &str = "/etc/mfsha/mfsha.cfg";
@@ -339,7 +339,8 @@ impl SettingArgs {
             .collect();
         for set in &self.set {
             let Some((name, text)) = set.split_once('=') else {
-                let text = set.chars().take(20).collect();
+                let name = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
+                let text = set.chars().take_while(name).take(NAME_BYTES_MAX).collect();
                 return Err(CliError::SetForm { text });
             };
             let name = name.trim();
@@ -446,4 +447,162 @@ pub fn manual() -> Vec<u8> {
     let manual = clap_mangen::Man::new(Cli::command());
     manual.render(&mut page).expect("memory takes it");
     page
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::Configuration;
+
+    fn cli(line: &str) -> Cli {
+        Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn settings(cli: &Cli) -> Settings {
+        let mut inputs = cli.inputs(Environment::Fixed(BTreeMap::new())).unwrap();
+        if cli.settings.config.is_none() {
+            inputs.file = None; // The machine's own is not this test's.
+        }
+        Configuration::load(inputs).unwrap().settings().clone()
+    }
+
+    fn start(line: &str, formed: bool) -> Result<Start, CliError> {
+        let cli = cli(line);
+        let settings = settings(&cli);
+        let node = settings.node_id().unwrap();
+        let own = settings.own_address(node, &|_| false).unwrap();
+        cli.start(&settings, (node, &own), formed)
+    }
+
+    fn shown(nodes: &[PeerAddress]) -> Vec<String> {
+        let id = |peer: &PeerAddress| peer.node.map_or(0, |node| node.0);
+        let nodes = nodes.iter();
+        nodes.map(|peer| format!("{}@{}", id(peer), peer.address)).collect()
+    }
+
+    #[test]
+    fn the_definition_holds() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_guide_s_line_starts_a_node() {
+        let line = "mfsha --node-id=2 --bind=10.0.0.2 --peers=10.0.0.1,10.0.0.2,10.0.0.3 \
+                    --data-path=DIR --bootstrap";
+        let Ok(Start::Together { nodes }) = start(line, false) else {
+            panic!("it forms a cluster");
+        };
+        let expected = ["0@10.0.0.1:9430", "2@10.0.0.2:9430", "0@10.0.0.3:9430"];
+        assert_eq!(shown(&nodes), expected);
+    }
+
+    #[test]
+    fn a_list_without_this_node_means_it_too() {
+        let line = "mfsha --node-id=2 --bind=b --peers=a,c:1 --port 7 --bootstrap";
+        let Ok(Start::Together { nodes }) = start(line, true) else {
+            panic!("it forms a cluster");
+        };
+        assert_eq!(shown(&nodes), ["0@a:7", "2@b:7", "0@c:1"]);
+    }
+
+    #[test]
+    fn whoever_joins_asks_every_node_it_knows_but_itself() {
+        let line = "mfsha --node-id=4 --bind=d --join-cluster --peer a --peer=[::1]:5 --peers=b,d";
+        let Ok(Start::Join { nodes }) = start(line, false) else {
+            panic!("it joins");
+        };
+        assert_eq!(shown(&nodes), ["0@[::1]:5", "0@a:9430", "0@b:9430"]);
+    }
+
+    #[test]
+    fn the_way_into_a_cluster_is_needed_once() {
+        let line = "mfsha --node-id=1 --bind=a --peers=a,b --data-path=/srv/x";
+        assert_eq!(start(line, true), Ok(Start::Known));
+        let said = start(line, false).unwrap_err().to_string();
+        assert!(said.starts_with("/srv/x belongs to no cluster yet"), "{said}");
+        let alone = "mfsha --node-id=1 --bind=a --init-cluster";
+        assert_eq!(start(alone, false), Ok(Start::Alone));
+    }
+
+    #[test]
+    fn wrong_combinations_are_told_what_to_do() {
+        for (line, part) in [
+            ("--bootstrap --init-cluster", "--bootstrap and --init-cluster exclude each other"),
+            ("--init-cluster --join-cluster --peer b", "exclude each other"),
+            ("--join-cluster", "add --peer=HOST[:PORT]"),
+            ("--join-cluster --peer a", "add --peer=HOST[:PORT]"),
+            ("--peer b", "add --join-cluster"),
+            ("--bootstrap --peer b", "give them all with --peers and --bootstrap"),
+            ("--join-cluster --peer b:x", "--peer b:x: \"b:x\" has no port"),
+            ("--bootstrap", "for a cluster of this node alone use --init-cluster"),
+            ("--bootstrap --peers 1@x,b --advertise a", "has node 1 at x:9430, but this node"),
+            ("--bootstrap --peers 2@a,b", "has node 2 at a:9430, but that is this node"),
+        ] {
+            let line = format!("mfsha --node-id=1 --bind=a {line}");
+            let said = start(&line, false).expect_err(&line).to_string();
+            assert!(said.contains(part), "{line}: {said}");
+        }
+        for (line, part) in [
+            ("mfsha --set MFSHA_AUTH_TOKEN:secret-secret-secret", "write --set KEY=VALUE"),
+            ("mfsha --set MFSHA_PROT=1", "is MFSHA_PORT meant?"),
+        ] {
+            let error = cli(line).inputs(Environment::Process).expect_err(line).to_string();
+            assert!(error.contains(part) && !error.contains("secret-secret"), "{error}");
+        }
+        let error = cli("mfsha --bootstrap check-config").check_command();
+        let option = "--bootstrap";
+        assert_eq!(error, Err(CliError::StartBesideCommand { option }));
+        assert_eq!(cli("mfsha check-config").check_command(), Ok(()));
+    }
+
+    #[test]
+    fn options_are_settings_and_stand_before_or_behind_a_command() {
+        for line in [
+            "mfsha --port 5 --http-port 0 --log-level debug --set HA_RAFT_PRIORITY=9 check-config --json",
+            "mfsha check-config --json --port 5 --http-port 0 --log-level debug --set HA_RAFT_PRIORITY=9",
+        ] {
+            let cli = cli(line);
+            assert!(matches!(cli.command, Some(Command::CheckConfig { json: true })));
+            let settings = settings(&cli);
+            assert_eq!((settings.port(), settings.http_port()), (5, None));
+            assert_eq!((settings.priority(), settings.log_filter()), (9, "debug"));
+        }
+        let cli = cli("mfsha --config /x/y");
+        let inputs = cli.inputs(Environment::Process).unwrap();
+        assert_eq!(inputs.file, Some("/x/y".into()));
+        let given = Cli::try_parse_from(["mfsha", "--port", "5", "--set", "MFSHA_PORT=6"]);
+        let mut inputs = given.unwrap().inputs(Environment::Fixed(BTreeMap::new())).unwrap();
+        inputs.file = None;
+        let error = Configuration::load(inputs).unwrap_err().to_string();
+        assert!(error.contains("was given before, with --port"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_option_ends_with_64_and_help_with_0() {
+        let code = |line: &str| Cli::parse_or_exit_code(line.split_whitespace()).err();
+        assert_eq!(code("mfsha --nonsense"), Some(exit::USAGE));
+        assert_eq!(code("mfsha nonsense"), Some(exit::USAGE));
+        assert_eq!(code("mfsha --version"), Some(exit::OK));
+        assert_eq!(code("mfsha --bootstrap"), None);
+    }
+
+    #[test]
+    fn the_unit_does_not_repeat_a_start_that_cannot_go_better() {
+        let unit = include_str!("../packaging/mfsha.service");
+        let line = format!("\nRestartPreventExitStatus={} {}\n", exit::USAGE, exit::DATA);
+        assert!(unit.contains(&line), "{line}");
+    }
+
+    #[test]
+    fn shells_and_the_manual_know_the_options() {
+        let manual = String::from_utf8(manual()).unwrap();
+        assert!(manual.contains("init\\-cluster"), "{manual}");
+        for shell in [clap_complete::Shell::Bash, clap_complete::Shell::Zsh] {
+            let script = String::from_utf8(completions(shell)).unwrap();
+            assert!(script.contains("--join-cluster"));
+            assert!(script.contains("check-config"));
+        }
+    }
 }

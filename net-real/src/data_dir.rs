@@ -434,7 +434,9 @@ impl DataDir {
     }
 
     /// Notes that the log holds something: an empty one is a lost one from the next start on. To
-    /// be called once the first flush of the log has ended; costs nothing afterwards.
+    /// be called when the first flush of the log has ended, before anything leaves the node that
+    /// rests on that flush, and at each start whose log is not empty. Costs nothing once it is
+    /// noted.
     ///
     /// # Errors
     /// [`DataDirError::Io`], as for [`Self::store`].

@@ -156,3 +156,114 @@ fn log_panic(info: &PanicHookInfo<'_>) {
         "panicked: {message}"
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Kept {
+        fn take(&self) -> String {
+            let bytes = std::mem::take(&mut *self.0.lock().unwrap());
+            String::from_utf8(bytes).unwrap()
+        }
+    }
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logging(format: LogFormat) -> (impl tracing::Subscriber + Send + Sync, LogControl, Kept) {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let made = subscriber("info", format, false, move || writer.clone());
+        let (subscriber, control) = made.unwrap();
+        (subscriber, control, kept)
+    }
+
+    #[test]
+    fn what_is_logged_may_change_while_it_runs() {
+        let (subscriber, control, kept) = logging(LogFormat::Plain);
+        tracing::subscriber::with_default(subscriber, || {
+            let log = || {
+                tracing::debug!(target: "mfsha_core::raft", "deep");
+                tracing::info!(target: "mfsha_core::wal", "shallow");
+                kept.take()
+            };
+            let text = log();
+            assert!(text.contains("shallow") && !text.contains("deep"), "{text}");
+            control.set_filter("warn,mfsha_core::raft=debug").unwrap();
+            let text = log();
+            assert!(!text.contains("shallow") && text.contains("deep"), "{text}");
+            let error = control.set_filter("wran").unwrap_err();
+            assert!(matches!(error, LogError::Filter { .. }), "{error}");
+            assert!(log().contains("deep"), "a wrong filter changes nothing");
+            control.set_filter("off").unwrap();
+            assert_eq!(log(), "");
+        });
+        assert!(matches!(control.set_filter("info"), Err(LogError::Gone { .. })));
+    }
+
+    #[test]
+    fn json_is_one_object_a_line() {
+        let (subscriber, _control, kept) = logging(LogFormat::Json);
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(node = 3, "said \"so\"\nand more");
+            tracing::warn!("again");
+        });
+        let text = kept.take();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0]["node"], 3);
+        assert_eq!(lines[0]["message"], "said \"so\"\nand more");
+        assert_eq!(lines[1]["level"], "WARN");
+    }
+
+    #[test]
+    fn filters_with_a_slip_are_refused() {
+        for good in ["info", "OFF", "warn,a::b=debug", "a_b=trace", "info,[span{field=1}]=debug"] {
+            assert!(parse_filter(good).is_ok(), "{good}");
+        }
+        for bad in ["inof", "info,debgu", "a=loud", "a=b=c", "info;debug"] {
+            assert!(parse_filter(bad).is_err(), "{bad}");
+        }
+    }
+
+    /// Runs in a process of its own: the hook is the process's.
+    #[test]
+    fn a_panic_is_logged_with_thread_and_place() {
+        const MARK: &str = "MFSHA_TEST_PANICS";
+        if std::env::var_os(MARK).is_some() {
+            start("info", LogFormat::Json).unwrap();
+            assert!(matches!(start("info", LogFormat::Json), Err(LogError::Twice { .. })));
+            let thread = std::thread::Builder::new().name("wal-flush".into());
+            let joined = thread.spawn(|| panic!("the disk is {}", "gone")).unwrap().join();
+            std::process::exit(if joined.is_err() { 7 } else { 8 });
+        }
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let name = "logs::tests::a_panic_is_logged_with_thread_and_place";
+        let child = child.args(["--exact", name, "--nocapture"]).env(MARK, "1");
+        let output = child.output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(7), "{text}");
+        let line = text.lines().find(|line| line.starts_with('{')).expect(&text);
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["thread"], "wal-flush");
+        assert_eq!(line["message"], "panicked: the disk is gone");
+        assert!(line["place"].as_str().unwrap().contains("logs.rs:"), "{line}");
+    }
+}

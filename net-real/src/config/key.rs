@@ -90,19 +90,31 @@ impl Key {
             return None;
         }
         let upper = name.to_ascii_uppercase();
-        let near = |spec: &Spec| {
-            // Whoever leaves the prefix out means the key all the same.
-            let bare = spec.name.trim_start_matches("MFSHA_");
-            let bare = bare
-                .trim_start_matches("HA_RAFT_")
-                .trim_start_matches("HA_");
-            strsim::normalized_damerau_levenshtein(&upper, spec.name)
-                .max(strsim::normalized_damerau_levenshtein(&upper, bare))
-        };
-        let best = KEYS.iter().map(|spec| (near(spec), spec.key));
+        let best = KEYS.iter().map(|spec| (nearness(&upper, spec.name), spec.key));
         let best = best.max_by(|a, b| a.0.total_cmp(&b.0))?;
-        (best.0 >= 0.7).then_some(best.1)
+        (best.0 >= NEAR).then_some(best.1)
     }
+}
+
+/// From here on, of 1, a wrong name is near enough to one that was meant.
+const NEAR: f64 = 0.65;
+/// A part of a name, from so many letters on, means the whole.
+const PART_BYTES_MIN: usize = 5;
+
+/// How near two names are, their prefixes left out: those would make everything alike.
+fn nearness(wrong: &str, right: &str) -> f64 {
+    let (wrong, right) = (without_prefix(wrong), without_prefix(right));
+    let near = strsim::normalized_damerau_levenshtein(wrong, right);
+    if wrong.len() >= PART_BYTES_MIN && right.contains(wrong) {
+        return near.max(NEAR);
+    }
+    near
+}
+
+fn without_prefix(name: &str) -> &str {
+    let prefixes = ["MFSHA_", "HA_RAFT_", "HA_"];
+    let bare = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
+    bare.unwrap_or(name)
 }
 
 /// No name of a key is longer, bytes.
@@ -400,6 +412,8 @@ mod tests {
         for other in [
             "",
             "x",
+            "MFSHA_START",
+            "MFSHA_",
             "WORKING_USER",
             "EXPORTS_FILENAME",
             &"A".repeat(5_000),
