@@ -13,6 +13,7 @@
 //! | [`disk`], [`wal`] | what a disk can do, and the write-ahead log on top of it |
 //! | [`membership`] | who takes part in a group, and as what |
 //! | [`native`] | what native clients and operators say to a node, and hear |
+//! | [`transport`] | a node's connections to its peers, and how nodes become a cluster |
 //! | [`store`] | ordered keys with snapshots and checkpoints |
 //! | [`namespace`] | the replicated file-system tree: `apply(index, &Command) -> Outcome` |
 //! | `raft` | consensus as a machine (feature `raft`) |
@@ -37,6 +38,7 @@ pub mod planted;
 pub mod rng;
 pub mod store;
 pub mod time;
+pub mod transport;
 pub mod wal;
 
 #[cfg(feature = "raft")]

@@ -71,6 +71,14 @@ pub const COMMAND_BYTES_MAX: usize = 1 << 20;
 /// Longest record that [`crate::codec`] reads, bytes.
 pub const RECORD_BYTES_MAX: usize = 16 << 20;
 
+/// Nodes that one node knows, itself left out; a cluster has a handful.
+pub const PEER_COUNT_MAX: usize = 256;
+/// Longest `host:port`, bytes: a DNS name, and room for brackets and a scope.
+pub const ADDRESS_BYTES_MAX: usize = 280;
+/// Longest first record of a connection, bytes, its seal included: until a peer has said who it
+/// is, no more is kept for it.
+pub const HELLO_BYTES_MAX: usize = 128 << 10;
+
 /// Bytes of a disk sector: what a power loss tears apart.
 pub const SECTOR_BYTES: usize = 512;
 /// Bytes of a page: what file systems write back as one.
@@ -84,6 +92,10 @@ const _: () = assert!(
 const _: () = assert!(
     COMMAND_BYTES_MAX < RECORD_BYTES_MAX,
     "a command is part of a record"
+);
+const _: () = assert!(
+    PEER_COUNT_MAX * (ADDRESS_BYTES_MAX + 64) + 4_096 < HELLO_BYTES_MAX,
+    "a hello with every peer's address, and every founder, must fit"
 );
 const _: () = assert!(
     PAGE_BYTES.is_multiple_of(SECTOR_BYTES),

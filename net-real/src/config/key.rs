@@ -1,0 +1,424 @@
+//! The table of keys: the single source of what can be configured.
+//!
+//! The parser, the sample, the reference in `docs/operations.md` and the checks are all made from
+//! it. It does not know how values are written ([`super::value`]) or where they come from.
+
+use super::value::{Kind, Scale};
+
+/// One key of `mfsha.cfg`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the table has a sentence for each")]
+pub enum Key {
+    NodeId,
+    Port,
+    Peers,
+    DataPath,
+    BindHost,
+    AdvertiseHost,
+    HttpPort,
+    Region,
+    ShardCount,
+    ElectionTimeout,
+    HeartbeatTimeout,
+    Priority,
+    MemoryMax,
+    SyncInterval,
+    SnapshotLogSize,
+    LogSizeMax,
+    GossipInterval,
+    AsyncReplication,
+    TlsEnable,
+    TlsCertPath,
+    TlsKeyPath,
+    TlsCaPath,
+    AuthToken,
+    LogLevel,
+    LogFormat,
+}
+
+/// What there is to know of a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// The key.
+    pub key: Key,
+    /// Its name in the file and in the environment.
+    pub name: &'static str,
+    /// What its value may be.
+    pub kind: Kind,
+    /// Its value when nobody gives one, as it would be written; empty for none.
+    pub default: &'static str,
+    /// Whether it may change while the node runs.
+    pub live: bool,
+    /// Whether it is never shown.
+    pub secret: bool,
+    /// Whether it is read but has no meaning yet.
+    pub unused: bool,
+    /// One sentence for operators.
+    pub doc: &'static str,
+}
+
+impl Key {
+    /// What there is to know of it.
+    #[must_use]
+    pub fn spec(self) -> &'static Spec {
+        &KEYS[self as usize]
+    }
+
+    /// Its name in the file and in the environment.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.spec().name
+    }
+
+    /// The key of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        KEYS.iter()
+            .find(|spec| spec.name == name)
+            .map(|spec| spec.key)
+    }
+
+    /// Every key, in the order of the table.
+    pub fn all() -> impl Iterator<Item = Self> {
+        KEYS.iter().map(|spec| spec.key)
+    }
+
+    /// The key whose name is nearest to a wrong one, when it is near enough to be meant.
+    #[must_use]
+    pub fn nearest(name: &str) -> Option<Self> {
+        if name.len() > 2 * NAME_BYTES_MAX {
+            return None;
+        }
+        let upper = name.to_ascii_uppercase();
+        let best = KEYS.iter().map(|spec| (nearness(&upper, spec.name), spec.key));
+        let best = best.max_by(|a, b| a.0.total_cmp(&b.0))?;
+        (best.0 >= NEAR).then_some(best.1)
+    }
+}
+
+/// From here on, of 1, a wrong name is near enough to one that was meant.
+const NEAR: f64 = 0.65;
+/// A part of a name, from so many letters on, means the whole.
+const PART_BYTES_MIN: usize = 5;
+
+/// How near two names are, their prefixes left out: those would make everything alike.
+fn nearness(wrong: &str, right: &str) -> f64 {
+    let (wrong, right) = (without_prefix(wrong), without_prefix(right));
+    let near = strsim::normalized_damerau_levenshtein(wrong, right);
+    if wrong.len() >= PART_BYTES_MIN && right.contains(wrong) {
+        return near.max(NEAR);
+    }
+    near
+}
+
+fn without_prefix(name: &str) -> &str {
+    let prefixes = ["MFSHA_", "HA_RAFT_", "HA_"];
+    let bare = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
+    bare.unwrap_or(name)
+}
+
+/// No name of a key is longer, bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+
+const fn key(
+    key: Key,
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    doc: &'static str,
+) -> Spec {
+    Spec {
+        key,
+        name,
+        kind,
+        default,
+        live: false,
+        secret: false,
+        unused: false,
+        doc,
+    }
+}
+
+const PORT: Kind = Kind::Integer {
+    min: 1,
+    max: 65_535,
+};
+const KIB: u64 = 1 << 10;
+const MIB: u64 = KIB << 10;
+const GIB: u64 = MIB << 10;
+
+/// Every key there is, in the order of [`Key`].
+pub static KEYS: [Spec; 25] = [
+    key(
+        Key::NodeId,
+        "MFSHA_NODE_ID",
+        Kind::Integer {
+            min: 1,
+            max: u32::MAX as u64,
+        },
+        "",
+        "Number of this node, of no other node and never used again once its disk is lost; needed for a new data directory, which keeps it.",
+    ),
+    key(
+        Key::Port,
+        "MFSHA_PORT",
+        PORT,
+        "9430",
+        "TCP port for peers, native clients and operators.",
+    ),
+    key(
+        Key::Peers,
+        "MFSHA_PEERS",
+        Kind::Peers,
+        "",
+        "The nodes, separated by commas, each HOST, HOST:PORT, ID@HOST or ID@HOST:PORT, an IPv6 address in brackets; this one may be among them, and without a port MFSHA_PORT is meant.",
+    ),
+    key(
+        Key::DataPath,
+        "DATA_PATH",
+        Kind::Path,
+        "/var/lib/mfsha",
+        "Directory of the log, the state and the node's identity; made when it is missing, its parent is not.",
+    ),
+    key(
+        Key::BindHost,
+        "BIND_HOST",
+        Kind::Host,
+        "0.0.0.0",
+        "Address to listen at; [::] for every address of both families.",
+    ),
+    key(
+        Key::AdvertiseHost,
+        "MFSHA_ADVERTISE_HOST",
+        Kind::Host,
+        "",
+        "Name or address at which others reach this node; without it BIND_HOST, and when that is every address, the entry of MFSHA_PEERS that is this machine.",
+    ),
+    key(
+        Key::HttpPort,
+        "MFSHA_HTTP_PORT",
+        Kind::Integer {
+            min: 0,
+            max: 65_535,
+        },
+        "9432",
+        "TCP port for /metrics, /livez, /readyz and the status page; 0 for none.",
+    ),
+    key(
+        Key::Region,
+        "MFSHA_REGION",
+        Kind::Text { bytes_max: 64 },
+        "",
+        "Where the node stands, in your own words; shown to operators.",
+    ),
+    key(
+        Key::ShardCount,
+        "HA_SHARD_COUNT",
+        Kind::Integer {
+            min: 1,
+            max: 16_384,
+        },
+        "1",
+        "Shards of the name space; more than 1 is refused until there can be many.",
+    ),
+    key(
+        Key::ElectionTimeout,
+        "HA_RAFT_ELECTION_TIMEOUT",
+        Kind::Duration {
+            min_ms: 50,
+            max_ms: 60_000,
+            bare: Scale::Milliseconds,
+        },
+        "300ms",
+        "A node that hears no leader for this long, or up to twice as long, stands for election; the same on all nodes.",
+    ),
+    key(
+        Key::HeartbeatTimeout,
+        "HA_RAFT_HEARTBEAT_TIMEOUT",
+        Kind::Duration {
+            min_ms: 5,
+            max_ms: 10_000,
+            bare: Scale::Milliseconds,
+        },
+        "50ms",
+        "The leader speaks at least this often; at most a third of HA_RAFT_ELECTION_TIMEOUT.",
+    ),
+    key(
+        Key::Priority,
+        "HA_RAFT_PRIORITY",
+        Kind::Integer { min: 0, max: 1_000 },
+        "0",
+        "Leadership moves to the node with the highest priority once that node is up to date.",
+    ),
+    key(
+        Key::MemoryMax,
+        "HA_CRDT_MAX_MEMORY",
+        Kind::Bytes {
+            min: 16 * MIB,
+            max: KIB * GIB,
+        },
+        "1G",
+        "Memory of the state's hot layer; the rest is read from DATA_PATH.",
+    ),
+    key(
+        Key::SyncInterval,
+        "HA_METADATA_SYNC_INTERVAL",
+        Kind::Duration {
+            min_ms: 1_000,
+            max_ms: 3_600_000,
+            bare: Scale::Seconds,
+        },
+        "30s",
+        "The state is made durable this often while it changes: bounds what a restart replays, never what is lost, for the log has it all.",
+    ),
+    key(
+        Key::SnapshotLogSize,
+        "HA_SNAPSHOT_LOG_SIZE",
+        Kind::Bytes {
+            min: MIB,
+            max: 4 * GIB,
+        },
+        "64M",
+        "The log is cut when it holds this much, in memory too; a node that lacks more is sent the state.",
+    ),
+    key(
+        Key::LogSizeMax,
+        "HA_LOG_SIZE_MAX",
+        Kind::Bytes {
+            min: 64 * MIB,
+            max: KIB * GIB,
+        },
+        "4G",
+        "Most that the write-ahead log may take of the disk; at least eight times HA_SNAPSHOT_LOG_SIZE.",
+    ),
+    Spec {
+        unused: true,
+        ..key(
+            Key::GossipInterval,
+            "HA_GOSSIP_INTERVAL",
+            Kind::Duration {
+                min_ms: 10,
+                max_ms: 3_600_000,
+                bare: Scale::Milliseconds,
+            },
+            "1s",
+            "Read, without a meaning yet: there is no gossip so far.",
+        )
+    },
+    Spec {
+        unused: true,
+        ..key(
+            Key::AsyncReplication,
+            "HA_ASYNC_REPLICATION",
+            Kind::Switch,
+            "0",
+            "Read, without a meaning yet: every change is on a majority of the nodes before it is acknowledged.",
+        )
+    },
+    key(
+        Key::TlsEnable,
+        "MFSHA_TLS_ENABLE",
+        Kind::Switch,
+        "0",
+        "Whether peers, clients and operators have to speak TLS and show a certificate.",
+    ),
+    key(
+        Key::TlsCertPath,
+        "MFSHA_TLS_CERT_PATH",
+        Kind::Path,
+        "",
+        "This node's certificate and those between it and the authority, PEM.",
+    ),
+    key(
+        Key::TlsKeyPath,
+        "MFSHA_TLS_KEY_PATH",
+        Kind::Path,
+        "",
+        "The certificate's private key, PEM; readable by mfsha's user alone.",
+    ),
+    key(
+        Key::TlsCaPath,
+        "MFSHA_TLS_CA_PATH",
+        Kind::Path,
+        "",
+        "Certificates of the authorities whose word is taken, PEM.",
+    ),
+    Spec {
+        secret: true,
+        ..key(
+            Key::AuthToken,
+            "MFSHA_AUTH_TOKEN",
+            Kind::Secret { bytes_max: 1_024 },
+            "",
+            "Secret that clients, operators and peers have to know, the same on all nodes; it is never shown.",
+        )
+    },
+    Spec {
+        live: true,
+        ..key(
+            Key::LogLevel,
+            "MFSHA_LOG_LEVEL",
+            Kind::Filter,
+            "info",
+            "What is logged: error, warn, info, debug, trace or off, also by module, as in info,mfsha_core::raft=debug.",
+        )
+    },
+    key(
+        Key::LogFormat,
+        "MFSHA_LOG_FORMAT",
+        Kind::Choice(&["plain", "json"]),
+        "plain",
+        "How it is logged, to standard error: lines for people, or JSON for programs.",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_keys_and_its_defaults_are_allowed() {
+        let mut names = BTreeSet::new();
+        for (at, spec) in KEYS.iter().enumerate() {
+            assert_eq!(spec.key as usize, at, "{}", spec.name);
+            assert_eq!(Key::named(spec.name), Some(spec.key));
+            assert!(names.insert(spec.name), "{} stands twice", spec.name);
+            assert!(spec.name.len() <= NAME_BYTES_MAX);
+            assert!(spec.doc.ends_with('.'), "{}: {}", spec.name, spec.doc);
+            assert!(!spec.doc.contains('|') && !spec.doc.contains('\n'));
+            if !spec.default.is_empty() {
+                let value = spec.kind.parse(spec.default);
+                let value = value.unwrap_or_else(|error| panic!("{}: {error}", spec.name));
+                assert_eq!(value.to_string(), spec.default, "{}", spec.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_slip_finds_the_key_that_was_meant() {
+        for (slip, meant) in [
+            ("MFSHA_NODEID", Key::NodeId),
+            ("mfsha_port", Key::Port),
+            ("DATAPATH", Key::DataPath),
+            ("NODE_ID", Key::NodeId),
+            ("HA_RAFT_ELECTION_TIMEOT", Key::ElectionTimeout),
+            ("ELECTION_TIMEOUT", Key::ElectionTimeout),
+            ("MFSHA_TLS_CERT", Key::TlsCertPath),
+        ] {
+            assert_eq!(Key::nearest(slip), Some(meant), "{slip}");
+        }
+        for other in [
+            "",
+            "x",
+            "MFSHA_START",
+            "MFSHA_",
+            "WORKING_USER",
+            "EXPORTS_FILENAME",
+            &"A".repeat(5_000),
+        ] {
+            assert_eq!(Key::nearest(other), None, "{other}");
+        }
+    }
+}
