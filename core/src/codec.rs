@@ -104,6 +104,45 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     bytes
 }
 
+/// A value that would take more bytes than its reader accepts; nothing was kept of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("takes more than {limit} bytes")]
+pub struct TooLarge {
+    /// The bound, bytes.
+    pub limit: usize,
+}
+
+/// Writes a value that comes from outside and so may be of any size, without a seal.
+///
+/// # Errors
+/// [`TooLarge`] for a value longer than `limit`, or than [`limits::RECORD_BYTES_MAX`].
+pub fn encode_within<T: Serialize + ?Sized>(value: &T, limit: usize) -> Result<Vec<u8>, TooLarge> {
+    let limit = limit.min(limits::RECORD_BYTES_MAX);
+    let mut bounded = Bounded {
+        bytes: Vec::new(),
+        limit,
+    };
+    bincode::serde::encode_into_writer(value, &mut bounded, bincode::config::standard())
+        .map_err(|_| TooLarge { limit })?;
+    Ok(bounded.bytes)
+}
+
+/// Takes bytes up to a bound.
+struct Bounded {
+    bytes: Vec<u8>,
+    limit: usize,
+}
+
+impl bincode::enc::write::Writer for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        if bytes.len() > self.limit - self.bytes.len() {
+            return Err(bincode::error::EncodeError::UnexpectedEnd);
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
 /// Reads a value that [`encode`] wrote; all bytes must be used.
 ///
 /// # Errors
@@ -322,6 +361,17 @@ mod tests {
             decode::<Vec<u64>>(&bytes),
             Err(DecodeError::Malformed { .. })
         ));
+    }
+
+    #[test]
+    fn a_value_is_written_up_to_its_bound() {
+        let value = vec![7u8; 100];
+        let bytes = encode(&value);
+        assert_eq!(encode_within(&value, bytes.len()), Ok(bytes.clone()));
+        let limit = bytes.len() - 1;
+        assert_eq!(encode_within(&value, limit), Err(TooLarge { limit }));
+        let huge = vec![7u8; limits::RECORD_BYTES_MAX + 1];
+        assert!(encode_within(&huge, usize::MAX).is_err());
     }
 
     #[test]

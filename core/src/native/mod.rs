@@ -20,7 +20,15 @@ pub use hello::{
     CLIENT_HELLO_KIND, ClientHello, ClusterId, HELLO_REPLY_KIND, HelloReply, PROTOCOL_NEWEST, PROTOCOL_OLDEST, Refusal, Welcome,
 };
 
-use crate::codec::{self, DecodeError};
+use crate::codec::{self, DecodeError, TooLarge};
+use crate::limits;
+
+/// Longest payload that a client sends after its hello, bytes: the largest command fits.
+pub const TO_NODE_BYTES_MAX: usize = limits::COMMAND_BYTES_MAX + 4_096;
+/// Longest payload of either side's first record, bytes.
+pub const HELLO_BYTES_MAX: usize = 64 << 10;
+/// Longest payload that a node sends after its welcome, bytes.
+pub const TO_CLIENT_BYTES_MAX: usize = limits::RECORD_BYTES_MAX;
 
 /// Kind of a record from a client.
 pub const TO_NODE_KIND: u16 = 0x7463; // "ct"
@@ -51,6 +59,15 @@ impl ToNode {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         codec::seal(TO_NODE_KIND, VERSION, &codec::encode(self))
+    }
+
+    /// As a sealed record that a node accepts: what a user asks for may be of any size.
+    ///
+    /// # Errors
+    /// [`TooLarge`] beyond [`TO_NODE_BYTES_MAX`].
+    pub fn to_bounded_bytes(&self) -> Result<Vec<u8>, TooLarge> {
+        let payload = codec::encode_within(self, TO_NODE_BYTES_MAX)?;
+        Ok(codec::seal(TO_NODE_KIND, VERSION, &payload))
     }
 
     /// From one whole sealed record.
