@@ -2,14 +2,27 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`cli`] | the command line |
+//! | [`cli`], [`commands`] | the command line of `mfsha`, and what it does instead of running |
 //! | [`config`] | `mfsha.cfg`, the environment, and what an operator sets |
 //! | [`data_dir`] | the data directory: lock, format, identity |
-//! | [`disk`] | files behind the core's `Disk` |
-//! | [`logs`] | logging, and what is said of a panic |
+//! | [`disk`], [`store`] | files behind the core's `Disk`, LMDB behind its `StateStore` |
+//! | [`transport`], [`tls`] | peers and clients over sockets |
+//! | [`driver`] | the thread that owns a node |
+//! | [`clients`], [`http`] | native clients and operators; metrics and probes |
+//! | [`daemon`] | the process: everything put together |
+//! | [`logs`], [`metrics`] | what is told and what is counted |
 
 pub mod cli;
+pub mod clients;
+pub mod commands;
 pub mod config;
+pub mod daemon;
 pub mod data_dir;
 pub mod disk;
+pub mod driver;
+pub mod http;
 pub mod logs;
+pub mod metrics;
+pub mod store;
+pub mod tls;
+pub mod transport;
