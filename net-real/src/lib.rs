@@ -1,2 +1,4 @@
 //! mfsha-net-real
 pub mod disk;
+pub mod tls;
+pub mod transport;
