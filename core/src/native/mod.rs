@@ -17,7 +17,8 @@ use admin::{AdminCall, AdminReply};
 use request::{Request, Response};
 
 pub use hello::{
-    CLIENT_HELLO_KIND, ClientHello, ClusterId, HELLO_REPLY_KIND, HelloReply, PROTOCOL_NEWEST, PROTOCOL_OLDEST, Refusal, Welcome,
+    CLIENT_HELLO_KIND, ClientHello, ClusterId, HELLO_REPLY_KIND, HelloReply, PROTOCOL_NEWEST,
+    PROTOCOL_OLDEST, Refusal, Welcome,
 };
 
 use crate::codec::{self, DecodeError, TooLarge};

@@ -19,7 +19,10 @@ pub struct Address(String);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// Longer than [`limits::ADDRESS_BYTES_MAX`].
-    #[error("an address of {bytes} bytes; at most {} are allowed", limits::ADDRESS_BYTES_MAX)]
+    #[error(
+        "an address of {bytes} bytes; at most {} are allowed",
+        limits::ADDRESS_BYTES_MAX
+    )]
     TooLong {
         /// Its length.
         bytes: usize,
@@ -154,13 +157,33 @@ mod tests {
 
     #[test]
     fn addresses_are_told_from_other_texts() {
-        for text in ["a:1", "a-b.c_d:9430", "10.0.0.1:65535", "[::1]:9430", "[fe80::1%eth0]:1"] {
+        for text in [
+            "a:1",
+            "a-b.c_d:9430",
+            "10.0.0.1:65535",
+            "[::1]:9430",
+            "[fe80::1%eth0]:1",
+        ] {
             assert_eq!(Address::check(text), Ok(()), "{text}");
         }
         let long = format!("{}:1", "a".repeat(limits::ADDRESS_BYTES_MAX));
         for text in [
-            "", ":", "a", "a:", ":1", "a:0", "a:65536", "a:+1", "a b:1", "::1:9430", "[::1]", "a\n:1",
-            "[x]:1", "ä:1", "[::1%]x:1", long.as_str(),
+            "",
+            ":",
+            "a",
+            "a:",
+            ":1",
+            "a:0",
+            "a:65536",
+            "a:+1",
+            "a b:1",
+            "::1:9430",
+            "[::1]",
+            "a\n:1",
+            "[x]:1",
+            "ä:1",
+            "[::1%]x:1",
+            long.as_str(),
         ] {
             assert!(Address::check(text).is_err(), "{text}");
         }
