@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Command, exit};
-use crate::config::{Environment, check_config, sample};
+use crate::config::{Environment, Report, sample};
 use crate::store;
 
 /// Carries a command out.
@@ -17,7 +17,16 @@ pub fn run(cli: &Cli, command: &Command) -> ExitCode {
     }
     match command {
         Command::CheckConfig { json } => match cli.inputs(Environment::Process) {
-            Ok(inputs) => check_config(&inputs, *json),
+            Ok(inputs) => {
+                let report = Report::of(&inputs);
+                let text = if *json { report.to_json() + "\n" } else { report.to_text() };
+                let printed = print(text.as_bytes());
+                if report.errors.is_empty() {
+                    printed
+                } else {
+                    ExitCode::from(report.exit_code())
+                }
+            }
             Err(error) => fail(exit::USAGE, &error),
         },
         Command::PrintConfig => print(sample().as_bytes()),

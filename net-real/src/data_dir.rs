@@ -33,7 +33,8 @@ const LOCK_FILE: &str = "lock";
 const IDENTITY_FILE: &str = "identity";
 const IDENTITY_NEW_FILE: &str = "identity.new";
 const LOG_DIRECTORY: &str = "log";
-const STATE_DIRECTORY: &str = "state";
+/// Directory of the state, in the data directory.
+pub const STATE_DIRECTORY: &str = "state";
 /// What may lie in a directory that is to become a data directory: what an earlier start that was
 /// cut short left behind, and what file systems put into their root.
 const HARMLESS: [&str; 5] = [

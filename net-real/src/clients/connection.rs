@@ -44,17 +44,22 @@ enum Closed {
     Refused(Refusal),
 }
 
-/// Serves a connection until it ends. `hello` is its first record, whole.
+/// Serves a connection until it ends. `read` was read of it already: its first record, whole, and
+/// perhaps more.
 pub async fn serve(
     stream: impl ClientStream,
-    hello: Vec<u8>,
+    mut read: Vec<u8>,
     from: String,
     registry: Registry,
     desk: Arc<Desk>,
 ) {
+    let first = codec::peek(&read, RECORD_BYTES_MAX).ok().flatten();
+    let first = first.map_or(read.len(), |header| header.record_bytes.min(read.len()));
+    let rest = read.split_off(first);
     let (reader, writer) = tokio::io::split(stream);
+    let reader = std::io::Cursor::new(rest).chain(reader);
     let mut writer = BufWriter::with_capacity(64 << 10, writer);
-    let (welcome, program) = judge(&hello, &desk);
+    let (welcome, program) = judge(&read, &desk);
     let (welcome, node) = match (welcome, desk.closed_because(), desk.handle().cloned()) {
         (HelloReply::Welcome(_), Some(reason), _) => {
             (HelloReply::Refused(Refusal::NotReady { reason }), None)

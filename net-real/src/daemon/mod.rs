@@ -187,7 +187,7 @@ impl Process {
         let options =
             transport::TransportOptions::new(machine, seed, prepared.tls.clone(), persist);
         let hear = hear(Arc::clone(&desk), tell_formed);
-        let peers = transport::spawn(options, listener, identity, hear, accepted)
+        let peers = transport::spawn(options, identity, vec![listener], hear, accepted)
             .map_err(|error| format!("the transport cannot start: {error}"))?;
         let log_path = directory.get().log_path();
         let surroundings = Arc::new(Surroundings::new(
@@ -357,11 +357,12 @@ impl Process {
 fn hear(
     desk: Arc<Desk>,
     tell_formed: oneshot::Sender<Identity>,
-) -> impl FnMut(TransportEvent) + Send + 'static {
-    let mut tell_formed = Some(tell_formed);
+) -> impl Fn(TransportEvent) + Send + 'static {
+    let tell_formed = Mutex::new(Some(tell_formed));
     move |event| match event {
         TransportEvent::Formed(identity) => {
-            if let Some(tell) = tell_formed.take() {
+            let mut tell = tell_formed.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(tell) = tell.take() {
                 // Nobody waits any more when the process ends.
                 let _ = tell.send(*identity);
             }
@@ -371,10 +372,10 @@ fn hear(
                 node.deliver(from, message);
             }
         }
-        TransportEvent::PeerUp { peer, priority } => {
+        TransportEvent::PeerUp(peer) => {
             info!(peer = peer.0, "connected");
             if let Some(node) = desk.handle() {
-                node.peer_up(peer, priority);
+                node.peer_up(peer, 0);
             }
         }
         TransportEvent::PeerLost(peer) => {

@@ -73,8 +73,9 @@ pub(super) fn prepare(cli: &Cli) -> Result<Prepared, Failure> {
         Some(paths) => {
             let files = TlsFiles {
                 ca: paths.ca,
-                cert: paths.cert,
+                certificate: paths.cert,
                 key: paths.key,
+                node: Some(identity.node),
             };
             Some(Tls::load(files).map_err(|error| usage(error.to_string()))?)
         }
