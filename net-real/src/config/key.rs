@@ -90,7 +90,9 @@ impl Key {
             return None;
         }
         let upper = name.to_ascii_uppercase();
-        let best = KEYS.iter().map(|spec| (nearness(&upper, spec.name), spec.key));
+        let best = KEYS
+            .iter()
+            .map(|spec| (nearness(&upper, spec.name), spec.key));
         let best = best.max_by(|a, b| a.0.total_cmp(&b.0))?;
         (best.0 >= NEAR).then_some(best.1)
     }
