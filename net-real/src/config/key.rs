@@ -194,7 +194,7 @@ pub static KEYS: [Spec; 25] = [
         "MFSHA_ADVERTISE_HOST",
         Kind::Host,
         "",
-        "Name or address at which others reach this node; without it BIND_HOST, and when that is every address, the entry of MFSHA_PEERS that is this machine.",
+        "Name or address at which others reach this node; without it the entry of MFSHA_PEERS with this node's id, else BIND_HOST, and when that is every address, the entry of MFSHA_PEERS that is this machine.",
     ),
     key(
         Key::HttpPort,
