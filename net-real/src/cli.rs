@@ -10,7 +10,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use mfsha_core::id::NodeId;
 use mfsha_core::transport::{Address, PeerAddress, Start};
 
-use crate::config::{Environment, Given, Inputs, Key, NAME_BYTES_MAX, PeersError, Settings, meant, parse_peers};
+use crate::config::{
+    Environment, Given, Inputs, Key, NAME_BYTES_MAX, PeersError, Settings, meant, parse_peers,
+};
 
 /// The configuration that is read when no other is named, if it exists.
 pub const DEFAULT_CONFIG: &str = "/etc/mfsha/mfsha.cfg";
@@ -33,7 +35,8 @@ pub mod exit {
 
 /// The metadata server of mfsha: one node of a cluster. Without a command it runs in the
 /// foreground until SIGTERM or SIGINT.
-#[derive(Clone, Debug, Parser)]
+// Not `Debug`: what is set may be a secret.
+#[derive(Clone, Parser)]
 #[command(
     name = "mfsha",
     version,
@@ -55,7 +58,7 @@ pub struct Cli {
 }
 
 /// Options that stand for settings.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Default, Args)]
 #[command(next_help_heading = "Settings")]
 pub struct SettingArgs {
     /// Read this configuration [default: /etc/mfsha/mfsha.cfg, if it exists]
@@ -479,7 +482,9 @@ mod tests {
     fn shown(nodes: &[PeerAddress]) -> Vec<String> {
         let id = |peer: &PeerAddress| peer.node.map_or(0, |node| node.0);
         let nodes = nodes.iter();
-        nodes.map(|peer| format!("{}@{}", id(peer), peer.address)).collect()
+        nodes
+            .map(|peer| format!("{}@{}", id(peer), peer.address))
+            .collect()
     }
 
     #[test]
@@ -521,7 +526,10 @@ mod tests {
         let line = "mfsha --node-id=1 --bind=a --peers=a,b --data-path=/srv/x";
         assert_eq!(start(line, true), Ok(Start::Known));
         let said = start(line, false).unwrap_err().to_string();
-        assert!(said.starts_with("/srv/x belongs to no cluster yet"), "{said}");
+        assert!(
+            said.starts_with("/srv/x belongs to no cluster yet"),
+            "{said}"
+        );
         let alone = "mfsha --node-id=1 --bind=a --init-cluster";
         assert_eq!(start(alone, false), Ok(Start::Alone));
     }
@@ -529,27 +537,57 @@ mod tests {
     #[test]
     fn wrong_combinations_are_told_what_to_do() {
         for (line, part) in [
-            ("--bootstrap --init-cluster", "--bootstrap and --init-cluster exclude each other"),
-            ("--init-cluster --join-cluster --peer b", "exclude each other"),
+            (
+                "--bootstrap --init-cluster",
+                "--bootstrap and --init-cluster exclude each other",
+            ),
+            (
+                "--init-cluster --join-cluster --peer b",
+                "exclude each other",
+            ),
             ("--join-cluster", "add --peer=HOST[:PORT]"),
             ("--join-cluster --peer a", "add --peer=HOST[:PORT]"),
             ("--peer b", "add --join-cluster"),
-            ("--bootstrap --peer b", "give them all with --peers and --bootstrap"),
-            ("--join-cluster --peer b:x", "--peer b:x: \"b:x\" has no port"),
-            ("--bootstrap", "for a cluster of this node alone use --init-cluster"),
-            ("--bootstrap --peers 1@x,b --advertise a", "has node 1 at x:9430, but this node"),
-            ("--bootstrap --peers 2@a,b", "has node 2 at a:9430, but that is this node"),
+            (
+                "--bootstrap --peer b",
+                "give them all with --peers and --bootstrap",
+            ),
+            (
+                "--join-cluster --peer b:x",
+                "--peer b:x: \"b:x\" has no port",
+            ),
+            (
+                "--bootstrap",
+                "for a cluster of this node alone use --init-cluster",
+            ),
+            (
+                "--bootstrap --peers 1@x,b --advertise a",
+                "has node 1 at x:9430, but this node",
+            ),
+            (
+                "--bootstrap --peers 2@a,b",
+                "has node 2 at a:9430, but that is this node",
+            ),
         ] {
             let line = format!("mfsha --node-id=1 --bind=a {line}");
             let said = start(&line, false).expect_err(&line).to_string();
             assert!(said.contains(part), "{line}: {said}");
         }
         for (line, part) in [
-            ("mfsha --set MFSHA_AUTH_TOKEN:secret-secret-secret", "write --set KEY=VALUE"),
+            (
+                "mfsha --set MFSHA_AUTH_TOKEN:secret-secret-secret",
+                "write --set KEY=VALUE",
+            ),
             ("mfsha --set MFSHA_PROT=1", "is MFSHA_PORT meant?"),
         ] {
-            let error = cli(line).inputs(Environment::Process).expect_err(line).to_string();
-            assert!(error.contains(part) && !error.contains("secret-secret"), "{error}");
+            let error = cli(line)
+                .inputs(Environment::Process)
+                .expect_err(line)
+                .to_string();
+            assert!(
+                error.contains(part) && !error.contains("secret-secret"),
+                "{error}"
+            );
         }
         let error = cli("mfsha --bootstrap check-config").check_command();
         let option = "--bootstrap";
@@ -564,7 +602,10 @@ mod tests {
             "mfsha check-config --json --port 5 --http-port 0 --log-level debug --set HA_RAFT_PRIORITY=9",
         ] {
             let cli = cli(line);
-            assert!(matches!(cli.command, Some(Command::CheckConfig { json: true })));
+            assert!(matches!(
+                cli.command,
+                Some(Command::CheckConfig { json: true })
+            ));
             let settings = settings(&cli);
             assert_eq!((settings.port(), settings.http_port()), (5, None));
             assert_eq!((settings.priority(), settings.log_filter()), (9, "debug"));
@@ -573,7 +614,10 @@ mod tests {
         let inputs = cli.inputs(Environment::Process).unwrap();
         assert_eq!(inputs.file, Some("/x/y".into()));
         let given = Cli::try_parse_from(["mfsha", "--port", "5", "--set", "MFSHA_PORT=6"]);
-        let mut inputs = given.unwrap().inputs(Environment::Fixed(BTreeMap::new())).unwrap();
+        let mut inputs = given
+            .unwrap()
+            .inputs(Environment::Fixed(BTreeMap::new()))
+            .unwrap();
         inputs.file = None;
         let error = Configuration::load(inputs).unwrap_err().to_string();
         assert!(error.contains("was given before, with --port"), "{error}");
@@ -591,7 +635,11 @@ mod tests {
     #[test]
     fn the_unit_does_not_repeat_a_start_that_cannot_go_better() {
         let unit = include_str!("../packaging/mfsha.service");
-        let line = format!("\nRestartPreventExitStatus={} {}\n", exit::USAGE, exit::DATA);
+        let line = format!(
+            "\nRestartPreventExitStatus={} {}\n",
+            exit::USAGE,
+            exit::DATA
+        );
         assert!(unit.contains(&line), "{line}");
     }
 

@@ -49,9 +49,9 @@ pub struct LogControl {
 pub fn parse_filter(text: &str) -> Result<EnvFilter, String> {
     // A bare word is a target to the parser, and a slip in a level would log nothing.
     for part in text.split(',').map(str::trim) {
-        let bare = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphabetic());
+        let bare = !part.is_empty() && !part.contains(['=', '[', ']', '{', '}']);
         let level = part.parse::<tracing_subscriber::filter::LevelFilter>();
-        if bare && level.is_err() {
+        if bare && level.is_err() && !is_module(part) {
             return Err(format!("{part} is no level"));
         }
     }
@@ -59,6 +59,12 @@ pub fn parse_filter(text: &str) -> Result<EnvFilter, String> {
         .with_regex(false)
         .parse(text)
         .map_err(|error| error.to_string())
+}
+
+/// Whether a bare word can only mean a module: nobody writes a level so.
+fn is_module(part: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':');
+    (part.contains('_') || part.contains("::")) && part.bytes().all(letter)
 }
 
 fn filter_of(text: &str) -> Result<EnvFilter, LogError> {
@@ -212,7 +218,10 @@ mod tests {
             control.set_filter("off").unwrap();
             assert_eq!(log(), "");
         });
-        assert!(matches!(control.set_filter("info"), Err(LogError::Gone { .. })));
+        assert!(matches!(
+            control.set_filter("info"),
+            Err(LogError::Gone { .. })
+        ));
     }
 
     #[test]
@@ -235,10 +244,23 @@ mod tests {
 
     #[test]
     fn filters_with_a_slip_are_refused() {
-        for good in ["info", "OFF", "warn,a::b=debug", "a_b=trace", "info,[span{field=1}]=debug"] {
+        for good in [
+            "info",
+            "OFF",
+            "warn,a::b=debug",
+            "a_b=trace",
+            "info,[span{field=1}]=debug",
+        ] {
             assert!(parse_filter(good).is_ok(), "{good}");
         }
-        for bad in ["inof", "info,debgu", "a=loud", "a=b=c", "info;debug"] {
+        for bad in [
+            "inof",
+            "info,debgu",
+            "a=loud",
+            "a=b=c",
+            "info;debug",
+            "a_b c",
+        ] {
             assert!(parse_filter(bad).is_err(), "{bad}");
         }
     }
@@ -249,9 +271,15 @@ mod tests {
         const MARK: &str = "MFSHA_TEST_PANICS";
         if std::env::var_os(MARK).is_some() {
             start("info", LogFormat::Json).unwrap();
-            assert!(matches!(start("info", LogFormat::Json), Err(LogError::Twice { .. })));
+            assert!(matches!(
+                start("info", LogFormat::Json),
+                Err(LogError::Twice { .. })
+            ));
             let thread = std::thread::Builder::new().name("wal-flush".into());
-            let joined = thread.spawn(|| panic!("the disk is {}", "gone")).unwrap().join();
+            let joined = thread
+                .spawn(|| panic!("the disk is {}", "gone"))
+                .unwrap()
+                .join();
             std::process::exit(if joined.is_err() { 7 } else { 8 });
         }
         let mut child = std::process::Command::new(std::env::current_exe().unwrap());
@@ -260,10 +288,16 @@ mod tests {
         let output = child.output().unwrap();
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(7), "{text}");
-        let line = text.lines().find(|line| line.starts_with('{')).expect(&text);
+        let line = text
+            .lines()
+            .find(|line| line.starts_with('{'))
+            .expect(&text);
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_eq!(line["thread"], "wal-flush");
         assert_eq!(line["message"], "panicked: the disk is gone");
-        assert!(line["place"].as_str().unwrap().contains("logs.rs:"), "{line}");
+        assert!(
+            line["place"].as_str().unwrap().contains("logs.rs:"),
+            "{line}"
+        );
     }
 }

@@ -90,7 +90,9 @@ impl Key {
             return None;
         }
         let upper = name.to_ascii_uppercase();
-        let best = KEYS.iter().map(|spec| (nearness(&upper, spec.name), spec.key));
+        let best = KEYS
+            .iter()
+            .map(|spec| (nearness(&upper, spec.name), spec.key));
         let best = best.max_by(|a, b| a.0.total_cmp(&b.0))?;
         (best.0 >= NEAR).then_some(best.1)
     }
@@ -192,7 +194,7 @@ pub static KEYS: [Spec; 25] = [
         "MFSHA_ADVERTISE_HOST",
         Kind::Host,
         "",
-        "Name or address at which others reach this node; without it BIND_HOST, and when that is every address, the entry of MFSHA_PEERS that is this machine.",
+        "Name or address at which others reach this node; without it the entry of MFSHA_PEERS with this node's id, else BIND_HOST, and when that is every address, the entry of MFSHA_PEERS that is this machine.",
     ),
     key(
         Key::HttpPort,

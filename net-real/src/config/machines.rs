@@ -1,6 +1,6 @@
 //! Settings as options of the core's machines, and where this node is for others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
 
 use mfsha_core::id::{GroupId, NodeId};
@@ -30,18 +30,16 @@ pub struct UnknownAddress {
 }
 
 impl Settings {
-    /// Options of consensus. `priorities` are those of the other nodes, as far as known: leadership
-    /// moves only between nodes whose priorities are known here.
+    /// Options of consensus. Of the priorities only this node's is known here; the others come
+    /// from the peers, as inputs.
     #[must_use]
-    pub fn raft_options(&self, node: NodeId, priorities: &BTreeMap<NodeId, u32>) -> raft::Options {
+    pub fn raft_options(&self, node: NodeId) -> raft::Options {
         let shortest = self.election_timeout();
-        let mut priority = priorities.clone();
-        priority.insert(node, self.priority());
         raft::Options {
             election_timeout: (shortest, shortest * 2),
             heartbeat: self.heartbeat(),
             snapshot_log_bytes: self.snapshot_log_bytes(),
-            priority,
+            priority: [(node, self.priority())].into(),
             ..raft::Options::new(node)
         }
     }
@@ -60,17 +58,10 @@ impl Settings {
         }
     }
 
-    /// Options of a node for one group. `life` is drawn at random for each start; `priorities` as
-    /// for [`Self::raft_options`].
+    /// Options of a node for one group. `life` is drawn at random for each start.
     #[must_use]
-    pub fn node_options(
-        &self,
-        identity: &Identity,
-        group: GroupId,
-        life: u64,
-        priorities: &BTreeMap<NodeId, u32>,
-    ) -> node::Options {
-        let raft = self.raft_options(identity.node, priorities);
+    pub fn node_options(&self, identity: &Identity, group: GroupId, life: u64) -> node::Options {
+        let raft = self.raft_options(identity.node);
         let founders = identity.standing.founders().into_iter().flatten();
         let known = founders.map(|(node, _)| node).chain(identity.peers.keys());
         let peers: BTreeSet<_> = known.copied().filter(|n| *n != identity.node).collect();
@@ -225,16 +216,12 @@ mod tests {
             (Key::SnapshotLogSize, "8M"),
             (Key::LogSizeMax, "2G"),
         ]);
-        let others = [(NodeId(2), 9)].into();
-        let options = settings.node_options(&identity(), GroupId(4), 11, &others);
+        let options = settings.node_options(&identity(), GroupId(4), 11);
         let second = Duration::from_secs(1);
         assert_eq!(options.raft.election_timeout, (second, 2 * second));
         assert_eq!(options.raft.heartbeat, Duration::from_millis(100));
         assert_eq!(options.raft.snapshot_log_bytes, 8 << 20);
-        assert_eq!(
-            options.raft.priority,
-            [(NodeId(1), 7), (NodeId(2), 9)].into()
-        );
+        assert_eq!(options.raft.priority, [(NodeId(1), 7)].into());
         assert_eq!(options.checkpoint_interval, Duration::from_secs(5));
         assert_eq!(options.wal.segments_max, 32);
         assert_eq!(

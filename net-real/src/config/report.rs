@@ -79,7 +79,10 @@ impl Report {
             let live = if setting.live { "yes" } else { "" };
             table.add_row([&setting.key, &setting.value, &setting.source, live]);
         }
-        let mut text: String = table.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
+        let mut text: String = table
+            .lines()
+            .map(|line| line.trim_end().to_owned() + "\n")
+            .collect();
         let file = self.file.as_deref().unwrap_or("none");
         text.push_str(&format!("\nfile: {file}\n"));
         for warning in &self.warnings {

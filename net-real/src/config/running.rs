@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mfsha_core::native::admin::{AdminAnswer, AdminError, Setting};
 
@@ -26,7 +26,7 @@ pub enum Environment {
 }
 
 /// A setting given on the command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Given {
     /// The option, for messages.
     pub option: String,
@@ -34,6 +34,13 @@ pub struct Given {
     pub key: Key,
     /// The value, as it was given.
     pub text: String,
+}
+
+/// Without the value: it may be a secret.
+impl std::fmt::Debug for Given {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.option, self.key.name())
+    }
 }
 
 /// Where a configuration is read from.
@@ -163,12 +170,12 @@ impl Gatherer {
         }
     }
 
-    fn take_file(&mut self, path: &PathBuf) {
+    fn take_file(&mut self, path: &Path) {
         let (assignments, problems) = file::read_file(path);
         self.checked.problems.extend(problems);
         for given in assignments {
             let place = || Place::Line {
-                path: path.clone(),
+                path: path.to_owned(),
                 line: given.line,
                 column: given.column,
             };
@@ -179,7 +186,7 @@ impl Gatherer {
         }
     }
 
-    fn maybe_warn_of_open_file(&mut self, path: &PathBuf, key: Key) {
+    fn maybe_warn_of_open_file(&mut self, path: &Path, key: Key) {
         let open = path
             .metadata()
             .is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0);

@@ -111,7 +111,10 @@ fn every_slip_names_line_column_and_what_to_do() {
             "mfsha.cfg:1:1: a line is KEY = VALUE, a comment that begins with #, or empty; there \
              is no = here",
         ),
-        ("\n  = 1", "mfsha.cfg:2:3: there is no key in front of the ="),
+        (
+            "\n  = 1",
+            "mfsha.cfg:2:3: there is no key in front of the =",
+        ),
         (
             "\n\n MFSHA_PROT = 1",
             "mfsha.cfg:3:2: there is no key \"MFSHA_PROT\"; is MFSHA_PORT meant?",
@@ -207,7 +210,10 @@ fn a_secret_is_in_no_message() {
         "MFSHA_AUTH_TOKEN = secretö",
     ] {
         let said = refusal(file);
-        assert!(!said.contains("secret") && !said.contains("se cret"), "{said}");
+        assert!(
+            !said.contains("secret") && !said.contains("se cret"),
+            "{said}"
+        );
     }
     let setup = Setup::new("MFSHA_AUTH_TOKEN = hush");
     let configuration = setup.load();
@@ -249,7 +255,7 @@ fn what_is_no_file_is_refused_by_what_it_is() {
     // Root reads everything; for others a file without a bit is closed.
     let closed = directory.join("closed");
     fs::write(&closed, "").unwrap();
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(&closed).is_err() {
         setup.inputs.file = Some(closed);
         let said = setup.refusal();
@@ -352,19 +358,22 @@ fn settings_that_cannot_stand_together_are_refused_with_what_to_do() {
 
 #[test]
 fn an_operator_hears_of_what_is_suspicious() {
-    let setup = Setup::new(
-        "HA_GOSSIP_INTERVAL = 5\nMFSHA_AUTH_TOKEN = x\nMFSHA_TLS_CERT_PATH = /c\n",
-    )
-    .variables(&[
-        ("MFSHA_PROT", "1"),
-        ("HA_ASYNC_REPLICATION", "1"),
-        ("HA_SOMETHING_ELSE_ALTOGETHER", "1"),
-        ("HOME", "/"),
-    ]);
+    let setup =
+        Setup::new("HA_GOSSIP_INTERVAL = 5s\nMFSHA_AUTH_TOKEN = x\nMFSHA_TLS_CERT_PATH = /c\n")
+            .variables(&[
+                ("MFSHA_PROT", "1"),
+                ("HA_ASYNC_REPLICATION", "1"),
+                ("HA_SOMETHING_ELSE_ALTOGETHER", "1"),
+                ("HOME", "/"),
+            ]);
     fs::set_permissions(setup.path(), fs::Permissions::from_mode(0o644)).unwrap();
     let warnings = |setup: &Setup| -> Vec<String> {
         let configuration = setup.load();
-        configuration.warnings().iter().map(ToString::to_string).collect()
+        configuration
+            .warnings()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     };
     let said = warnings(&setup);
     for part in [
@@ -375,14 +384,25 @@ fn an_operator_hears_of_what_is_suspicious() {
         "MFSHA_TLS_CERT_PATH is given and TLS is off",
         "sent in the clear",
     ] {
-        assert!(said.iter().any(|line| line.contains(part)), "{part}: {said:?}");
+        assert!(
+            said.iter().any(|line| line.contains(part)),
+            "{part}: {said:?}"
+        );
     }
     assert_eq!(said.len(), 6, "{said:?}");
     fs::set_permissions(setup.path(), fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(warnings(&setup).len(), 5);
     let shown = Setup::new("").options(&[(Key::AuthToken, "x")]);
-    assert!(warnings(&shown).iter().any(|line| line.contains("on the command line")));
-    assert_eq!(warnings(&Setup::new("")), [""; 0], "defaults are not suspicious");
+    assert!(
+        warnings(&shown)
+            .iter()
+            .any(|line| line.contains("on the command line"))
+    );
+    assert_eq!(
+        warnings(&Setup::new("")),
+        [""; 0],
+        "defaults are not suspicious"
+    );
 }
 
 #[test]
@@ -404,7 +424,10 @@ fn a_reload_takes_over_what_may_change_and_names_the_rest() {
     assert_eq!(reload.changed, [Key::LogLevel]);
     assert_eq!(reload.need_restart, []);
     assert_eq!(configuration.settings().log_filter(), "info");
-    assert_eq!(configuration.settings().source(Key::LogLevel), Source::Default);
+    assert_eq!(
+        configuration.settings().source(Key::LogLevel),
+        Source::Default
+    );
 }
 
 #[test]
@@ -430,11 +453,17 @@ fn a_reload_of_what_is_wrong_changes_nothing() {
 fn what_an_operator_set_outlives_a_reload() {
     let setup = Setup::new("MFSHA_LOG_LEVEL = warn");
     let mut configuration = setup.load();
-    assert_eq!(configuration.set(" MFSHA_LOG_LEVEL ", "trace"), Ok(Key::LogLevel));
+    assert_eq!(
+        configuration.set(" MFSHA_LOG_LEVEL ", "trace"),
+        Ok(Key::LogLevel)
+    );
     fs::write(setup.path(), "MFSHA_LOG_LEVEL = error").unwrap();
     assert_eq!(configuration.reload().unwrap().changed, []);
     assert_eq!(configuration.settings().log_filter(), "trace");
-    assert_eq!(configuration.settings().source(Key::LogLevel), Source::Operator);
+    assert_eq!(
+        configuration.settings().source(Key::LogLevel),
+        Source::Operator
+    );
 }
 
 #[test]
@@ -461,7 +490,10 @@ fn a_report_has_every_key_and_says_whether_a_node_can_start() {
     for spec in &KEYS {
         assert!(text.contains(spec.name), "{text}");
     }
-    let line = text.lines().find(|line| line.contains("MFSHA_PORT ")).unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.contains("MFSHA_PORT "))
+        .unwrap();
     let words: Vec<_> = line.split_whitespace().collect();
     assert_eq!(words, ["MFSHA_PORT", "5", "file"]);
     let bad = Report::of(&Setup::new("MFSHA_PORT = x").inputs);
@@ -469,7 +501,12 @@ fn a_report_has_every_key_and_says_whether_a_node_can_start() {
     assert!(bad.to_text().contains("error: "));
     let json: serde_json::Value = serde_json::from_str(&bad.to_json()).unwrap();
     assert_eq!(json["settings"].as_array().unwrap().len(), KEYS.len());
-    assert!(json["errors"][0]["place"].as_str().unwrap().ends_with("mfsha.cfg:1:14"));
+    assert!(
+        json["errors"][0]["place"]
+            .as_str()
+            .unwrap()
+            .ends_with("mfsha.cfg:1:14")
+    );
 }
 
 /// The file as it is in the tree; written anew when `REWRITE` is set.
@@ -487,7 +524,10 @@ fn kept(path: &str, wanted: impl Fn(&str) -> String) -> (String, String) {
 #[test]
 fn the_packaged_file_is_what_print_config_prints() {
     let (kept, wanted) = kept("packaging/mfsha.cfg", |_| sample());
-    assert_eq!(kept, wanted, "REWRITE=1 cargo test -p mfsha-net-real writes it anew");
+    assert_eq!(
+        kept, wanted,
+        "REWRITE=1 cargo test -p mfsha-net-real writes it anew"
+    );
 }
 
 #[test]
@@ -498,7 +538,10 @@ fn the_manual_s_table_of_keys_is_the_one_in_the_code() {
         let (_, after) = rest.split_once(to).expect("the mark behind the table");
         format!("{before}{from}\n{}\n{to}{after}", reference())
     });
-    assert_eq!(kept, wanted, "REWRITE=1 cargo test -p mfsha-net-real writes it anew");
+    assert_eq!(
+        kept, wanted,
+        "REWRITE=1 cargo test -p mfsha-net-real writes it anew"
+    );
 }
 
 #[test]
@@ -514,7 +557,12 @@ fn the_sample_with_every_key_taken_in_is_the_defaults() {
     let defaults = Settings::default();
     for key in Key::all() {
         assert_eq!(configuration.settings().value(key), defaults.value(key));
-        assert_eq!(configuration.settings().source(key), Source::File, "{}", key.name());
+        assert_eq!(
+            configuration.settings().source(key),
+            Source::File,
+            "{}",
+            key.name()
+        );
     }
     let untouched = Setup::new(&lines).load();
     assert_eq!(untouched.settings(), &defaults);
@@ -522,15 +570,25 @@ fn the_sample_with_every_key_taken_in_is_the_defaults() {
 
 fn any_value() -> impl Strategy<Value = (Key, String)> {
     let host = "[a-z0-9][a-z0-9.-]{0,20}";
-    let peer = (prop::option::of(1..u32::MAX), host, prop::option::of(1..=u16::MAX));
+    let peer = (
+        prop::option::of(1..u32::MAX),
+        host,
+        prop::option::of(1..=u16::MAX),
+    );
     let peer = peer.prop_map(|(id, host, port)| {
         let id = id.map_or_else(String::new, |id| format!("{id}@"));
         let port = port.map_or_else(String::new, |port| format!(":{port}"));
         format!("{id}{host}{port}")
     });
-    let time = (0..100_000u64, prop::sample::select(vec!["", "ms", "s", "min", " h"]));
+    let time = (
+        0..100_000u64,
+        prop::sample::select(vec!["", "ms", "s", "min", " h"]),
+    );
     let time = time.prop_map(|(number, unit)| format!("{number}{unit}"));
-    let size = (0..5_000u64, prop::sample::select(vec!["", "K", "m", "GiB", " T"]));
+    let size = (
+        0..5_000u64,
+        prop::sample::select(vec!["", "K", "m", "GiB", " T"]),
+    );
     let size = size.prop_map(|(number, unit)| format!("{number}{unit}"));
     let text = prop_oneof![
         time,
@@ -591,11 +649,11 @@ proptest! {
 
     #[test]
     fn settings_that_are_printed_load_again(
-        values in prop::collection::btree_map(
-            prop::sample::select(Key::all().collect::<Vec<_>>()), any_value(), 0..10,
-        ),
+        values in prop::collection::vec(any_value(), 0..40),
     ) {
-        let given: Vec<_> = values.values().map(|(key, text)| (*key, text.as_str())).collect();
+        let good = values.iter().filter(|(key, text)| key.spec().kind.parse(text).is_ok());
+        let given: BTreeMap<Key, &str> = good.map(|(key, text)| (*key, text.as_str())).collect();
+        let given: Vec<_> = given.into_iter().collect();
         let first = Setup::new("").options(&given);
         let Ok(first) = Configuration::load(first.inputs.clone()) else {
             return Ok(());

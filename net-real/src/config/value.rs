@@ -416,7 +416,7 @@ fn filter(text: &str) -> Result<Value, ValueError> {
         Ok(_) => Ok(Value::Text(text.into())),
         Err(reason) => Err(ValueError::Filter {
             text: shortened(text),
-            reason,
+            reason: shortened(&reason),
         }),
     }
 }
