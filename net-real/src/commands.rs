@@ -3,9 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::CommandFactory;
-
-use crate::cli::{Cli, Command, exit};
+use crate::cli::{Cli, Command, completions, exit, manual};
 use crate::config::{Environment, Report, sample};
 use crate::store;
 
@@ -31,16 +29,10 @@ pub fn run(cli: &Cli, command: &Command) -> ExitCode {
         },
         Command::PrintConfig => print(sample().as_bytes()),
         Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "mfsha", &mut script);
-            print(&script)
+            print(&completions(*shell))
         }
         Command::Man => {
-            let mut page = Vec::new();
-            match clap_mangen::Man::new(Cli::command()).render(&mut page) {
-                Ok(()) => print(&page),
-                Err(error) => fail(exit::SYSTEM, &error),
-            }
+            print(&manual())
         }
         Command::VerifyState => verify_state(cli),
     }

@@ -1,7 +1,9 @@
 //! Opens log and state, on the node's own thread: replaying a long log takes its time.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
+use mfsha_core::disk::DiskError;
 use mfsha_core::id::GroupId;
 use mfsha_core::node::{Node, OpenError};
 use mfsha_core::transport::Identity;
@@ -9,10 +11,10 @@ use tracing::{info, warn};
 
 use super::SharedDir;
 use super::neighbours::Surroundings;
-use super::starting::{no_priorities, random_seed, random_u64};
+use super::starting::{random_seed, random_u64};
 use crate::cli::exit;
 use crate::config::Settings;
-use crate::disk::{self, FileDisk};
+use crate::disk::{self, FileDisk, FlushDone};
 use crate::driver::{Clock, NodeHandle, Refused};
 use crate::store::{self, Found, LmdbStore, StoreOptions};
 
@@ -37,12 +39,10 @@ impl Opening {
             code: exit::SYSTEM,
         };
         let store = self.open_state(handle)?;
-        let report = handle.clone();
         let log_path = self.directory.get().log_path();
-        let disk = FileDisk::open(&log_path, None, move |done| {
-            report.flushed(done.flush, done.result);
-        })
-        .map_err(|error| Refused {
+        let capacity = Some(self.settings.log_bytes_max());
+        let report = self.report_flushes(handle.clone());
+        let disk = FileDisk::open(&log_path, capacity, report).map_err(|error| Refused {
             code: match error {
                 disk::OpenError::Locked { .. } => exit::UNAVAILABLE,
                 disk::OpenError::Io { .. } => exit::SYSTEM,
@@ -52,7 +52,7 @@ impl Opening {
         let life = random_u64().map_err(system)?;
         let options = self
             .settings
-            .node_options(&self.identity, GROUP, life, &no_priorities());
+            .node_options(&self.identity, GROUP, life);
         let seed = random_seed().map_err(system)?;
         let node = Node::open(options, disk, store, seed, clock.now()).map_err(|error| Refused {
             code: match error {
@@ -61,14 +61,28 @@ impl Opening {
             },
             reason: error.to_string(),
         })?;
-        // From here on an empty log is a lost one. The log's files are there, and the node has not
-        // promised anything yet.
-        let noted = self.directory.get().store_log_began();
-        noted.map_err(|error| Refused {
-            code: error.exit_code(),
-            reason: error.to_string(),
-        })?;
         Ok(node)
+    }
+
+    /// The node hears of each flush; of the first only when it is noted that from here on an empty
+    /// log is a lost one. Nothing that rests on a flush leaves the node before it has heard.
+    fn report_flushes(&self, handle: NodeHandle) -> impl Fn(FlushDone) + Send + use<> {
+        let directory = self.directory.clone();
+        let noted = Cell::new(false);
+        move |done: FlushDone| {
+            let mut result = done.result;
+            if result.is_ok() && !noted.get() {
+                result = directory
+                    .get()
+                    .store_log_began()
+                    .map_err(|error| DiskError::Io {
+                        file: "identity".to_owned(),
+                        reason: error.to_string(),
+                    });
+                noted.set(result.is_ok());
+            }
+            handle.flushed(done.flush, result);
+        }
     }
 
     fn open_state(&self, handle: &NodeHandle) -> Result<LmdbStore, Refused> {

@@ -1,7 +1,5 @@
 //! What happens before a port is opened: settings, logs, data directory, certificates.
 
-use std::collections::BTreeMap;
-
 use mfsha_core::rng::Seed;
 use mfsha_core::transport::{Address, Start};
 use tracing::{info, warn};
@@ -130,7 +128,3 @@ pub(super) fn random_seed() -> Result<Seed, String> {
     Ok(seed)
 }
 
-/// Priorities of other nodes are heard from them.
-pub(super) fn no_priorities() -> BTreeMap<mfsha_core::id::NodeId, u32> {
-    BTreeMap::new()
-}
