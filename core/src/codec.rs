@@ -149,6 +149,29 @@ pub fn seal(kind: u16, version: u16, payload: &[u8]) -> Vec<u8> {
 /// # Errors
 /// Every variant of [`DecodeError`] but `Malformed` and `Trailing`.
 pub fn unseal(kind: u16, known: u16, bytes: &[u8]) -> Result<(&[u8], usize), DecodeError> {
+    let end = verify(bytes)?;
+    let half = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+    if half(4) > known {
+        return Err(DecodeError::Version {
+            found: half(4),
+            known,
+        });
+    }
+    if half(6) != kind {
+        return Err(DecodeError::Kind {
+            found: half(6),
+            expected: kind,
+        });
+    }
+    Ok((&bytes[SEAL_BYTES..end], end))
+}
+
+/// Checks that a whole sealed record, of any kind and version, stands at the front of these bytes
+/// as it was written; gives its length, seal included.
+///
+/// # Errors
+/// [`DecodeError::Truncated`], `Magic`, `TooLong` or `Checksum`.
+pub fn verify(bytes: &[u8]) -> Result<usize, DecodeError> {
     let Some(header) = bytes.first_chunk::<SEAL_BYTES>() else {
         return Err(DecodeError::Truncated {
             have: bytes.len(),
@@ -158,7 +181,6 @@ pub fn unseal(kind: u16, known: u16, bytes: &[u8]) -> Result<(&[u8], usize), Dec
     let word = |at: usize| {
         u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
     };
-    let half = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
     if word(0) != MAGIC {
         return Err(DecodeError::Magic { found: word(0) });
     }
@@ -185,19 +207,7 @@ pub fn unseal(kind: u16, known: u16, bytes: &[u8]) -> Result<(&[u8], usize), Dec
             computed,
         });
     }
-    if half(4) > known {
-        return Err(DecodeError::Version {
-            found: half(4),
-            known,
-        });
-    }
-    if half(6) != kind {
-        return Err(DecodeError::Kind {
-            found: half(6),
-            expected: kind,
-        });
-    }
-    Ok((&bytes[SEAL_BYTES..end], end))
+    Ok(end)
 }
 
 /// Takes the payload out of bytes that are one whole sealed record of this kind and nothing else.

@@ -19,6 +19,7 @@ use mfsha_core::node::{Effect, Event, Input};
 use mfsha_core::raft::{self, Membership, Role};
 use mfsha_core::rng::Seed;
 use mfsha_core::time::{Instant, Stamp, WallTime};
+use mfsha_core::transport::Class;
 use mfsha_core::wal::record::LogId;
 
 use crate::check::{self, Checker, LogImage};
@@ -175,6 +176,7 @@ impl Toy {
             };
             out.push(Effect::Send {
                 to: *peer,
+                class: Class::Control,
                 message: codec::encode(&message),
             });
         }
@@ -205,7 +207,11 @@ impl Toy {
     fn acknowledge(&self, to: NodeId, out: &mut Outbox<Effect>) {
         let durable = self.durable as u64;
         let message = codec::encode(&Message::Acknowledge { durable });
-        out.push(Effect::Send { to, message });
+        out.push(Effect::Send {
+            to,
+            class: Class::Control,
+            message,
+        });
     }
 
     fn on_request(&mut self, client: ClientId, request: Request, out: &mut Outbox<Effect>) {

@@ -640,7 +640,7 @@ impl<K: Kind> World<K> {
 
     async fn on_effect(&mut self, seat: Seat, node: NodeId, effect: Effect) {
         match effect {
-            Effect::Send { to, message } => self.send_peer(seat, node, to, message),
+            Effect::Send { to, message, .. } => self.send_peer(seat, node, to, message),
             Effect::Reply { client, response } => {
                 let Some((client_number, _)) = self.connections.get(&client).copied() else {
                     return;

@@ -90,12 +90,13 @@ impl<D: Disk, S: StateStore> Node<D, S> {
 
     /// Sends a message of this group to a peer.
     pub(super) fn send(&self, to: NodeId, body: PeerBody, out: &mut Outbox<Effect>) {
+        let class = body.class();
         let message = PeerMessage {
             group: self.options.group,
             body,
         }
         .to_bytes();
-        out.push(Effect::Send { to, message });
+        out.push(Effect::Send { to, class, message });
     }
 
     fn persist(&mut self, write: WriteId, record: Record, out: &mut Outbox<Effect>) {

@@ -24,6 +24,7 @@ use crate::namespace::op::Notice;
 use crate::native::request::{ClientId, Request, Response};
 use crate::raft::Role;
 use crate::store::{CheckpointId, StoreError};
+use crate::transport::Class;
 
 pub use crate::native::request;
 #[cfg(feature = "fuzzing")]
@@ -94,6 +95,8 @@ pub enum Effect {
     Send {
         /// The peer.
         to: NodeId,
+        /// How urgent it is.
+        class: Class,
         /// What to send.
         message: Vec<u8>,
     },

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, DecodeError};
 use crate::id::{GroupId, LogIndex};
 use crate::raft::SnapshotMeta;
+use crate::transport::Class;
 
 /// Kind of the sealed record, and the version of this format.
 pub const KIND: u16 = 0x7065; // "pe"
@@ -92,6 +93,20 @@ pub struct Part {
     pub pairs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Whether this is the last part.
     pub last: bool,
+}
+
+impl PeerBody {
+    /// How urgent it is: parts of states wait for everything else.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Part(_) => Class::Bulk,
+            Self::Raft(_)
+            | Self::PartsReceived { .. }
+            | Self::TransferRefused { .. }
+            | Self::SnapshotAnswer { .. }
+            | Self::RepairWanted { .. } => Class::Control,
+        }
+    }
 }
 
 impl PeerMessage {

@@ -244,6 +244,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 match outgoing.next_part(window, bytes, now, resend) {
                     Ok(Some(part)) => {
                         let body = PeerBody::Part(part);
+                        let class = body.class();
                         let message = PeerMessage {
                             group: options.group,
                             body,
@@ -251,6 +252,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                         .to_bytes();
                         out.push(Effect::Send {
                             to: outgoing.to,
+                            class,
                             message,
                         });
                     }

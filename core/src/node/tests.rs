@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 
+use super::peer::{PeerBody, PeerMessage};
 use super::request::{
     CallId, ClientId, Consistency, NodeError, Request, RequestBody, Response, ResponseBody,
 };
@@ -17,6 +18,7 @@ use crate::raft;
 use crate::rng::Seed;
 use crate::store::{CheckpointId, MemStore, StateStore, StateView, StoreError, Visit, WriteBatch};
 use crate::time::{Duration, Instant};
+use crate::transport::Class;
 use crate::wal::WalOptions;
 
 /// A disk whose owner can see and break it; a flush makes durable what was there when it began.
@@ -297,7 +299,10 @@ impl Cluster {
         for ordered in out.drain() {
             assert_eq!(ordered.after, None, "the node waits for its writes itself");
             match ordered.effect {
-                Effect::Send { to, message } if self.reaches(id, to) => {
+                Effect::Send { to, class, message } if self.reaches(id, to) => {
+                    let said = PeerMessage::from_bytes(&message).expect("nodes send whole records");
+                    let part = matches!(said.body, PeerBody::Part(_));
+                    assert_eq!(class == Class::Bulk, part, "parts alone are bulk");
                     let life = self.hosts[&to].lives;
                     self.send(to, life, 1_000_000, Arrival::Message(id, message));
                 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::address::Address;
-use super::identity::{DiskId, Founders, Standing};
+use super::identity::{DiskId, Founders, KnownPeer, Standing};
 use crate::codec::{self, DecodeError};
 use crate::id::NodeId;
 use crate::limits;
@@ -54,9 +54,8 @@ pub struct PeerHello {
     pub joins: bool,
     /// Its way into a cluster.
     pub standing: Standing,
-    /// Where it reaches others: address, and in which of their starts they gave it. At most
-    /// [`limits::PEER_COUNT_MAX`].
-    pub known: BTreeMap<NodeId, (Address, u64)>,
+    /// What it knows of others. At most [`limits::PEER_COUNT_MAX`].
+    pub known: BTreeMap<NodeId, KnownPeer>,
 }
 
 /// Everything else that transports tell each other.
@@ -64,8 +63,13 @@ pub struct PeerHello {
 pub enum Note {
     /// The acceptor's answer to a hello that it likes: its own.
     Welcome(Box<PeerHello>),
-    /// The other side closes now, and why.
-    Refused(PeerRefusal),
+    /// The sender closes now.
+    Refused {
+        /// Who it is.
+        by: NodeId,
+        /// Why.
+        refusal: PeerRefusal,
+    },
     /// The dialer's answer to a welcome that it likes. From here on messages may follow.
     Ready,
     /// Sent at short intervals, so that silence means trouble.
@@ -77,6 +81,8 @@ pub enum Note {
     },
     /// The sender's way into a cluster has gone on.
     Standing(Standing),
+    /// What the sender knows of others has changed. At most [`limits::PEER_COUNT_MAX`].
+    Known(BTreeMap<NodeId, KnownPeer>),
 }
 
 /// Why a node wants nothing to do with another, or not by this connection.
@@ -273,6 +279,11 @@ impl Note {
             {
                 return Err(DecodeError::Malformed {
                     reason: "it has no founders, or too many".into(),
+                });
+            }
+            Self::Known(known) if known.len() > limits::PEER_COUNT_MAX => {
+                return Err(DecodeError::Malformed {
+                    reason: "it knows too many nodes".into(),
                 });
             }
             _ => {}

@@ -8,15 +8,30 @@
 //! Like every machine, it is stepped with one input at a time; its first input is [`Input::Tick`].
 
 mod address;
+mod conn;
+mod dialing;
+mod formation;
+mod frames;
+#[cfg(feature = "fuzzing")]
+mod fuzz;
 mod hello;
 mod identity;
+mod judge;
+mod machine;
 mod options;
+mod queue;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{NodeId, WriteId};
 
 pub use address::{Address, AddressError, PeerAddress};
+pub use formation::StartError;
+pub use frames::FrameReader;
+#[cfg(feature = "fuzzing")]
+pub use fuzz::fuzz_transport;
 pub use hello::{
     Note, PEER_HELLO_KIND, PEER_NOTE_KIND, PEER_PROTOCOL_NEWEST, PEER_PROTOCOL_OLDEST, PeerHello,
     PeerRefusal,
@@ -24,6 +39,7 @@ pub use hello::{
 pub use identity::{
     DiskId, Founders, IDENTITY_KIND, Identity, IdentityError, KnownPeer, Standing, cluster_of,
 };
+pub use machine::Transport;
 pub use options::{Options, Start};
 
 /// How urgent a message is.

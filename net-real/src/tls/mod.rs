@@ -12,7 +12,7 @@
 mod explain;
 mod files;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -5,8 +5,13 @@
 //! to dial, who may speak, what is dropped) is the machine's; here are sockets, tasks and TLS.
 
 mod handle;
+mod link;
+mod listen;
 mod options;
+mod pump;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,7 +20,9 @@ use mfsha_core::id::NodeId;
 use mfsha_core::transport::{Address, Identity, PeerRefusal};
 
 pub use handle::Handle;
+pub use listen::{ListenError, listen};
 pub use options::{Persist, TransportOptions};
+pub use pump::spawn;
 pub use stream::Stream;
 
 /// What the transport tells the daemon. In order; the callback that takes it must not block, and

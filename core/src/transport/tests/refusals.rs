@@ -1,0 +1,152 @@
+//! Who is refused, and what it is told.
+
+use super::world::World;
+use crate::id::NodeId;
+use crate::time::Duration;
+use crate::transport::{PeerRefusal, Start};
+
+const LONG: Duration = Duration::from_secs(20);
+
+fn pair() -> World {
+    let mut world = World::new(3, 3);
+    let start = world.together([1, 2]);
+    for node in [1, 2] {
+        world.hosts.get_mut(&NodeId(node)).unwrap().start = Some(start.clone());
+        world.start(NodeId(node));
+    }
+    world.until("both are up", LONG, |world| world.all_up([1, 2]));
+    world
+}
+
+fn refused(world: &mut World, node: u64, which: fn(&PeerRefusal) -> bool) -> String {
+    world.until("it is refused", LONG, |world| {
+        world.hosts[&NodeId(node)].refusals.iter().any(which)
+    });
+    let refusals = &world.hosts[&NodeId(node)].refusals;
+    refusals
+        .iter()
+        .find(|refusal| which(refusal))
+        .unwrap()
+        .to_string()
+}
+
+#[test]
+fn a_node_that_lost_its_disk_is_told_to_take_a_new_id() {
+    for start in [Start::Known, Start::Alone] {
+        let mut world = pair();
+        world.crash(NodeId(2), true);
+        world.wipe(NodeId(2));
+        let join = world.join(1);
+        let host = world.hosts.get_mut(&NodeId(2)).unwrap();
+        host.start = Some(match start {
+            Start::Known => join,
+            _ => host.start.clone().unwrap(),
+        });
+        world.start(NodeId(2));
+        let text = refused(&mut world, 2, |refusal| {
+            matches!(refusal, PeerRefusal::OtherDisk { .. })
+        });
+        assert!(text.contains("under an id that was never used"), "{text}");
+        assert!(!world.all_up([1, 2]));
+    }
+}
+
+#[test]
+fn an_older_copy_of_a_data_directory_is_refused() {
+    let mut world = pair();
+    let old = world.hosts[&NodeId(2)].stored.clone();
+    for _ in 0..2 {
+        world.crash(NodeId(2), false);
+        world.start(NodeId(2));
+        world.until("it is up again", LONG, |world| world.all_up([1, 2]));
+    }
+    world.crash(NodeId(2), false);
+    world.hosts.get_mut(&NodeId(2)).unwrap().stored = old;
+    world.start(NodeId(2));
+    let text = refused(&mut world, 2, |refusal| {
+        matches!(refusal, PeerRefusal::OlderCopy { .. })
+    });
+    assert!(text.contains("older copy"), "{text}");
+}
+
+#[test]
+fn another_cluster_is_told_apart() {
+    let mut world = pair();
+    let host = world.hosts.get_mut(&NodeId(3)).unwrap();
+    host.start = Some(Start::Alone);
+    // One cluster a world is a law of the others' tests: this one looks from outside.
+    world.start(NodeId(3));
+    let mut identity = world.hosts[&NodeId(3)]
+        .transport
+        .as_ref()
+        .unwrap()
+        .identity()
+        .clone();
+    world.crash(NodeId(3), false);
+    identity.incarnation = 5;
+    let hello = |standing| {
+        use crate::transport::judge::Case;
+        use crate::transport::{Options, PeerHello, Speaker};
+        let transport = world.hosts[&NodeId(1)].transport.as_ref().unwrap();
+        let hello = PeerHello {
+            protocol: (1, 1),
+            node: identity.node,
+            disk: identity.disk,
+            incarnation: 5,
+            life: 99,
+            address: world.address(3),
+            dial: 1,
+            meant: None,
+            joins: false,
+            standing,
+            known: Default::default(),
+        };
+        let case = |speaker: &Speaker, meant| {
+            let options = Options::new(world.address(1), 1, Start::Known);
+            Case {
+                options: &options,
+                own: transport.identity(),
+                last_life: None,
+                meant,
+                speaker,
+            }
+            .judge(&hello)
+        };
+        let others = Speaker::Nodes([NodeId(4)].into());
+        (
+            case(&Speaker::Anyone, None),
+            case(&others, None),
+            case(&Speaker::Anyone, Some(NodeId(9))),
+        )
+    };
+    let (other, certificate, meant) = hello(identity.standing.clone());
+    assert!(
+        matches!(other, Err(PeerRefusal::OtherCluster { .. })),
+        "{other:?}"
+    );
+    assert!(
+        matches!(certificate, Err(PeerRefusal::Certificate { .. })),
+        "{certificate:?}"
+    );
+    assert!(
+        matches!(meant, Err(PeerRefusal::NotMeant { .. })),
+        "{meant:?}"
+    );
+    let (late, ..) = hello(crate::transport::Standing::Open);
+    assert!(
+        matches!(late, Err(PeerRefusal::NotFounder { .. })),
+        "{late:?}"
+    );
+}
+
+#[test]
+fn a_late_bootstrap_is_told_to_join() {
+    let mut world = pair();
+    let start = world.together([1, 2, 3]);
+    world.hosts.get_mut(&NodeId(3)).unwrap().start = Some(start);
+    world.start(NodeId(3));
+    let text = refused(&mut world, 3, |refusal| {
+        matches!(refusal, PeerRefusal::NotFounder { .. })
+    });
+    assert!(text.contains("--join"), "{text}");
+}
