@@ -119,10 +119,7 @@ impl Transport {
     /// Where a node may be, the likeliest first.
     pub(super) fn addresses_of(&self, node: NodeId) -> Vec<&Address> {
         let known = self.identity.peers.get(&node).map(|peer| &peer.address);
-        let learned = self
-            .peers
-            .get(&node)
-            .and_then(|peer| peer.learned.as_ref());
+        let learned = self.peers.get(&node).and_then(|peer| peer.learned.as_ref());
         let entries = self.entries.iter();
         let given = entries.filter(|entry| entry.who == Who::Is(node));
         let mut all: Vec<&Address> = Vec::new();

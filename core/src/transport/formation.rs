@@ -39,7 +39,10 @@ pub enum StartError {
     #[error("the list of nodes is empty: give the addresses of {0}")]
     Empty(&'static str),
     /// More nodes than anybody needs.
-    #[error("{count} nodes are too many; at most {} can be given", limits::PEER_COUNT_MAX)]
+    #[error(
+        "{count} nodes are too many; at most {} can be given",
+        limits::PEER_COUNT_MAX
+    )]
     TooMany {
         /// How many were given.
         count: usize,
@@ -142,7 +145,9 @@ impl Transport {
                 for entry in &self.entries {
                     let address = &entry.given.address;
                     match entry.who {
-                        Who::Unknown => lines.push(format!("{address}: {}", trouble(&entry.trouble))),
+                        Who::Unknown => {
+                            lines.push(format!("{address}: {}", trouble(&entry.trouble)))
+                        }
                         Who::Is(node) if !reached(&node) => {
                             let peer = self.peers.get(&node).and_then(|p| p.trouble.clone());
                             lines.push(format!("{node} at {address}: {}", trouble(&peer)));
@@ -161,12 +166,7 @@ impl Transport {
     }
 
     /// The other side of a connection has come a step further.
-    pub(super) fn on_standing(
-        &mut self,
-        id: ConnId,
-        standing: Standing,
-        out: &mut Outbox<Effect>,
-    ) {
+    pub(super) fn on_standing(&mut self, id: ConnId, standing: Standing, out: &mut Outbox<Effect>) {
         let conn = self.conns.get_mut(&id).expect("it has just spoken");
         let hello = conn.hello.as_mut().expect("known before it tells more");
         hello.standing = standing;

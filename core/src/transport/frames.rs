@@ -164,7 +164,11 @@ mod tests {
         let long = codec::seal(7, 1, &vec![0; 4_000_000]);
         let mut reader = FrameReader::new(usize::MAX);
         assert_eq!(read_all(&mut reader, &long[..100]), Ok(vec![]));
-        assert!(reader.bytes.capacity() < 1_000, "{}", reader.bytes.capacity());
+        assert!(
+            reader.bytes.capacity() < 1_000,
+            "{}",
+            reader.bytes.capacity()
+        );
         let mut reader = FrameReader::new(1_000);
         let error = read_all(&mut reader, &long[..codec::SEAL_BYTES]).unwrap_err();
         assert!(matches!(error, DecodeError::TooLong { .. }), "{error}");

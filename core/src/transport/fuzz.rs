@@ -86,8 +86,14 @@ pub fn fuzz_transport(bytes: &[u8]) {
         (true, rest.to_vec()),
         (true, sealed(super::PEER_NOTE_KIND)),
         (true, [ready.clone(), rest.to_vec()].concat()),
-        (true, [ready.clone(), sealed(super::PEER_NOTE_KIND)].concat()),
-        (true, [ready.clone(), sealed(super::PEER_HELLO_KIND)].concat()),
+        (
+            true,
+            [ready.clone(), sealed(super::PEER_NOTE_KIND)].concat(),
+        ),
+        (
+            true,
+            [ready.clone(), sealed(super::PEER_HELLO_KIND)].concat(),
+        ),
     ]
     .into_iter()
     .enumerate()

@@ -109,14 +109,18 @@ pub(super) fn judge_standing(own: &Identity, hello: &PeerHello) -> Result<(), Pe
                 Standing::Pledged { founders: theirs } if place.is_some() && theirs == founders => {
                     Ok(())
                 }
-                // All founders had pledged before anybody was formed: this one has forgotten it.
-                Standing::Open | Standing::Pledged { .. } if place.is_some() => {
-                    Err(PeerRefusal::OlderCopy {
-                        refused: hello.node,
-                        seen: own.peers.get(&hello.node).map_or(0, |peer| peer.incarnation),
-                        found: hello.incarnation,
-                    })
-                }
+                // A hello may have been on its way since before its sender pledged; what became of
+                // it follows.
+                Standing::Open if place.is_some() => Ok(()),
+                // All founders had pledged this before anybody was formed, once and for all.
+                Standing::Pledged { .. } if place.is_some() => Err(PeerRefusal::OlderCopy {
+                    refused: hello.node,
+                    seen: own
+                        .peers
+                        .get(&hello.node)
+                        .map_or(0, |peer| peer.incarnation),
+                    found: hello.incarnation,
+                }),
                 Standing::Open if hello.joins => Ok(()),
                 Standing::Open | Standing::Pledged { .. } => {
                     Err(PeerRefusal::NotFounder { node, cluster })

@@ -628,8 +628,8 @@ impl Transport {
         let told = self.told.insert(id, self.news).unwrap_or_default();
         let standing = (told.standing != self.news.standing)
             .then(|| Note::Standing(durable.standing.clone()).to_bytes());
-        let known = (told.known != self.news.known)
-            .then(|| Note::Known(durable.peers.clone()).to_bytes());
+        let known =
+            (told.known != self.news.known).then(|| Note::Known(durable.peers.clone()).to_bytes());
         for note in standing.into_iter().chain(known) {
             self.write(id, note, out);
         }
@@ -729,7 +729,10 @@ impl Transport {
         let Some(conn) = self.conns.get(&id) else {
             return false;
         };
-        let address = conn.address.as_ref().map(|address| format!(" at {address}"));
+        let address = conn
+            .address
+            .as_ref()
+            .map(|address| format!(" at {address}"));
         let address = address.unwrap_or_default();
         let (slot, name) = match (who.or(conn.peer()), conn.target) {
             (Some(node), _) | (None, Some(Target::Node(node))) => {
@@ -918,7 +921,9 @@ impl Transport {
         match conn.state {
             State::Dialing => conn.since + options.dial_timeout,
             State::Up => {
-                let unheard = conn.unheard.map(|unheard| unheard.since + options.unheard_max);
+                let unheard = conn
+                    .unheard
+                    .map(|unheard| unheard.since + options.unheard_max);
                 let silent = conn.heard_at + options.silence_max;
                 let next = silent.min(conn.alive_at);
                 unheard.map_or(next, |unheard| unheard.min(next))
@@ -989,7 +994,10 @@ impl Machine for Transport {
             }
             if peer.up {
                 let durable = self.durable.as_ref().expect("something is durable");
-                assert!(durable.is_formed(), "a peer of a node that is of no cluster");
+                assert!(
+                    durable.is_formed(),
+                    "a peer of a node that is of no cluster"
+                );
             }
         }
         for (id, conn) in &self.conns {

@@ -22,7 +22,9 @@ use crate::tls::{self, Tls};
 
 /// Why the port cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {error}; another program may have the port, or the address is none of this machine")]
+#[error(
+    "cannot listen on {address}: {error}; another program may have the port, or the address is none of this machine"
+)]
 pub struct ListenError {
     /// Where.
     pub address: SocketAddr,
@@ -155,7 +157,9 @@ impl Door {
         let (stream, speaker, read, kind) = match greeted {
             Ok(Ok(greeted)) => greeted,
             Ok(Err(reason)) => {
-                return self.report(format!("closed a connection from {from}: {reason}")).await;
+                return self
+                    .report(format!("closed a connection from {from}: {reason}"))
+                    .await;
             }
             Err(_) => {
                 let text = format!("closed a connection from {from}: no hello in {timeout:?}");
@@ -208,9 +212,11 @@ impl Door {
             let payload_bytes_max = limits::HELLO_BYTES_MAX - codec::SEAL_BYTES;
             match codec::peek(&read, payload_bytes_max) {
                 Err(_) if read.starts_with(&[0x16, 0x03]) => {
-                    return Err("it speaks TLS, which is off at this node; turn it on at every node \
+                    return Err(
+                        "it speaks TLS, which is off at this node; turn it on at every node \
                                 and client, or at none"
-                        .into());
+                            .into(),
+                    );
                 }
                 Err(error) => return Err(error.to_string()),
                 Ok(Some(header)) if !matches!(header.kind, PEER_HELLO_KIND | CLIENT_HELLO_KIND) => {

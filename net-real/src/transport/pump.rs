@@ -7,10 +7,12 @@ use std::time::Duration;
 use mfsha_core::id::NodeId;
 use mfsha_core::machine::{Machine, Outbox};
 use mfsha_core::time::Instant;
-use mfsha_core::transport::{Address, ConnId, Effect, Identity, Input, Speaker, StartError, Transport};
+use mfsha_core::transport::{
+    Address, ConnId, Effect, Identity, Input, Speaker, StartError, Transport,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use super::handle::{Ask, Handle, Shared, Shown};
 use super::link::Link;
@@ -68,7 +70,7 @@ pub fn spawn(
     };
     let doors = listeners
         .into_iter()
-        .map(|listener| tokio::spawn(door.clone().serve(listener)).abort_handle());
+        .map(|listener| tokio::spawn(door.clone().serve(listener)));
     let pump = Pump {
         machine,
         begun: tokio::time::Instant::now(),
@@ -98,7 +100,7 @@ struct Pump<E> {
     /// The beginning of the machine's clock.
     begun: tokio::time::Instant,
     shared: Arc<Shared>,
-    doors: Vec<AbortHandle>,
+    doors: Vec<JoinHandle<()>>,
     links: BTreeMap<ConnId, Link>,
     dials: BTreeMap<ConnId, AbortHandle>,
     next_accepted: u64,
@@ -114,8 +116,11 @@ struct Pump<E> {
 
 impl<E> Drop for Pump<E> {
     fn drop(&mut self) {
-        for task in self.doors.iter().chain(self.dials.values()) {
-            task.abort();
+        for door in &self.doors {
+            door.abort();
+        }
+        for dial in self.dials.values() {
+            dial.abort();
         }
     }
 }
@@ -131,7 +136,7 @@ impl<E: Fn(TransportEvent) + Send + 'static> Pump<E> {
             let wake = self.wake();
             tokio::select! {
                 ask = asked.recv() => match ask {
-                    None | Some(Ask::Shutdown) => return,
+                    None | Some(Ask::Shutdown) => break,
                     Some(ask) => self.on_ask(ask),
                 },
                 // The pump holds a sender itself, so this never ends.
@@ -139,6 +144,11 @@ impl<E: Fn(TransportEvent) + Send + 'static> Pump<E> {
                 () = tokio::time::sleep_until(wake) => self.step(Input::Tick),
             }
             self.maybe_show();
+        }
+        for door in std::mem::take(&mut self.doors) {
+            door.abort();
+            // The port is free once its task is gone; how that ended does not matter.
+            let _ = door.await;
         }
     }
 
@@ -148,7 +158,10 @@ impl<E: Fn(TransportEvent) + Send + 'static> Pump<E> {
     }
 
     fn wake(&self) -> tokio::time::Instant {
-        let machine = self.machine.deadline().map(|at| self.begun + Duration::from_nanos(at.0));
+        let machine = self
+            .machine
+            .deadline()
+            .map(|at| self.begun + Duration::from_nanos(at.0));
         // Also when the machine sleeps: what is shown has to be renewed.
         let show = tokio::time::Instant::now() + SHOW_INTERVAL;
         machine.map_or(show, |at| at.min(show))

@@ -20,13 +20,19 @@ fn three_nodes_form_one_cluster_in_any_order() {
             for _ in 0..world.rng.below(3_000) {
                 world.turn();
             }
-            assert!(node == order[2] || world.clusters().is_empty(), "all are needed");
+            assert!(
+                node == order[2] || world.clusters().is_empty(),
+                "all are needed"
+            );
         }
         world.until("all are up", LONG, |world| world.all_up(1..=3));
         for host in world.hosts.values() {
             let identity = host.stored.as_ref().unwrap();
             let voters = identity.founding_voters().unwrap();
-            assert_eq!(voters.into_iter().collect::<Vec<_>>(), [NodeId(1), NodeId(2), NodeId(3)]);
+            assert_eq!(
+                voters.into_iter().collect::<Vec<_>>(),
+                [NodeId(1), NodeId(2), NodeId(3)]
+            );
         }
     }
 }
@@ -64,7 +70,12 @@ fn a_node_alone_is_a_cluster_and_others_join_it() {
 #[test]
 fn lists_that_differ_form_nothing_and_say_so() {
     let mut world = World::new(9, 4);
-    for (node, list) in [(1, [1, 2, 3]), (2, [1, 2, 3]), (3, [2, 3, 4]), (4, [2, 3, 4])] {
+    for (node, list) in [
+        (1, [1, 2, 3]),
+        (2, [1, 2, 3]),
+        (3, [2, 3, 4]),
+        (4, [2, 3, 4]),
+    ] {
         let start = world.together(list);
         world.hosts.get_mut(&NodeId(node)).unwrap().start = Some(start);
         world.start(NodeId(node));
@@ -75,7 +86,9 @@ fn lists_that_differ_form_nothing_and_say_so() {
     assert!(world.clusters().is_empty());
     let told = |node: u64| {
         let host = &world.hosts[&NodeId(node)];
-        host.reports.iter().any(|report| report.contains("--bootstrap list"))
+        host.reports
+            .iter()
+            .any(|report| report.contains("--bootstrap list"))
     };
     assert!((1..=4).any(told), "an operator is told");
 }
@@ -91,7 +104,9 @@ fn a_list_without_the_node_or_with_one_twice_is_told() {
     world.until("the other two form", LONG, |world| world.all_up([2, 3]));
     world.until("the third is told", LONG, |world| {
         let host = &world.hosts[&NodeId(1)];
-        host.reports.iter().any(|report| report.contains("does not lead to this node"))
+        host.reports
+            .iter()
+            .any(|report| report.contains("does not lead to this node"))
             || !host.refusals.is_empty()
     });
     let transport = world.hosts[&NodeId(1)].transport.as_ref().unwrap();
@@ -120,9 +135,15 @@ fn contradictions_of_options_and_identity_are_refused() {
     };
     assert_eq!(check(Start::Known, open()), Some(StartError::NoCluster));
     assert!(matches!(check(none, open()), Some(StartError::Empty(_))));
-    assert!(matches!(check(twice, open()), Some(StartError::Twice { .. })));
+    assert!(matches!(
+        check(twice, open()),
+        Some(StartError::Twice { .. })
+    ));
     let error = check(world.join(2), pledged.clone());
     assert!(matches!(error, Some(StartError::Pledged { .. })));
-    assert!(matches!(check(Start::Alone, pledged.clone()), Some(StartError::Pledged { .. })));
+    assert!(matches!(
+        check(Start::Alone, pledged.clone()),
+        Some(StartError::Pledged { .. })
+    ));
     assert_eq!(check(world.together([1, 2]), pledged), None);
 }

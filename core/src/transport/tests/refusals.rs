@@ -23,7 +23,11 @@ fn refused(world: &mut World, node: u64, which: fn(&PeerRefusal) -> bool) -> Str
         world.hosts[&NodeId(node)].refusals.iter().any(which)
     });
     let refusals = &world.hosts[&NodeId(node)].refusals;
-    refusals.iter().find(|refusal| which(refusal)).unwrap().to_string()
+    refusals
+        .iter()
+        .find(|refusal| which(refusal))
+        .unwrap()
+        .to_string()
 }
 
 #[test]
@@ -72,7 +76,12 @@ fn another_cluster_is_told_apart() {
     host.start = Some(Start::Alone);
     // One cluster a world is a law of the others' tests: this one looks from outside.
     world.start(NodeId(3));
-    let mut identity = world.hosts[&NodeId(3)].transport.as_ref().unwrap().identity().clone();
+    let mut identity = world.hosts[&NodeId(3)]
+        .transport
+        .as_ref()
+        .unwrap()
+        .identity()
+        .clone();
     world.crash(NodeId(3), false);
     identity.incarnation = 5;
     let hello = |standing| {
@@ -104,14 +113,30 @@ fn another_cluster_is_told_apart() {
             .judge(&hello)
         };
         let others = Speaker::Nodes([NodeId(4)].into());
-        (case(&Speaker::Anyone, None), case(&others, None), case(&Speaker::Anyone, Some(NodeId(9))))
+        (
+            case(&Speaker::Anyone, None),
+            case(&others, None),
+            case(&Speaker::Anyone, Some(NodeId(9))),
+        )
     };
     let (other, certificate, meant) = hello(identity.standing.clone());
-    assert!(matches!(other, Err(PeerRefusal::OtherCluster { .. })), "{other:?}");
-    assert!(matches!(certificate, Err(PeerRefusal::Certificate { .. })), "{certificate:?}");
-    assert!(matches!(meant, Err(PeerRefusal::NotMeant { .. })), "{meant:?}");
+    assert!(
+        matches!(other, Err(PeerRefusal::OtherCluster { .. })),
+        "{other:?}"
+    );
+    assert!(
+        matches!(certificate, Err(PeerRefusal::Certificate { .. })),
+        "{certificate:?}"
+    );
+    assert!(
+        matches!(meant, Err(PeerRefusal::NotMeant { .. })),
+        "{meant:?}"
+    );
     let (late, ..) = hello(crate::transport::Standing::Open);
-    assert!(matches!(late, Err(PeerRefusal::NotFounder { .. })), "{late:?}");
+    assert!(
+        matches!(late, Err(PeerRefusal::NotFounder { .. })),
+        "{late:?}"
+    );
 }
 
 #[test]

@@ -87,7 +87,15 @@ pub struct World {
 impl World {
     pub fn new(seed: u64, nodes: u64) -> Self {
         let seed = Seed::from_u64(seed);
-        let host = |node| (NodeId(node), Host { port: 1, ..Host::default() });
+        let host = |node| {
+            (
+                NodeId(node),
+                Host {
+                    port: 1,
+                    ..Host::default()
+                },
+            )
+        };
         Self {
             now: Instant(1),
             rng: seed.child("world").rng(),
@@ -179,7 +187,10 @@ impl World {
     pub fn wipe(&mut self, node: NodeId) {
         let pledged = self.clusters_that_know(node);
         let host = self.hosts.get_mut(&node).unwrap();
-        assert!(host.transport.is_none(), "a disk is lost while its host is down");
+        assert!(
+            host.transport.is_none(),
+            "a disk is lost while its host is down"
+        );
         host.outlaw |= pledged;
         host.stored = None;
     }
@@ -189,12 +200,18 @@ impl World {
         let Some(disk) = self.hosts[&node].stored.as_ref().map(|stored| stored.disk) else {
             return false;
         };
-        self.hosts.values().filter_map(|host| host.stored.as_ref()).any(|stored| {
-            let founders = stored.standing.founders();
-            stored.is_formed()
-                && (founders.is_some_and(|founders| founders.get(&node) == Some(&disk))
-                    || stored.peers.get(&node).is_some_and(|peer| peer.disk == Some(disk)))
-        })
+        self.hosts
+            .values()
+            .filter_map(|host| host.stored.as_ref())
+            .any(|stored| {
+                let founders = stored.standing.founders();
+                stored.is_formed()
+                    && (founders.is_some_and(|founders| founders.get(&node) == Some(&disk))
+                        || stored
+                            .peers
+                            .get(&node)
+                            .is_some_and(|peer| peer.disk == Some(disk)))
+            })
     }
 
     pub fn move_away(&mut self, node: NodeId) {
@@ -204,7 +221,10 @@ impl World {
     /// Clusters that somebody is durably of.
     pub fn clusters(&self) -> BTreeSet<ClusterId> {
         let stored = self.hosts.values().filter_map(|host| host.stored.as_ref());
-        stored.filter(|stored| stored.is_formed()).map(Identity::cluster).collect()
+        stored
+            .filter(|stored| stored.is_formed())
+            .map(Identity::cluster)
+            .collect()
     }
 
     pub fn send(&mut self, from: NodeId, to: NodeId, class: Class, bytes: usize) -> u64 {
@@ -238,9 +258,17 @@ impl World {
         let host = self.hosts.get_mut(&node).unwrap();
         let life = host.life;
         match effect {
-            Effect::Dial { conn, node: meant, address } => {
+            Effect::Dial {
+                conn,
+                node: meant,
+                address,
+            } => {
                 let delay = Duration::from_micros(self.rng.between(100, 3_000));
-                let end = End { host: node, life, conn };
+                let end = End {
+                    host: node,
+                    life,
+                    conn,
+                };
                 self.dials.push((self.now + delay, end, address, meant));
             }
             Effect::Write { conn, bytes } => {
@@ -249,7 +277,8 @@ impl World {
                 }
             }
             Effect::Close { conn, .. } => {
-                self.dials.retain(|(_, end, ..)| (end.host, end.conn) != (node, conn));
+                self.dials
+                    .retain(|(_, end, ..)| (end.host, end.conn) != (node, conn));
                 if let Some((stream, end)) = self.find(node, conn) {
                     let stream = &mut self.streams[stream];
                     stream.open[end] = false;
@@ -262,7 +291,10 @@ impl World {
             Effect::PeerUp { peer } => {
                 assert!(host.formed, "no peer before the node is formed");
                 assert!(host.up.insert(peer), "a peer comes up once");
-                let known = host.stored.as_ref().and_then(|stored| stored.peers.get(&peer));
+                let known = host
+                    .stored
+                    .as_ref()
+                    .and_then(|stored| stored.peers.get(&peer));
                 let disk = known.and_then(|known| known.disk);
                 assert!(disk.is_some(), "its disk is noted before it is heard");
             }
@@ -275,7 +307,11 @@ impl World {
             }
             Effect::Formed { identity } => {
                 assert!(!host.formed, "formed once in a life");
-                assert_eq!(host.stored.as_ref(), Some(&identity), "formed once it is durable");
+                assert_eq!(
+                    host.stored.as_ref(),
+                    Some(&identity),
+                    "formed once it is durable"
+                );
                 host.formed = true;
             }
             Effect::Refused { refusal, .. } => host.refusals.push(refusal),
@@ -293,15 +329,26 @@ impl World {
                 .find_map(|end| codec::decode(&payload[..end]).ok())
                 .expect("a message of the world's")
         };
-        assert_eq!((said_from, said_to), (from, to), "delivered to whom it was sent");
+        assert_eq!(
+            (said_from, said_to),
+            (from, to),
+            "delivered to whom it was sent"
+        );
         let class = if bulk { Class::Bulk } else { Class::Control };
         let key = (from, to, class);
         let sent = self.sent.get(&key).and_then(|sent| sent.get(&seq));
-        assert_eq!(sent.map(Vec::as_slice), Some(message), "exactly what was sent");
+        assert_eq!(
+            sent.map(Vec::as_slice),
+            Some(message),
+            "exactly what was sent"
+        );
         let last = self.last_delivered.entry(key).or_insert(0);
         assert!(seq > *last, "in order and once: {seq} after {last}");
         *last = seq;
-        assert!(!self.hosts[&from].outlaw, "{from} has lost its disk and is heard by {to}");
+        assert!(
+            !self.hosts[&from].outlaw,
+            "{from} has lost its disk and is heard by {to}"
+        );
         assert!(self.hosts[&to].up.contains(&from), "heard while it is up");
         self.delivered.push((from, to, class, seq));
     }
@@ -321,7 +368,10 @@ impl World {
         self.now = self.now + Duration::from_micros(self.rng.between(50, 1_500));
         let nodes: Vec<_> = self.hosts.keys().copied().collect();
         for node in nodes {
-            let due = self.hosts[&node].transport.as_ref().and_then(Machine::deadline);
+            let due = self.hosts[&node]
+                .transport
+                .as_ref()
+                .and_then(Machine::deadline);
             if due.is_some_and(|at| at <= self.now) {
                 self.step(node, Input::Tick);
             }
@@ -335,7 +385,11 @@ impl World {
             }
         }
         self.streams.retain(|stream| stream.open.contains(&true));
-        assert!(self.clusters().len() <= 1, "one cluster: {:?}", self.clusters());
+        assert!(
+            self.clusters().len() <= 1,
+            "one cluster: {:?}",
+            self.clusters()
+        );
     }
 
     fn maybe_end_write(&mut self, node: NodeId) {
@@ -366,30 +420,53 @@ impl World {
         self.dials = rest;
         let due: Vec<(Instant, End, Address, Option<NodeId>)> = due;
         for (at, end, address, meant) in due {
-            let found = self.hosts.iter().find(|(node, _)| self.address(node.0) == address);
+            let found = self
+                .hosts
+                .iter()
+                .find(|(node, _)| self.address(node.0) == address);
             let target = found.map(|(node, host)| (*node, host.transport.is_some(), host.life));
             match target {
                 Some((to, true, life)) => {
                     if self.is_cut(end.host, to) || self.is_cut(to, end.host) {
                         // Nobody answers: the machine's own timeout ends it.
-                        self.dials.push((at + Duration::from_millis(50), end, address, meant));
+                        self.dials
+                            .push((at + Duration::from_millis(50), end, address, meant));
                         continue;
                     }
                     let host = self.hosts.get_mut(&to).unwrap();
                     host.next_accept += 1;
                     let conn = ConnId::Accepted(host.next_accept);
                     self.streams.push(Stream {
-                        ends: [end, End { host: to, life, conn }],
+                        ends: [
+                            end,
+                            End {
+                                host: to,
+                                life,
+                                conn,
+                            },
+                        ],
                         open: [true, true],
                         lanes: [Lane::default(), Lane::default()],
                         first: Some(Vec::new()),
                     });
                     let speaker = Speaker::Anyone;
-                    self.step(end.host, Input::Dialed { conn: end.conn, speaker });
+                    self.step(
+                        end.host,
+                        Input::Dialed {
+                            conn: end.conn,
+                            speaker,
+                        },
+                    );
                 }
                 _ => {
                     let reason = "connection refused".into();
-                    self.step(end.host, Input::DialFailed { conn: end.conn, reason });
+                    self.step(
+                        end.host,
+                        Input::DialFailed {
+                            conn: end.conn,
+                            reason,
+                        },
+                    );
                 }
             }
         }
@@ -449,9 +526,16 @@ impl World {
                 }
                 let bytes = stream.first.take().unwrap();
                 let speaker = Speaker::Anyone;
-                Input::Accepted { conn: to.conn, bytes, speaker }
+                Input::Accepted {
+                    conn: to.conn,
+                    bytes,
+                    speaker,
+                }
             }
-            _ => Input::Bytes { conn: to.conn, bytes },
+            _ => Input::Bytes {
+                conn: to.conn,
+                bytes,
+            },
         };
         self.step(to.host, input);
     }
