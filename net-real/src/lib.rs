@@ -1,2 +1,3 @@
 //! mfsha-net-real
+pub mod admin;
 pub mod disk;
