@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`cli`], [`commands`] | the command line of `mfsha`, and what it does instead of running |
+//! | [`admin`] | the command line of `mfsha-admin` |
 //! | [`config`] | `mfsha.cfg`, the environment, and what an operator sets |
 //! | [`data_dir`] | the data directory: lock, format, identity |
 //! | [`disk`], [`store`] | files behind the core's `Disk`, LMDB behind its `StateStore` |
@@ -12,6 +13,7 @@
 //! | [`daemon`] | the process: everything put together |
 //! | [`logs`], [`metrics`] | what is told and what is counted |
 
+pub mod admin;
 pub mod cli;
 pub mod clients;
 pub mod commands;

@@ -176,10 +176,7 @@ impl Book {
         known.slots.retain(|address, _| wanted.contains(address));
         known.proven.retain(|_, address| wanted.contains(address));
         for address in wanted {
-            known
-                .slots
-                .entry(address)
-                .or_insert_with_key(|address| slot(address));
+            known.slots.entry(address).or_insert_with_key(slot);
         }
     }
 

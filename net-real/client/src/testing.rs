@@ -84,6 +84,8 @@ struct Played {
     habits: VecDeque<Habit>,
     /// What it does with everything that no habit is left for.
     always: Option<Habit>,
+    /// What it does with changes of the tree by a session.
+    on_change: Option<Habit>,
     down: bool,
     /// Connections are made but nobody answers on them.
     silent: bool,
@@ -141,6 +143,11 @@ impl Fake {
     /// Every request that a node gets is treated so; `None` to become good.
     pub fn always(&self, node: u64, habit: Option<Habit>) {
         self.with(node, |played| played.always = habit);
+    }
+
+    /// Every change of the tree by a session is treated so, its end excepted.
+    pub fn on_change(&self, node: u64, habit: Habit) {
+        self.with(node, |played| played.on_change = Some(habit));
     }
 
     /// Refuses connections, or takes them.
@@ -360,7 +367,12 @@ impl State {
             .nodes
             .get_mut(&node)
             .expect("it is asked, so it is there");
-        let habit = played.habits.pop_front().or_else(|| played.always.clone());
+        let on_change = played
+            .on_change
+            .clone()
+            .filter(|_| is_change(&request.body));
+        let habit = played.habits.pop_front().or(on_change);
+        let habit = habit.or_else(|| played.always.clone());
         let call = request.call;
         let body = request.body;
         let answer = |result| ToClient::Response(Response { call, result }).to_bytes();
@@ -575,6 +587,16 @@ impl State {
             snapshot: None,
             log_memory_bytes: 12_345,
         }
+    }
+}
+
+/// Whether it changes the tree in the name of a session.
+fn is_change(body: &RequestBody) -> bool {
+    match body {
+        RequestBody::Write { session, op, .. } => {
+            *session != SessionId(0) && !matches!(op, Op::CloseSession { .. })
+        }
+        _ => false,
     }
 }
 

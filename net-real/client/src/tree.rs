@@ -5,11 +5,12 @@
 //! where a method says so. A path is resolved by one read a part, so a tree that is changed
 //! meanwhile may show parts of both; what is changed in the end is named by inode and name.
 
-use mfsha_core::id::{InodeId, SessionId};
+use mfsha_core::id::{ChunkId, InodeId, SessionId};
 use mfsha_core::limits;
 use mfsha_core::namespace::error::FsError;
 use mfsha_core::namespace::op::{
-    Answer, Attr, Caller, Entry, Name, NodeKind, Op, Query, Reply, SetAttr, TruncateMode, XattrMode,
+    Answer, Attr, Caller, ChunkInfo, Entry, Name, NodeKind, Op, Query, Reply, SetAttr,
+    TruncateMode, XattrMode,
 };
 
 use crate::Client;
@@ -66,7 +67,7 @@ pub enum Truncated {
         /// Position in the file.
         index: u32,
         /// The chunk.
-        chunk: mfsha_core::id::ChunkId,
+        chunk: ChunkId,
         /// Bytes that stay.
         bytes: u32,
     },
@@ -422,6 +423,27 @@ impl Tree {
         };
         match self.write(op).await? {
             Reply::Attr(attr) => Ok(attr),
+            other => unexpected(&other),
+        }
+    }
+
+    /// The chunk at a position of a file; `None` for a hole and behind the end.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn chunk_at(&self, inode: InodeId, index: u32) -> Result<Option<ChunkInfo>, Error> {
+        let answer = self
+            .read(|caller| Query::ListChunks {
+                caller,
+                inode,
+                from: index,
+                max: 1,
+            })
+            .await?;
+        match answer {
+            Answer::Chunks { chunks, .. } => Ok(chunks
+                .into_iter()
+                .find(|info| info.index == index && info.chunk != ChunkId::HOLE)),
             other => unexpected(&other),
         }
     }
