@@ -3,13 +3,13 @@
 use mfsha_core::id::{ChunkId, InodeId, LogIndex, NodeId, SessionId};
 use mfsha_core::namespace::Namespace;
 use mfsha_core::namespace::op::{Caller, Command, NodeKind, Op, Outcome, Reply, SessionParams};
-use mfsha_core::store::MemStore;
+use mfsha_core::store::{MemStore, StateStore};
 use mfsha_core::time::{Stamp, WallTime};
 
 /// A tree, and numbers to go on with.
-pub struct World {
+pub struct World<S: StateStore = MemStore> {
     /// The tree.
-    pub tree: Namespace<MemStore>,
+    pub tree: Namespace<S>,
     /// A session that may do everything.
     pub session: SessionId,
     index: u64,
@@ -17,14 +17,25 @@ pub struct World {
 }
 
 impl World {
-    /// A tree with a session.
+    /// A tree in memory, with a session.
     ///
     /// # Panics
     /// When a session cannot be opened.
     #[must_use]
     pub fn new() -> Self {
+        Self::over(MemStore::new())
+    }
+}
+
+impl<S: StateStore> World<S> {
+    /// A tree in an empty store, with a session.
+    ///
+    /// # Panics
+    /// When a session cannot be opened.
+    #[must_use]
+    pub fn over(store: S) -> Self {
         let mut world = Self {
-            tree: Namespace::open(MemStore::new()).expect("memory does not fail"),
+            tree: Namespace::open(store).expect("the store does not fail"),
             session: SessionId(0),
             index: 0,
             count: 0,

@@ -120,6 +120,11 @@ impl Environment {
         unsafe { self.env.set_flags(EnvFlags::NO_SYNC, FlagSetMode::Disable) }.map_err(fault)
     }
 
+    /// Flushes the file.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.env.force_sync().map_err(fault)
+    }
+
     /// Length of its file in bytes.
     pub fn disk_bytes(&self) -> u64 {
         self.env.real_disk_size().unwrap_or(0)

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fs;
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
@@ -192,6 +193,9 @@ fn open_environment(
     let all = generations(path).map_err(refused("list directory", path))?;
     let next = all.last().map_or(1, |last| last + 1);
     let reason = match current {
+        Current::Nothing if holds_something(path, all.first()) => {
+            "the file CURRENT is gone".to_owned()
+        }
         Current::Nothing => {
             // What is here without CURRENT was never finished.
             let environment = make_environment(directory, options, next)?;
@@ -215,6 +219,16 @@ fn open_environment(
     let environment = make_environment(directory, options, next)?;
     let kept = kept.flatten();
     Ok((environment, Found::Damaged { reason, kept }))
+}
+
+/// Whether an environment has a key at least, as far as it can be read.
+fn holds_something(directory: &Path, generation: Option<&u64>) -> bool {
+    generation.is_some_and(|generation| {
+        match verify_environment(&environment_path(directory, *generation)) {
+            Verdict::Sound { state } => state.keys > 0,
+            _ => false,
+        }
+    })
 }
 
 /// Opens an environment that is there; the inner error says why it is damaged.
@@ -347,9 +361,9 @@ impl Inner {
 
     fn pressure(&self, memory_bytes_max: usize) -> Pressure {
         let dirty = self.dirty_bytes();
-        if dirty >= memory_bytes_max {
+        if dirty > 0 && dirty >= memory_bytes_max {
             Pressure::Full
-        } else if dirty >= memory_bytes_max / 2 || self.layers.len() >= LAYERS_MAX {
+        } else if dirty > memory_bytes_max / 2 || self.layers.len() >= LAYERS_MAX {
             Pressure::High
         } else {
             Pressure::Low

@@ -112,6 +112,8 @@ impl Writer {
         }
         let sum = writing.commit()?;
         if is_new {
+            // The commit has flushed everything already, had it anything to write at all.
+            environment.flush()?;
             self.switch(environment.generation)
                 .map_err(|error| io_fault(&error))?;
         }
