@@ -17,7 +17,11 @@ pub fn run(cli: &Cli, command: &Command) -> ExitCode {
         Command::CheckConfig { json } => match cli.inputs(Environment::Process) {
             Ok(inputs) => {
                 let report = Report::of(&inputs);
-                let text = if *json { report.to_json() + "\n" } else { report.to_text() };
+                let text = if *json {
+                    report.to_json() + "\n"
+                } else {
+                    report.to_text()
+                };
                 let printed = print(text.as_bytes());
                 if report.errors.is_empty() {
                     printed
@@ -28,12 +32,8 @@ pub fn run(cli: &Cli, command: &Command) -> ExitCode {
             Err(error) => fail(exit::USAGE, &error),
         },
         Command::PrintConfig => print(sample().as_bytes()),
-        Command::Completions { shell } => {
-            print(&completions(*shell))
-        }
-        Command::Man => {
-            print(&manual())
-        }
+        Command::Completions { shell } => print(&completions(*shell)),
+        Command::Man => print(&manual()),
         Command::VerifyState => verify_state(cli),
     }
 }

@@ -79,7 +79,12 @@ where
     W: for<'a> fmt::MakeWriter<'a> + Send + Sync + 'static,
 {
     match format {
-        LogFormat::Plain => Box::new(fmt::layer().with_ansi(colours).with_writer(writer)),
+        LogFormat::Plain => Box::new(
+            fmt::layer()
+                .with_target(false)
+                .with_ansi(colours)
+                .with_writer(writer),
+        ),
         LogFormat::Json => Box::new(
             fmt::layer()
                 .json()

@@ -153,41 +153,125 @@ impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
         let counters = [
-            ("role_changes", "Changes of role, term or leader seen", &self.role_changes),
-            ("leaderships", "Elections won by this node", &self.leaderships),
+            (
+                "role_changes",
+                "Changes of role, term or leader seen",
+                &self.role_changes,
+            ),
+            (
+                "leaderships",
+                "Elections won by this node",
+                &self.leaderships,
+            ),
             ("commands_applied", "Log entries applied", &self.applied),
-            ("states_replaced", "Times a peer's state took the place of this one's", &self.states_replaced),
-            ("flush_failures", "Flushes of the log that failed", &self.flush_failures),
-            ("checkpoint_failures", "Checkpoints of the state that failed", &self.checkpoint_failures),
-            ("reports", "Lines an operator should have read", &self.reports),
-            ("orders", "Orders for chunkservers and news for clients decided here", &self.orders),
+            (
+                "states_replaced",
+                "Times a peer's state took the place of this one's",
+                &self.states_replaced,
+            ),
+            (
+                "flush_failures",
+                "Flushes of the log that failed",
+                &self.flush_failures,
+            ),
+            (
+                "checkpoint_failures",
+                "Checkpoints of the state that failed",
+                &self.checkpoint_failures,
+            ),
+            (
+                "reports",
+                "Lines an operator should have read",
+                &self.reports,
+            ),
+            (
+                "orders",
+                "Orders for chunkservers and news for clients decided here",
+                &self.orders,
+            ),
         ];
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());
         }
-        registry.register("calls", "Calls of native clients that were answered", self.calls.clone());
+        registry.register(
+            "calls",
+            "Calls of native clients that were answered",
+            self.calls.clone(),
+        );
         let unit = || Unit::Seconds;
-        registry.register_with_unit("call", "From a call's last byte to its answer's", unit(), self.call_seconds.clone());
-        registry.register_with_unit("flush", "Flushes of the log", unit(), self.flush_seconds.clone());
-        registry.register_with_unit("checkpoint", "Checkpoints of the state", unit(), self.checkpoint_seconds.clone());
-        registry.register_with_unit("step", "Steps of the node's machine", unit(), self.step_seconds.clone());
+        registry.register_with_unit(
+            "call",
+            "From a call's last byte to its answer's",
+            unit(),
+            self.call_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "flush",
+            "Flushes of the log",
+            unit(),
+            self.flush_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "checkpoint",
+            "Checkpoints of the state",
+            unit(),
+            self.checkpoint_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "step",
+            "Steps of the node's machine",
+            unit(),
+            self.step_seconds.clone(),
+        );
         let g = &self.gauges;
         let gauges = [
             ("leads", "1 while this node leads", &g.leads),
             ("ready", "1 while this node can serve", &g.ready),
             ("term", "Present term", &g.term),
-            ("committed_index", "Highest log index known to be committed", &g.committed),
+            (
+                "committed_index",
+                "Highest log index known to be committed",
+                &g.committed,
+            ),
             ("applied_index", "Highest log index applied", &g.applied),
-            ("checkpoint_index", "Log index that the last checkpoint holds", &g.checkpoint),
+            (
+                "checkpoint_index",
+                "Log index that the last checkpoint holds",
+                &g.checkpoint,
+            ),
             ("metadata_version", "Commands carried out", &g.version),
             ("voters", "Voters of the group", &g.voters),
-            ("peers_connected", "Peers with a connection", &g.peers_connected),
-            ("clients_connected", "Native clients with a connection", &g.clients),
-            ("memory_bytes", "Bytes of the state held in memory", &g.memory_bytes),
-            ("memory_bytes_max", "Bytes of the state that may be held in memory", &g.memory_bytes_max),
+            (
+                "peers_connected",
+                "Peers with a connection",
+                &g.peers_connected,
+            ),
+            (
+                "clients_connected",
+                "Native clients with a connection",
+                &g.clients,
+            ),
+            (
+                "memory_bytes",
+                "Bytes of the state held in memory",
+                &g.memory_bytes,
+            ),
+            (
+                "memory_bytes_max",
+                "Bytes of the state that may be held in memory",
+                &g.memory_bytes_max,
+            ),
             ("state_bytes", "Bytes of the state on disk", &g.state_bytes),
-            ("log_memory_bytes", "Bytes of log entries held in memory", &g.log_memory_bytes),
-            ("messages_dropped", "Peer messages dropped because too much waited", &g.messages_dropped),
+            (
+                "log_memory_bytes",
+                "Bytes of log entries held in memory",
+                &g.log_memory_bytes,
+            ),
+            (
+                "messages_dropped",
+                "Peer messages dropped because too much waited",
+                &g.messages_dropped,
+            ),
         ];
         for (name, help, gauge) in gauges {
             registry.register(name, help, gauge.clone());
@@ -196,7 +280,11 @@ impl Metrics {
 
     /// A call was answered, `took` after it came.
     pub fn on_answered(&self, kind: CallKind, good: bool, took: Duration) {
-        let result = if good { CallResult::Answered } else { CallResult::Refused };
+        let result = if good {
+            CallResult::Answered
+        } else {
+            CallResult::Refused
+        };
         self.calls.get_or_create(&CallLabels { kind, result }).inc();
         self.call_seconds
             .get_or_create(&KindLabel { kind })
@@ -231,7 +319,10 @@ mod tests {
         metrics.on_answered(CallKind::Write, true, Duration::from_millis(1));
         metrics.gauges().term.set(7);
         let text = metrics.text();
-        assert!(text.contains("mfsha_calls_total{kind=\"Write\",result=\"Answered\"} 1"), "{text}");
+        assert!(
+            text.contains("mfsha_calls_total{kind=\"Write\",result=\"Answered\"} 1"),
+            "{text}"
+        );
         assert!(text.contains("mfsha_term 7"), "{text}");
         assert!(text.contains("mfsha_flush_seconds_bucket"), "{text}");
         assert!(text.ends_with("# EOF\n"));

@@ -50,7 +50,19 @@ fn a_full_disk_ends_the_node_and_loses_nothing() {
     let mut acknowledged = 0;
     for number in 0..500 {
         let name = format!("user.x{}", number % 50);
-        if !cluster.admin(&["--timeout", "3", "fs", "xattr", "set", "/before1", &name, &value]).0 {
+        if !cluster
+            .admin(&[
+                "--timeout",
+                "3",
+                "fs",
+                "xattr",
+                "set",
+                "/before1",
+                &name,
+                &value,
+            ])
+            .0
+        {
             break;
         }
         acknowledged += 1;
@@ -141,7 +153,9 @@ fn a_node_out_of_file_descriptors_goes_on_serving_those_who_are_there() {
     });
     drop(held);
     cluster.until(1, "serves again", || {
-        cluster.admin(&["--timeout", "3", "fs", "create", "/after"]).0
+        cluster
+            .admin(&["--timeout", "3", "fs", "create", "/after"])
+            .0
             || cluster.admin(&["fs", "stat", "/after"]).0
     });
     all_there(&cluster, &made);
@@ -167,7 +181,12 @@ fn a_clock_set_back_disturbs_nothing() {
         fs::write(&clock, seconds.to_string()).unwrap();
         let name = format!("hours{hours}_");
         let more = create_until_refused(&cluster, &name, 2);
-        assert_eq!(more.len(), 2, "with the clock at {hours} hours: {}", cluster.said(1));
+        assert_eq!(
+            more.len(),
+            2,
+            "with the clock at {hours} hours: {}",
+            cluster.said(1)
+        );
         made.extend(more);
         // The later write wins, whatever the clock says.
         cluster.admin_ok(&["fs", "xattr", "set", "/before0", "user.k", hours]);

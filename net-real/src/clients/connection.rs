@@ -109,7 +109,10 @@ fn judge(hello: &[u8], desk: &Desk) -> (HelloReply, String) {
         Ok(hello) => hello,
         Err(error) => {
             let reason = format!("the hello does not parse: {error}");
-            return (HelloReply::Refused(Refusal::NotReady { reason }), String::new());
+            return (
+                HelloReply::Refused(Refusal::NotReady { reason }),
+                String::new(),
+            );
         }
     };
     let program: String = hello.program.chars().take(100).collect();
@@ -122,7 +125,10 @@ fn judge(hello: &[u8], desk: &Desk) -> (HelloReply, String) {
         })
     } else if !desk.token_is(&hello.token) {
         Some(Refusal::Token)
-    } else if hello.cluster.is_some_and(|cluster| cluster != desk.cluster()) {
+    } else if hello
+        .cluster
+        .is_some_and(|cluster| cluster != desk.cluster())
+    {
         Some(Refusal::Cluster {
             cluster: desk.cluster(),
         })
@@ -160,14 +166,14 @@ struct Connection {
 }
 
 impl Connection {
-    async fn read(
-        &self,
-        mut reader: impl AsyncRead + Unpin,
-    ) -> Result<(), Closed> {
+    async fn read(&self, mut reader: impl AsyncRead + Unpin) -> Result<(), Closed> {
         while let Some(record) = read_record(&mut reader, RECORD_BYTES_MAX).await? {
             let asked = ToNode::from_bytes(&record)?;
             let closed = "the semaphores are never closed";
-            let own = Arc::clone(&self.places).acquire_owned().await.expect(closed);
+            let own = Arc::clone(&self.places)
+                .acquire_owned()
+                .await
+                .expect(closed);
             let all = Arc::clone(&self.registry.shared.calls);
             let all = all.acquire_owned().await.expect(closed);
             let (name, kind) = match &asked {
@@ -230,8 +236,7 @@ impl Connection {
 
     /// Answers an operator beside what else the connection does.
     fn answer(&self, call: AdminCall) {
-        let (desk, registry, client) =
-            (Arc::clone(&self.desk), self.registry.clone(), self.client);
+        let (desk, registry, client) = (Arc::clone(&self.desk), self.registry.clone(), self.client);
         tokio::spawn(async move {
             let AdminCall { call, request } = call;
             let result = desk.answer(request).await;

@@ -241,7 +241,10 @@ impl Desk {
 
     /// The metrics as text, with how the node stands at this moment.
     pub async fn scrape(&self) -> String {
-        self.metrics.gauges().ready.set(self.ready().await.is_ok().into());
+        self.metrics
+            .gauges()
+            .ready
+            .set(self.ready().await.is_ok().into());
         if let Ok(inspection) = self.inspect().await {
             self.set_gauges(&inspection);
         }
@@ -269,7 +272,10 @@ impl Desk {
             gauges.messages_dropped.set(number(handle.dropped()));
         }
         if let Some(neighbours) = self.neighbours.get() {
-            let connected = neighbours.peers().into_values().filter(|peer| peer.connected);
+            let connected = neighbours
+                .peers()
+                .into_values()
+                .filter(|peer| peer.connected);
             gauges.peers_connected.set(number(connected.count() as u64));
             let (memory, most) = neighbours.memory_bytes();
             gauges.memory_bytes.set(number(memory));
@@ -323,7 +329,10 @@ impl Desk {
 
 fn is_member(membership: &Membership, node: NodeId) -> bool {
     membership.learners.contains(&node)
-        || membership.voters.iter().any(|voters| voters.contains(&node))
+        || membership
+            .voters
+            .iter()
+            .any(|voters| voters.contains(&node))
 }
 
 fn raft_status(inspection: Inspection) -> Result<RaftStatus, AdminError> {
@@ -337,7 +346,10 @@ fn raft_status(inspection: Inspection) -> Result<RaftStatus, AdminError> {
         last_log: raft.last_log,
         purged: raft.purged,
         snapshot: raft.snapshot,
-        matched: raft.matched.into_iter().collect::<BTreeMap<_, Option<LogIndex>>>(),
+        matched: raft
+            .matched
+            .into_iter()
+            .collect::<BTreeMap<_, Option<LogIndex>>>(),
         log_memory_bytes: raft.log_bytes,
     })
 }

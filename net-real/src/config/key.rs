@@ -361,7 +361,7 @@ pub static KEYS: [Spec; 25] = [
             Key::LogLevel,
             "MFSHA_LOG_LEVEL",
             Kind::Filter,
-            "info",
+            "info,openraft=warn",
             "What is logged: error, warn, info, debug, trace or off, also by module, as in info,mfsha_core::raft=debug.",
         )
     },

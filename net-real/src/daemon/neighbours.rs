@@ -96,7 +96,10 @@ impl Surroundings {
                     .set_filter(settings.log_filter())
                     .map_err(|error| error.to_string())
             }
-            other => Err(format!("{} cannot change while the node runs", other.name())),
+            other => Err(format!(
+                "{} cannot change while the node runs",
+                other.name()
+            )),
         }
     }
 }

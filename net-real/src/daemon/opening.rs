@@ -50,17 +50,16 @@ impl Opening {
             reason: error.to_string(),
         })?;
         let life = random_u64().map_err(system)?;
-        let options = self
-            .settings
-            .node_options(&self.identity, GROUP, life);
+        let options = self.settings.node_options(&self.identity, GROUP, life);
         let seed = random_seed().map_err(system)?;
-        let node = Node::open(options, disk, store, seed, clock.now()).map_err(|error| Refused {
-            code: match error {
-                OpenError::MustBeReplaced { .. } => exit::DATA,
-                OpenError::Log(_) | OpenError::State(_) => exit::SYSTEM,
-            },
-            reason: error.to_string(),
-        })?;
+        let node =
+            Node::open(options, disk, store, seed, clock.now()).map_err(|error| Refused {
+                code: match error {
+                    OpenError::MustBeReplaced { .. } => exit::DATA,
+                    OpenError::Log(_) | OpenError::State(_) => exit::SYSTEM,
+                },
+                reason: error.to_string(),
+            })?;
         Ok(node)
     }
 

@@ -127,4 +127,3 @@ pub(super) fn random_seed() -> Result<Seed, String> {
     }
     Ok(seed)
 }
-

@@ -59,7 +59,10 @@ impl World for ProcessWorld {
             }
             Note::StateReplaced { applied } => {
                 metrics.states_replaced.inc();
-                info!(applied = applied.0, "a peer's state took the place of this node's");
+                info!(
+                    applied = applied.0,
+                    "a peer's state took the place of this node's"
+                );
             }
             Note::Flushed { took, good } => {
                 metrics.flush_seconds.observe(took.as_secs_f64());
@@ -77,7 +80,10 @@ impl World for ProcessWorld {
             }
             Note::Step { took } => metrics.step_seconds.observe(took.as_secs_f64()),
             Note::Slow { took } => {
-                warn!(took_ms = took.as_secs_f64() * 1e3, "one step of the node took long");
+                warn!(
+                    took_ms = took.as_secs_f64() * 1e3,
+                    "one step of the node took long"
+                );
             }
             Note::Report(message) => {
                 metrics.reports.inc();

@@ -106,7 +106,10 @@ mod tests {
         assert_eq!(change(Role::Leader, 1, Some(1)), "won the election");
         assert_eq!(change(Role::Follower, 2, None), "a newer term was seen");
         assert_eq!(change(Role::Follower, 2, Some(3)), "follows a leader");
-        assert_eq!(change(Role::Follower, 2, None), "the leader is no longer known");
+        assert_eq!(
+            change(Role::Follower, 2, None),
+            "the leader is no longer known"
+        );
         assert_eq!(change(Role::Learner, 2, Some(3)), "is no voter any more");
         assert_eq!(change(Role::Follower, 2, Some(3)), "became a voter");
     }

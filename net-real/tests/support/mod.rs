@@ -19,7 +19,11 @@ fn network() -> String {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let pid = std::process::id();
     // 64 processes of one time at most run tests with 8 clusters each.
-    format!("127.{}.{}.", 100 + pid % 100, (pid / 100 * 8 + number) % 250 + 1)
+    format!(
+        "127.{}.{}.",
+        100 + pid % 100,
+        (pid / 100 * 8 + number) % 250 + 1
+    )
 }
 
 /// Nodes of one cluster, each in a directory of its own; all end with the test.
@@ -118,7 +122,10 @@ impl Cluster {
     /// Another signal.
     pub fn signal(&self, node: u64, signal: &str) {
         let pid = self.pid(node).to_string();
-        let done = Command::new("kill").arg(format!("-{signal}")).arg(pid).status();
+        let done = Command::new("kill")
+            .arg(format!("-{signal}"))
+            .arg(pid)
+            .status();
         assert!(done.expect("kill runs").success());
     }
 
@@ -141,7 +148,10 @@ impl Cluster {
 
     /// Waits until `/readyz` of a node says yes.
     pub fn ready(&self, node: u64) {
-        self.until(node, "is ready", || self.get(node, "/readyz").is_some_and(|(code, _)| code == 200));
+        self.until(node, "is ready", || {
+            self.get(node, "/readyz")
+                .is_some_and(|(code, _)| code == 200)
+        });
     }
 
     /// Waits for something about a node.
@@ -160,8 +170,14 @@ impl Cluster {
     /// One page of a node: code and body.
     pub fn get(&self, node: u64, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect((self.ip(node), 9432)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").ok()?;
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .ok()?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"
+        )
+        .ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         let code = answer.split(' ').nth(1)?.parse().ok()?;
@@ -172,7 +188,9 @@ impl Cluster {
     /// A number among the metrics of a node.
     pub fn metric(&self, node: u64, name: &str) -> Option<f64> {
         let (_, text) = self.get(node, "/metrics")?;
-        let line = text.lines().find(|line| line.split(' ').next() == Some(name))?;
+        let line = text
+            .lines()
+            .find(|line| line.split(' ').next() == Some(name))?;
         line.rsplit(' ').next()?.parse().ok()
     }
 
@@ -185,7 +203,10 @@ impl Cluster {
             .output()
             .expect("mfsha-admin runs");
         let said = [output.stdout, output.stderr].concat();
-        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
     }
 
     /// As [`Self::admin`], and it has to go well.

@@ -43,8 +43,14 @@ pub async fn directory(tree: &Tree, parent: InodeId, name: &str) -> Result<Inode
 }
 
 /// Creates files by `tasks` writers for a time.
-pub async fn creates(tree: &Tree, home: InodeId, tasks: u32, time: Duration) -> Result<Done, Error> {
-    run(tasks, time, |task, number| {
+pub async fn creates(
+    tree: &Tree,
+    home: InodeId,
+    tasks: u32,
+    time: Duration,
+) -> Result<Done, Error> {
+    let tree = tree.clone();
+    run(tasks, time, move |task, number| {
         let tree = tree.clone();
         let name = format!("f{task}-{number}");
         async move { tree.create(place(home, &name), file()).await.map(drop) }
@@ -54,7 +60,8 @@ pub async fn creates(tree: &Tree, home: InodeId, tasks: u32, time: Duration) -> 
 
 /// Reads the attributes of a directory by `tasks` readers for a time.
 pub async fn reads(tree: &Tree, home: InodeId, tasks: u32, time: Duration) -> Result<Done, Error> {
-    run(tasks, time, |_, _| {
+    let tree = tree.clone();
+    run(tasks, time, move |_, _| {
         let tree = tree.clone();
         async move { tree.getattr(home).await.map(drop) }
     })

@@ -61,13 +61,22 @@ async fn measure(arguments: &Arguments) -> Result<Report, Box<dyn std::error::Er
     let client = connect(&nodes).await?;
     nodes.ready(&client).await?;
 
-    report.latency("floor: one flush of 512 bytes", &floor::flushes(&arguments.directory, time)?);
-    report.latency("floor: one round trip on loopback", &floor::round_trips(time).await?);
+    report.latency(
+        "floor: one flush of 512 bytes",
+        &floor::flushes(&arguments.directory, time)?,
+    );
+    report.latency(
+        "floor: one round trip on loopback",
+        &floor::round_trips(time).await?,
+    );
 
     let tree = client.tree();
-    let root = tree.root().await?.inode;
+    let root = tree.resolve(b"/", false).await?.inode;
     let home = load::directory(&tree, root, "one").await?;
-    report.latency("strict write, one client", &load::creates(&tree, home, 1, time).await?.latencies);
+    report.latency(
+        "strict write, one client",
+        &load::creates(&tree, home, 1, time).await?.latencies,
+    );
     for (what, freshness) in [
         ("strict read, one client", Freshness::Strict),
         ("read by lease, one client", Freshness::Lease),
@@ -127,9 +136,15 @@ async fn many_files(
     let tree = client.tree();
     let empty = nodes.memory_bytes()?;
     let began = Instant::now();
-    load::fill(&tree, root, arguments.files, |made| eprint!("\r{made} files")).await?;
+    load::fill(&tree, root, arguments.files, |made| {
+        eprint!("\r{made} files")
+    })
+    .await?;
     eprintln!();
-    report.duration(&format!("making {} files, 128 writers", arguments.files), began.elapsed());
+    report.duration(
+        &format!("making {} files, 128 writers", arguments.files),
+        began.elapsed(),
+    );
     let hot = nodes.memory_bytes()?;
     let per_file = |bytes: u64| bytes.saturating_sub(empty) as f64 / arguments.files as f64;
     report.number("memory of a node per file, hot: bytes", per_file(hot));
@@ -142,8 +157,14 @@ async fn many_files(
     nodes.restart(follower)?;
     nodes.node_ready(follower).await?;
     report.duration("restart of a follower after SIGKILL", began.elapsed());
-    report.number("memory of that node per file, cold: bytes", per_file(nodes.memory_of(follower)?));
-    report.number("state on disk per file: bytes", nodes.disk_bytes(follower)? as f64 / arguments.files as f64);
+    report.number(
+        "memory of that node per file, cold: bytes",
+        per_file(nodes.memory_of(follower)?),
+    );
+    report.number(
+        "state on disk per file: bytes",
+        nodes.disk_bytes(follower)? as f64 / arguments.files as f64,
+    );
     Ok(())
 }
 

@@ -76,7 +76,11 @@ impl Nodes {
 
     /// Waits until somebody leads.
     pub async fn ready(&self, client: &Client) -> Outcome<()> {
-        client.with_timeout(PATIENCE).admin().leader_status().await?;
+        client
+            .with_timeout(PATIENCE)
+            .admin()
+            .leader_status()
+            .await?;
         for node in 1..=3 {
             self.node_ready(node).await?;
         }
@@ -84,7 +88,9 @@ impl Nodes {
     }
 
     pub async fn leader(&self, client: &Client) -> Outcome<usize> {
-        Ok(usize::try_from(client.admin().leader_status().await?.node.0)?)
+        Ok(usize::try_from(
+            client.admin().leader_status().await?.node.0,
+        )?)
     }
 
     /// Waits until a node says that it can serve.

@@ -45,7 +45,10 @@ impl Report {
 
     /// A rate, and latencies.
     pub fn rate(&mut self, what: &str, done: &Done, time: Duration) {
-        let mut values = vec![("per_second", done.latencies.len() as f64 / time.as_secs_f64())];
+        let mut values = vec![(
+            "per_second",
+            done.latencies.len() as f64 / time.as_secs_f64(),
+        )];
         values.extend(latencies(&done.latencies));
         self.push(what, values);
     }
