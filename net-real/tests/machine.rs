@@ -189,9 +189,10 @@ fn a_clock_set_back_disturbs_nothing() {
         );
         made.extend(more);
         // The later write wins, whatever the clock says.
-        cluster.admin_ok(&["fs", "xattr", "set", "/before0", "user.k", hours]);
+        let written = format!("at {hours}");
+        cluster.admin_ok(&["fs", "xattr", "set", "/before0", "user.k", &written]);
         let value = cluster.admin_ok(&["fs", "xattr", "get", "/before0", "user.k"]);
-        assert_eq!(value.trim(), hours);
+        assert_eq!(value.trim(), written);
     }
     assert_eq!(cluster.metric(1, "mfsha_leaderships_total"), elections);
     all_there(&cluster, &made);

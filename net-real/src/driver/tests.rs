@@ -180,23 +180,25 @@ fn a_full_disk_ends_the_node_with_its_reason_and_no_acknowledgement() {
     let (node, look) = start(directory.path(), Some(50_000));
     wait(&look, |seen| matches!(seen, Seen::Leads).then_some(()));
     let mut acknowledged = 0;
-    for call in 0..1_000 {
+    let mut call = 0;
+    let ended = loop {
+        call += 1;
         node.request(ClientId(1), mkdir(call, &format!("directory-{call}")));
-    }
-    let reason = wait(&look, |seen| match seen {
-        Seen::Reply(response) => {
-            match response.result {
-                Ok(_) => acknowledged += 1,
-                Err(NodeError::Unavailable { .. } | NodeError::Unknown) => {}
-                Err(other) => panic!("{other:?}"),
-            }
-            None
+        let seen = wait(&look, |seen| match seen {
+            Seen::Reply(response) => Some(Ok(response.result)),
+            Seen::Ended(how) => Some(Err(how)),
+            Seen::Leads => None,
+        });
+        match seen {
+            Ok(Ok(_)) => acknowledged += 1,
+            Ok(Err(NodeError::Unavailable { .. } | NodeError::Unknown)) => {}
+            Ok(Err(other)) => panic!("{other:?}"),
+            Err(how) => break how,
         }
-        Seen::Ended(how) => Some(how),
-        Seen::Leads => None,
-    });
-    let Ended::Fault(reason) = reason else {
-        panic!("{reason:?}");
+        assert!(call < 10_000, "the disk never was full");
+    };
+    let Ended::Fault(reason) = ended else {
+        panic!("{ended:?}");
     };
     assert!(reason.contains("no space left"), "{reason}");
     assert!(acknowledged > 0, "the disk was full from the start");

@@ -76,6 +76,7 @@ impl Cluster {
             .arg(format!("--peers={}", self.peers()))
             .arg(format!("--data-path={}", self.data(node).display()))
             .arg("--set=HA_LOG_SIZE_MAX=64M")
+            .arg("--set=HA_SNAPSHOT_LOG_SIZE=4M")
             .arg("--bootstrap")
             .env_remove("NOTIFY_SOCKET");
         command
@@ -129,6 +130,16 @@ impl Cluster {
         assert!(done.expect("kill runs").success());
     }
 
+    /// Whether the process of a node is over.
+    fn has_ended(&self, node: u64) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid(node)));
+        stat.is_ok_and(|stat| {
+            stat.rsplit(')')
+                .next()
+                .is_some_and(|rest| rest.starts_with(" Z"))
+        })
+    }
+
     /// Waits until the node has ended by itself.
     pub fn ended(&mut self, node: u64) -> ExitStatus {
         let mut child = self.nodes[node as usize - 1].take().expect("the node runs");
@@ -159,7 +170,7 @@ impl Cluster {
         let end = Instant::now() + PATIENCE;
         while !holds() {
             assert!(
-                Instant::now() < end,
+                Instant::now() < end && !self.has_ended(node),
                 "node {node} never {what}; it said:\n{}",
                 self.said(node)
             );
