@@ -50,6 +50,7 @@ fn hello(founders: &Founders, dial: u64) -> PeerHello {
         dial,
         meant: None,
         joins: false,
+        priority: 3,
         standing: Standing::Formed {
             founders: founders.clone(),
         },
@@ -138,7 +139,10 @@ fn an_honest_peer_is_heard(founders: &Founders, message: &[u8], cut: usize) {
         let bytes = chunk.to_vec();
         effects.extend(step(&mut transport, 2, Input::Bytes { conn, bytes }));
     }
-    assert!(effects.contains(&Effect::PeerUp { peer: PEER }));
+    assert!(effects.contains(&Effect::PeerUp {
+        peer: PEER,
+        priority: 3
+    }));
     let delivered = Effect::Deliver {
         from: PEER,
         message: message.to_vec(),

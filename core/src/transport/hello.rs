@@ -52,6 +52,8 @@ pub struct PeerHello {
     pub meant: Option<NodeId>,
     /// Whether it takes whatever cluster it finds (`--join`).
     pub joins: bool,
+    /// How well it is placed to lead: higher is better.
+    pub priority: u32,
     /// Its way into a cluster.
     pub standing: Standing,
     /// What it knows of others. At most [`limits::PEER_COUNT_MAX`].

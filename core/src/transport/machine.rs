@@ -796,6 +796,7 @@ impl Transport {
             dial,
             meant,
             joins: matches!(self.options.start, super::Start::Join { .. }),
+            priority: self.options.priority,
             standing: durable.standing.clone(),
             known: durable.peers.clone(),
         }
@@ -886,18 +887,16 @@ impl Transport {
             return;
         }
         let cluster = self.identity.cluster();
-        let ready = self.peers.iter().filter(|(_, peer)| {
+        let ready = self.peers.iter().filter_map(|(node, peer)| {
             let conn = peer.conn.and_then(|id| self.conns.get(&id));
-            let hello = conn.and_then(|conn| conn.hello.as_deref());
-            !peer.up
-                && hello.is_some_and(|hello| {
-                    hello.standing.cluster() == cluster && self.is_noted(hello)
-                })
+            let hello = conn.and_then(|conn| conn.hello.as_deref())?;
+            let ready = !peer.up && hello.standing.cluster() == cluster && self.is_noted(hello);
+            ready.then_some((*node, hello.priority))
         });
-        let ready: Vec<_> = ready.map(|(node, _)| *node).collect();
-        for peer in ready {
+        let ready: Vec<_> = ready.collect();
+        for (peer, priority) in ready {
             self.peers.entry(peer).or_default().up = true;
-            out.push(Effect::PeerUp { peer });
+            out.push(Effect::PeerUp { peer, priority });
         }
     }
 

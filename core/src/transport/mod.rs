@@ -201,6 +201,8 @@ pub enum Effect {
     PeerUp {
         /// Which.
         peer: NodeId,
+        /// How well it is placed to lead, as it says: higher is better.
+        priority: u32,
     },
     /// The connection to the peer is gone, and what was on its way may be.
     PeerLost {

@@ -42,6 +42,8 @@ pub struct Options {
     pub address: Address,
     /// Tells this process from every other: drawn at random by the driver.
     pub life: u64,
+    /// How well this node is placed to lead, which peers are told: higher is better.
+    pub priority: u32,
     /// How it comes into a cluster.
     pub start: Start,
     /// A sign of life is sent on every connection at this interval, also when it is busy.
@@ -78,6 +80,7 @@ impl Options {
         Self {
             address,
             life,
+            priority: 0,
             start,
             alive_interval: Duration::from_millis(200),
             silence_max: Duration::from_millis(1_000),

@@ -82,7 +82,10 @@ impl Settings {
         life: u64,
         start: Start,
     ) -> transport::Options {
-        transport::Options::new(address, life, start)
+        transport::Options {
+            priority: self.priority(),
+            ..transport::Options::new(address, life, start)
+        }
     }
 
     /// `host:port` to listen at for peers, clients and operators.

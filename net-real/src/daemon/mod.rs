@@ -372,10 +372,10 @@ fn hear(
                 node.deliver(from, message);
             }
         }
-        TransportEvent::PeerUp(peer) => {
+        TransportEvent::PeerUp { peer, priority } => {
             info!(peer = peer.0, "connected");
             if let Some(node) = desk.handle() {
-                node.peer_up(peer, 0);
+                node.peer_up(peer, priority);
             }
         }
         TransportEvent::PeerLost(peer) => {

@@ -40,7 +40,12 @@ pub enum TransportEvent {
         message: Vec<u8>,
     },
     /// Messages to this peer have a chance from here on.
-    PeerUp(NodeId),
+    PeerUp {
+        /// Whom.
+        peer: NodeId,
+        /// How well it is placed to lead, as it says.
+        priority: u32,
+    },
     /// The connection to this peer is gone, and what was on its way may be.
     PeerLost(NodeId),
     /// Where this node and its peers are, because it changed.

@@ -264,7 +264,9 @@ impl<E: Fn(TransportEvent) + Send + 'static> Pump<E> {
                     let _ = happenings.send(Happening::Input(persisted)).await;
                 });
             }
-            Effect::PeerUp { peer } => self.tell(TransportEvent::PeerUp(peer)),
+            Effect::PeerUp { peer, priority } => {
+                self.tell(TransportEvent::PeerUp { peer, priority });
+            }
             Effect::PeerLost { peer } => self.tell(TransportEvent::PeerLost(peer)),
             Effect::Formed { identity } => self.tell(TransportEvent::Formed(Box::new(identity))),
             Effect::AddressesChanged { addresses } => {

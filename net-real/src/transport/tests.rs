@@ -134,7 +134,7 @@ impl Setup {
                 Some(true)
             );
             for _ in 0..2 {
-                node.until(|event| matches!(event, TransportEvent::PeerUp(_)))
+                node.until(|event| matches!(event, TransportEvent::PeerUp { .. }))
                     .await;
             }
         }
@@ -199,7 +199,10 @@ async fn three_nodes_talk(setup: Setup) {
     let listener = listener.into_iter().next().unwrap();
     let mut again = setup.node(2, listener, Start::Known, identity);
     for id in [1, 3] {
-        let up = TransportEvent::PeerUp(NodeId(2));
+        let up = TransportEvent::PeerUp {
+            peer: NodeId(2),
+            priority: 0,
+        };
         nodes
             .get_mut(&id)
             .unwrap()
@@ -208,7 +211,7 @@ async fn three_nodes_talk(setup: Setup) {
     }
     for _ in 0..2 {
         again
-            .until(|event| matches!(event, TransportEvent::PeerUp(_)))
+            .until(|event| matches!(event, TransportEvent::PeerUp { .. }))
             .await;
     }
     again.handle.send(NodeId(1), Class::Control, message(9, 10));

@@ -98,6 +98,7 @@ fn another_cluster_is_told_apart() {
             dial: 1,
             meant: None,
             joins: false,
+            priority: 0,
             standing,
             known: Default::default(),
         };

@@ -149,6 +149,7 @@ impl World {
         });
         let start = host.start.clone().unwrap();
         let mut options = Options::new(address, life, start);
+        options.priority = u32::try_from(node.0).expect("few nodes");
         (self.tune)(&mut options);
         host.transport = Some(Transport::new(options, identity, seed, now).unwrap());
         host.life = life;
@@ -288,7 +289,8 @@ impl World {
                 }
             }
             Effect::Deliver { from, message } => self.on_delivered(from, node, &message),
-            Effect::PeerUp { peer } => {
+            Effect::PeerUp { peer, priority } => {
+                assert_eq!(u64::from(priority), peer.0, "as the peer says");
                 assert!(host.formed, "no peer before the node is formed");
                 assert!(host.up.insert(peer), "a peer comes up once");
                 let known = host
