@@ -12,8 +12,8 @@ use tokio::net::TcpListener;
 
 use crate::clients::Desk;
 
-const PAGE: &str = "mfsha\n\n/metrics  for Prometheus\n/livez    200 while the process works\n\
-                    /readyz   200 while this node can serve, otherwise 503 and why not\n";
+const PAGES: &str = "/metrics  for Prometheus\n/livez    200 while the process works\n\
+                     /readyz   200 while this node can serve, otherwise 503 and why not\n";
 
 /// Serves until the runtime ends.
 ///
@@ -21,7 +21,7 @@ const PAGE: &str = "mfsha\n\n/metrics  for Prometheus\n/livez    200 while the p
 /// When the listener fails for good.
 pub async fn serve(listener: TcpListener, desk: Arc<Desk>) -> std::io::Result<()> {
     let routes = Router::new()
-        .route("/", get(|| async { PAGE }))
+        .route("/", get(status))
         .route("/metrics", get(metrics))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
@@ -37,6 +37,10 @@ pub async fn listen(address: &str) -> Result<TcpListener, String> {
     TcpListener::bind(address)
         .await
         .map_err(|error| format!("cannot listen on {address} for HTTP: {error}; free the port, or set MFSHA_HTTP_PORT (0 turns HTTP off)"))
+}
+
+async fn status(State(desk): State<Arc<Desk>>) -> String {
+    format!("{}\n{PAGES}", desk.page().await)
 }
 
 async fn metrics(State(desk): State<Arc<Desk>>) -> Response {

@@ -251,6 +251,38 @@ impl Desk {
         self.metrics.text()
     }
 
+    /// How the node stands, as lines for people.
+    pub async fn page(&self) -> String {
+        let verdict = match self.ready().await {
+            Ok(text) | Err(text) => text,
+        };
+        let mut page = format!("mfsha node {}: {verdict}\n", self.node.0);
+        if let Ok(inspection) = self.inspect().await {
+            let status = &inspection.status;
+            page += &format!(
+                "cluster    {}\nterm       {}\ncommitted  {}\napplied    {}\ncheckpoint {}\n\
+                 version    {}\n",
+                self.cluster(),
+                status.term.0,
+                status.committed.0,
+                status.applied.0,
+                inspection.checkpoint.0,
+                inspection.version
+            );
+        }
+        let peers = self.neighbours.get().map(|neighbours| neighbours.peers());
+        for (node, peer) in peers.unwrap_or_default() {
+            let address = peer.address.as_deref().unwrap_or("address unknown");
+            let how = match (&peer.trouble, peer.connected) {
+                (_, true) => "connected",
+                (Some(trouble), false) => trouble,
+                (None, false) => "not connected",
+            };
+            page += &format!("node {:<6}{address}: {how}\n", node.0);
+        }
+        page
+    }
+
     fn set_gauges(&self, inspection: &Inspection) {
         let gauges = self.metrics.gauges();
         let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);

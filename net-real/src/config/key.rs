@@ -352,7 +352,7 @@ pub static KEYS: [Spec; 25] = [
             "MFSHA_AUTH_TOKEN",
             Kind::Secret { bytes_max: 1_024 },
             "",
-            "Secret that clients, operators and peers have to know, the same on all nodes; it is never shown.",
+            "Secret that native clients and operators have to know, the same on all nodes; it is never shown. Peers know each other by their certificates alone.",
         )
     },
     Spec {
