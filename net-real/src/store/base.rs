@@ -75,12 +75,11 @@ impl Environment {
         })
     }
 
-    /// The sum that was written with the state; of an empty environment that of nothing.
+    /// The sum that was written with the state.
     pub fn sum(&self) -> Result<StateSum, StoreError> {
         let read = self.env.read_txn().map_err(fault)?;
         match self.keys.get(&read, SUM_KEY).map_err(fault)? {
             Some(bytes) => decode_sum(bytes),
-            None if self.keys.is_empty(&read).map_err(fault)? => Ok(StateSum::default()),
             None => Err(corrupt("the sum of the state is missing")),
         }
     }

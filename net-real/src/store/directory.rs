@@ -26,6 +26,8 @@ const CURRENT_BYTES_MAX: u64 = 256;
 pub(super) const DATA_FILE: &str = "data.mdb";
 /// LMDB's file of readers; worth nothing when nobody has the environment open.
 const READERS_FILE: &str = "lock.mdb";
+/// Its length: room for a thousand readers, of 64 bytes each.
+const READERS_BYTES: usize = 64 << 10;
 
 /// What `CURRENT` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +115,13 @@ pub(super) fn generations(directory: &Path) -> io::Result<Vec<u64>> {
     Ok(found)
 }
 
+/// Makes a new list of readers for an environment that nobody has open: the old one may be of a
+/// process that died. LMDB maps the file and writes to it; on a full disk a hole in it would end
+/// the process, so its space is taken here, where that is an error.
+pub(super) fn renew_readers(environment: &Path) -> io::Result<()> {
+    fs::write(environment.join(READERS_FILE), vec![0; READERS_BYTES])
+}
+
 /// Flushes the names in a directory.
 pub(super) fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
@@ -191,11 +200,6 @@ impl Directory {
             }
         }
         remove_file_if_there(&self.path.join(CURRENT_TEMPORARY))
-    }
-
-    /// Removes LMDB's list of readers, which may be of a process that died.
-    pub fn forget_readers(&self, generation: u64) -> io::Result<()> {
-        remove_file_if_there(&environment_path(&self.path, generation).join(READERS_FILE))
     }
 
     /// Moves a damaged environment aside, over the one that was moved before.

@@ -14,7 +14,7 @@ use mfsha_core::store::{
 
 use super::base::{Base, Environment, too_long};
 use super::directory::{Current, Directory, environment_path, generations, read_current};
-use super::directory::{refused, sync, write_current};
+use super::directory::{refused, renew_readers, sync, write_current};
 use super::layer::{Frozen, Layer, united};
 use super::reaper::Reaper;
 use super::restore::Building;
@@ -259,9 +259,7 @@ fn open_current(
     } else if !path.join(super::directory::DATA_FILE).is_file() {
         return Ok(Err("its file is gone".to_owned()));
     }
-    directory
-        .forget_readers(generation)
-        .map_err(refused("remove the list of readers in", &path))?;
+    renew_readers(&path).map_err(refused("renew the list of readers in", &path))?;
     use heed::MdbError as M;
     match Environment::open(&path, generation, options.map_bytes_max, false) {
         Ok(environment) => match environment.sum() {
@@ -287,6 +285,7 @@ fn make_environment(
 ) -> Result<Environment, OpenError> {
     let path = environment_path(directory.path(), generation);
     fs::create_dir(&path).map_err(refused("make directory", &path))?;
+    renew_readers(&path).map_err(refused("make the list of readers in", &path))?;
     let made = Environment::open(&path, generation, options.map_bytes_max, false);
     let environment = made.map_err(|error| OpenError::Environment {
         path: path.clone(),

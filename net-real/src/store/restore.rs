@@ -115,6 +115,7 @@ fn build(
     map_bytes: usize,
     messages: &Receiver<Message>,
 ) -> Result<Option<Environment>, StoreError> {
+    directory::renew_readers(path).map_err(|error| io_fault(&error))?;
     let environment = Environment::open(path, generation, map_bytes, true).map_err(fault)?;
     loop {
         let mut writing = environment.write()?;

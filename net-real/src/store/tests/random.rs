@@ -200,7 +200,7 @@ fn run<T: Subject>(subject: &mut T, steps: &[Step]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
     fn the_plainest_store_is_the_model(steps in vec(step(), 1..40)) {
