@@ -99,6 +99,11 @@ impl RaftStateMachine<Types> for StateMachine {
             responders.extend(responder);
         }
         if !committed.is_empty() {
+            assert!(
+                self.last <= self.shell.log().committed(),
+                "openraft applies up to {:?}, which it did not say is committed",
+                self.last
+            );
             self.shell.ask(Effect::Apply { entries: committed });
         }
         for responder in responders {
