@@ -95,10 +95,10 @@ fn exceeds(limits: &QuotaLimits, used: &DirStats, more: &DirStats) -> bool {
 pub fn is_over(limits: &QuotaLimits, used: &DirStats) -> bool {
     fields(limits, used, used)
         .into_iter()
-        .any(|(limit, used, _)| limit.is_some_and(|limit| i128::from(used) > limit))
+        .any(|(limit, used, _)| limit.is_some_and(|limit| used > limit))
 }
 
-type Field = (Option<i128>, i64, i64);
+type Field = (Option<i128>, i128, i128);
 
 fn fields(limits: &QuotaLimits, used: &DirStats, more: &DirStats) -> [Field; 4] {
     [
