@@ -562,8 +562,7 @@ impl<K: Kind> World<K> {
         for entry in stepped.applied {
             self.note_gap(seat, LogIndex(entry.id.index.0.saturating_sub(1)));
             self.state(seat).applied = entry.id.index;
-            let store = &self.seats[usize::from(seat.0)].store;
-            self.workload.on_applied(&entry, store);
+            self.workload.on_applied(&entry);
             self.emit(Event::Applied {
                 seat,
                 node,
