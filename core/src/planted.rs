@@ -46,4 +46,7 @@ pub enum Bug {
     /// What a rename replaces loses its name and nothing else: it can never be reached nor freed.
     /// P-TREE.
     ReplacedNodeLeaks,
+    /// The trash remembers the name of a file and not its path. Every replica does it, the log is
+    /// right, and so is every outcome: only the state is not. P-DURABLE.
+    TrashForgetsPath,
 }

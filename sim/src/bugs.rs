@@ -175,6 +175,22 @@ pub const ALL: &[Planted] = &[
         judges: &["tree"],
         set: &["workload.weights.rename=10", "workload.names=3"],
     },
+    Planted {
+        name: "trash-forgets-path",
+        bug: Bug::TrashForgetsPath,
+        mistake: "",
+        what: "the trash remembers the name of a file and not its path; no outcome tells",
+        promise: "P-DURABLE",
+        judges: &["durable"],
+        set: &[
+            "workload.weights.any-command=0",
+            "workload.weights.any-query=0",
+            "workload.weights.create=10",
+            "workload.weights.mkdir=10",
+            "workload.weights.unlink=10",
+            "workload.names=4",
+        ],
+    },
 ];
 
 /// The bug of this name; `None` for the empty name.

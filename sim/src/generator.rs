@@ -8,19 +8,15 @@
 //! generator makes them from a model that follows what the nodes have applied.
 
 use mfsha_core::id::{ChunkId, InodeId, LogIndex, SessionId};
-use mfsha_core::namespace::Namespace;
-use mfsha_core::namespace::error::FsError;
 use mfsha_core::namespace::op::{
     Answer, Caller, FlockOp, NodeKind, Op, OpenFlags, Query, Reply, SetAttr, SetTime, TruncateMode,
     XattrMode,
 };
 use mfsha_core::rng::Rng;
-use mfsha_core::time::WallTime;
 use mfsha_model::Model;
 use mfsha_model::generate::{COMMANDS, Generator, Request, Step};
 
 use crate::event::{AppliedEntry, AppliedPayload};
-use crate::store::SimStore;
 
 /// Kinds of operation that a schedule can hold.
 pub const KINDS: &[&str] = &[
@@ -97,9 +93,8 @@ impl Knowledge {
         }
     }
 
-    /// A node applied an entry: whichever is first tells, the others repeat it. `store` is what
-    /// that node holds, perhaps a little later.
-    pub fn on_applied(&mut self, entry: &AppliedEntry, store: &SimStore) {
+    /// A node applied an entry: whichever is first tells, the others repeat it.
+    pub fn on_applied(&mut self, entry: &AppliedEntry) {
         if entry.id.index != self.followed.next() {
             return;
         }
@@ -112,7 +107,7 @@ impl Knowledge {
         };
         // Whether it is right is for the checkers to say. A model that lost its way is of no use
         // for drawing, and the run goes on without those kinds.
-        if model.apply(command, outcome).is_err() || adopt(model, command.now, store).is_none() {
+        if model.apply(command, outcome).is_err() {
             self.model = None;
         }
     }
@@ -332,16 +327,6 @@ impl Knowledge {
     fn name(&self, rng: &mut Rng) -> Vec<u8> {
         format!("name{}", rng.below(self.names.into())).into_bytes()
     }
-}
-
-/// Teaches a model the ids that no reply tells; `None` when the store does not know them any more.
-fn adopt(model: &mut Model, now: WallTime, store: &SimStore) -> Option<()> {
-    if !model.has_placeholders() {
-        return Some(());
-    }
-    let tree = Namespace::open(store.copy()).ok()?;
-    let ask = |query: &Query| tree.query(now, query).unwrap_or(Err(FsError::NoEnt));
-    model.adopt(ask).ok()
 }
 
 fn remember(known: &mut Vec<InodeId>, inode: InodeId) {

@@ -253,7 +253,7 @@ impl Ideal {
                         outcome,
                     },
                 };
-                self.knowledge.on_applied(&entry, &self.replicas[at].store);
+                self.knowledge.on_applied(&entry);
                 let event = Event::Applied {
                     seat: Seat(at as u8),
                     node: NodeId(at as u64 + 1),

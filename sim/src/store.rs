@@ -84,6 +84,32 @@ impl SimStore {
         }
     }
 
+    /// A store whose last checkpoint holds this, before its node starts.
+    #[must_use]
+    pub fn of_durable(image: Arc<Map>) -> Self {
+        let inner = Inner {
+            live: Arc::clone(&image),
+            durable: image,
+            ..Inner::default()
+        };
+        Self {
+            inner: Arc::new(Mutex::new(inner)),
+        }
+    }
+
+    /// The content of the last finished checkpoint.
+    #[must_use]
+    pub fn durable_image(&self) -> Arc<Map> {
+        Arc::clone(&self.lock().durable)
+    }
+
+    /// The content of the newest checkpoint that is under way.
+    #[must_use]
+    pub fn pending_image(&self) -> Option<Arc<Map>> {
+        let inner = self.lock();
+        inner.pending.last().map(|(_, map)| Arc::clone(map))
+    }
+
     /// A checkpoint ends now, well unless a failure was ordered. One that is not under way any
     /// more (the node crashed) ends in nothing: `None`.
     pub fn finish_checkpoint(&self, id: CheckpointId) -> Option<Result<(), StoreError>> {

@@ -21,7 +21,6 @@ use crate::generator::{Knowledge, Wish};
 use crate::options::{Options, WorkloadOptions};
 use crate::place::Seat;
 use crate::schedule::OperationEntry;
-use crate::store::SimStore;
 use crate::time::SimTime;
 
 /// What a client wants the world to do.
@@ -211,8 +210,8 @@ impl Workload {
     }
 
     /// A node applied an entry: what clients ask for next may be about it.
-    pub fn on_applied(&mut self, entry: &AppliedEntry, store: &SimStore) {
-        self.knowledge.on_applied(entry, store);
+    pub fn on_applied(&mut self, entry: &AppliedEntry) {
+        self.knowledge.on_applied(entry);
     }
 
     /// An answer arrived.

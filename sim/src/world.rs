@@ -78,6 +78,10 @@ pub(crate) enum Body {
 
 /// What is due.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most of what is due are messages"
+)]
 pub(crate) enum Due {
     Arrive(Flight<Body>),
     Wake {
@@ -562,8 +566,7 @@ impl<K: Kind> World<K> {
         for entry in stepped.applied {
             self.note_gap(seat, LogIndex(entry.id.index.0.saturating_sub(1)));
             self.state(seat).applied = entry.id.index;
-            let store = &self.seats[usize::from(seat.0)].store;
-            self.workload.on_applied(&entry, store);
+            self.workload.on_applied(&entry);
             self.emit(Event::Applied {
                 seat,
                 node,

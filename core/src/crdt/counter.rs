@@ -31,11 +31,12 @@ impl GCounter {
     /// The delta that adds `amount` at `replica`.
     #[must_use]
     pub fn add(&self, replica: NodeId, amount: u64) -> Self {
+        self.add_wide(replica, u128::from(amount))
+    }
+
+    fn add_wide(&self, replica: NodeId, amount: u128) -> Self {
         let count = self.0.get(&replica).copied().unwrap_or(0);
-        Self(BTreeMap::from([(
-            replica,
-            count.saturating_add(u128::from(amount)),
-        )]))
+        Self(BTreeMap::from([(replica, count.saturating_add(amount))]))
     }
 }
 
@@ -58,27 +59,27 @@ pub struct PnCounter {
 impl PnCounter {
     /// What is left; the nearest end of the range when it is outside.
     #[must_use]
-    pub fn value(&self) -> i64 {
+    pub fn value(&self) -> i128 {
         let (added, taken) = (self.added.total(), self.taken.total());
         if added >= taken {
-            i64::try_from(added - taken).unwrap_or(i64::MAX)
+            i128::try_from(added - taken).unwrap_or(i128::MAX)
         } else {
-            i64::try_from(taken - added).map_or(i64::MIN, |left| -left)
+            i128::try_from(taken - added).map_or(i128::MIN, |left| -left)
         }
     }
 
     /// The delta that adds `amount`, which may be negative, at `replica`.
     #[must_use]
-    pub fn add(&self, replica: NodeId, amount: i64) -> Self {
+    pub fn add(&self, replica: NodeId, amount: i128) -> Self {
         if amount >= 0 {
             Self {
-                added: self.added.add(replica, amount.unsigned_abs()),
+                added: self.added.add_wide(replica, amount.unsigned_abs()),
                 taken: GCounter::default(),
             }
         } else {
             Self {
                 added: GCounter::default(),
-                taken: self.taken.add(replica, amount.unsigned_abs()),
+                taken: self.taken.add_wide(replica, amount.unsigned_abs()),
             }
         }
     }

@@ -71,7 +71,7 @@ fn gcounter() -> impl Strategy<Value = GCounter> {
 }
 
 fn pncounter() -> impl Strategy<Value = PnCounter> {
-    prop::collection::vec((0..3u64, -5..5i64), 0..5).prop_map(|adds| {
+    prop::collection::vec((0..3u64, -5..5i128), 0..5).prop_map(|adds| {
         adds.into_iter()
             .fold(PnCounter::default(), |mut counter, (node, amount)| {
                 let delta = counter.add(NodeId(node), amount);
@@ -166,7 +166,7 @@ proptest! {
     }
 
     #[test]
-    fn counters_count(amounts in prop::collection::vec((0..3u64, -9..9i64), 0..20)) {
+    fn counters_count(amounts in prop::collection::vec((0..3u64, -9..9i128), 0..20)) {
         let mut counter = PnCounter::default();
         let mut sum = 0;
         for (node, amount) in amounts {
@@ -179,7 +179,7 @@ proptest! {
 
 #[test]
 fn a_settled_counter_never_fills_up() {
-    let (mut counter, replica, much) = (PnCounter::default(), NodeId(1), i64::MAX / 2);
+    let (mut counter, replica, much) = (PnCounter::default(), NodeId(1), i128::MAX / 2);
     for _ in 0..10 {
         for amount in [much, -much] {
             counter.join(&counter.clone().add(replica, amount));

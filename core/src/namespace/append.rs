@@ -83,7 +83,7 @@ fn clear(
     file: &Inode,
     from: u32,
     to: u32,
-    goal: i64,
+    goal: i128,
 ) -> Res<DirStats> {
     let mut change = DirStats::default();
     for (at, chunk) in chunk::slots(txn, ino, from, to, usize::MAX)? {

@@ -3,6 +3,7 @@
 //! One entry is one batch of the store, and the mark of what was applied is part of it. What each
 //! operation does is said elsewhere; here is only what all have in common.
 
+use super::ceilings::Ceilings;
 use super::error::FsError;
 use super::genesis::genesis;
 use super::key::Key;
@@ -22,6 +23,7 @@ use crate::time::{Stamp, WallTime};
 pub struct Namespace<S> {
     store: S,
     applied: AppliedMark,
+    ceilings: Ceilings,
     /// The mistake that it makes on purpose.
     #[cfg(feature = "planted-bugs")]
     pub(super) planted: super::planted::Planted,
@@ -37,11 +39,19 @@ impl<S: StateStore> Namespace<S> {
         let mut namespace = Self {
             store,
             applied: AppliedMark::default(),
+            ceilings: Ceilings::default(),
             #[cfg(feature = "planted-bugs")]
             planted: super::planted::Planted::default(),
         };
         namespace.reload()?;
         Ok(namespace)
+    }
+
+    /// From now the room ends here. For tests: every replica has to have the same.
+    #[must_use]
+    pub fn with_ceilings(mut self, ceilings: Ceilings) -> Self {
+        self.ceilings = ceilings;
+        self
     }
 
     /// Looks again what was applied last: after another state was put into the store.
@@ -146,6 +156,7 @@ impl<S: StateStore> Namespace<S> {
             repeated: false,
         };
         let mut txn = Txn::new(&self.store, moment);
+        txn.set_ceilings(self.ceilings);
         #[cfg(feature = "planted-bugs")]
         txn.set_bug(self.planted.bug);
         let request = command

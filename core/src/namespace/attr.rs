@@ -116,8 +116,8 @@ fn clamp(count: u64) -> u32 {
 
 /// A directory's length as a decimal that people can read: hundredths of a unit, plus a million
 /// for each power of 1024 that the unit is above a byte.
-fn encode_size(bytes: i64) -> u64 {
-    let bytes = u64::try_from(bytes).unwrap_or(0);
+fn encode_size(bytes: i128) -> u64 {
+    let bytes = u64::try_from(bytes.max(0)).unwrap_or(u64::MAX);
     if bytes == 0 {
         return 1;
     }
@@ -140,7 +140,8 @@ mod tests {
             (1536, 1_000_150),
             (5 << 20, 2_000_500),
             (1 << 60, 6_000_100),
-            (i64::MAX, 6_000_799),
+            (i128::from(i64::MAX), 6_000_799),
+            (1 << 70, 6_001_599),
             (-1, 1),
         ];
         for (bytes, shown) in examples {

@@ -13,13 +13,14 @@ use super::op::{DirStats, Name, NodeKind, StorageClass, Whereabouts};
 use super::path::valid_name;
 use super::quota;
 use super::record::{
-    AclRecord, Applied, Chunk, ChunkSlot, Class, Edge, Flocks, Inode, LaneRecord, Opened,
-    PosixLocks, Quota, QuotaRecord, Record, Session, ShardIds, SlotIds, Stats, Sustained, Trashed,
-    Xattr,
+    AclRecord, Applied, Chunk, ChunkSlot, Class, DetachedBytes, Edge, Flocks, Inode, LaneRecord,
+    Opened, PosixLocks, Quota, QuotaRecord, Record, Session, ShardIds, SlotIds, Stats, Sustained,
+    Trashed, Xattr,
 };
 use super::stats;
 use super::txn::open;
 use crate::id::{ChunkId, InodeId, SessionId, Slot};
+use crate::limits;
 use crate::store::{StateStore, StoreError};
 
 /// What a tree promises.
@@ -41,6 +42,8 @@ pub enum Law {
     Whereabouts,
     /// Sums of directories are what their subtrees hold.
     Sums,
+    /// No directory lies deeper than it may, or has more levels below it than it knows of.
+    Depth,
     /// A quota belongs to a directory, and notes since when a soft limit is passed exactly while
     /// one is.
     Quotas,
@@ -127,6 +130,8 @@ struct Everything {
     nodes: BTreeMap<InodeId, Inode>,
     edges: BTreeMap<(InodeId, Name), Edge>,
     sums: BTreeMap<InodeId, DirStats>,
+    heights: BTreeMap<InodeId, u32>,
+    detached_bytes: (i128, i128),
     quotas: BTreeMap<InodeId, QuotaRecord>,
     slots: BTreeMap<(InodeId, u32), ChunkId>,
     chunks: BTreeMap<ChunkId, Chunk>,
@@ -173,6 +178,7 @@ impl Everything {
             Key::Stats(dir) => {
                 let stats: Stats = value(key, bytes)?;
                 self.sums.insert(dir, stats.value());
+                self.heights.insert(dir, stats.height());
             }
             Key::Quota(dir) => {
                 let quota: Quota = value(key, bytes)?;
@@ -231,6 +237,10 @@ impl Everything {
                 self.ids.insert(slot, value(key, bytes)?);
             }
             Key::ShardIds => self.shard = value(key, bytes)?,
+            Key::Detached => {
+                let sums: DetachedBytes = value(key, bytes)?;
+                self.detached_bytes = (sums.trash.value(), sums.sustained.value());
+            }
             Key::Applied => drop(value::<Applied>(key, bytes)?),
             Key::Session(session) => {
                 value::<Session>(key, bytes)?;
@@ -265,6 +275,8 @@ impl Everything {
         self.whereabouts()?;
         self.classes()?;
         self.sums(&order)?;
+        self.sums_of_detached()?;
+        self.depth(&order)?;
         self.quotas()?;
         self.references()?;
         self.open_files()?;
@@ -422,9 +434,8 @@ impl Everything {
         let mut files: BTreeMap<InodeId, DirStats> = BTreeMap::new();
         for (ino, node) in &self.nodes {
             if node.kind() == NodeKind::File {
-                let length = i64::try_from(node.length.value()).unwrap_or(i64::MAX);
                 let own = DirStats {
-                    length,
+                    length: i128::from(node.length.value()),
                     ..stats::FILE
                 };
                 files.insert(*ino, own);
@@ -468,6 +479,46 @@ impl Everything {
             demand(kept == sum, Law::Sums, || {
                 format!("{dir} keeps {kept:?} and holds {sum:?}")
             })?;
+        }
+        Ok(())
+    }
+
+    fn sums_of_detached(&self) -> Judged {
+        let sum = |wanted: Whereabouts| -> i128 {
+            let files = self.nodes.values();
+            let files = files.filter(|node| node.whereabouts.value() == wanted);
+            files.map(|node| i128::from(node.length.value())).sum()
+        };
+        let there = (sum(Whereabouts::Trash), sum(Whereabouts::Sustained));
+        demand(self.detached_bytes == there, Law::Sums, || {
+            format!(
+                "{:?} bytes are counted in the trash and sustained, there are {there:?}",
+                self.detached_bytes
+            )
+        })
+    }
+
+    fn depth(&self, order: &[InodeId]) -> Judged {
+        let mut depths: BTreeMap<InodeId, usize> = BTreeMap::new();
+        for dir in order {
+            let parent = self.nodes[dir].parent();
+            let depth = parent.map_or(0, |parent| depths[&parent] + 1);
+            demand(depth <= limits::DEPTH_MAX, Law::Depth, || {
+                format!("{dir} lies {depth} directories deep")
+            })?;
+            depths.insert(*dir, depth);
+        }
+        let mut levels: BTreeMap<InodeId, u32> = BTreeMap::new();
+        for dir in order.iter().rev() {
+            let there = levels.get(dir).copied().unwrap_or(0);
+            let known = self.heights.get(dir).copied().unwrap_or(0);
+            demand(known >= there, Law::Depth, || {
+                format!("{dir} has {there} levels below it and knows of {known}")
+            })?;
+            if let Some(parent) = self.nodes[dir].parent() {
+                let above = levels.entry(parent).or_default();
+                *above = (*above).max(there + 1);
+            }
         }
         Ok(())
     }

@@ -127,7 +127,7 @@ pub fn write_end(
     let mut reached = file.length.value();
     if length > reached {
         let more = DirStats {
-            length: (length - reached) as i64,
+            length: i128::from(length - reached),
             ..DirStats::default()
         };
         match quota::check_parents(txn, &file, &more) {
@@ -492,7 +492,10 @@ pub fn notify_changed(
 fn create(txn: &mut Txn<'_>, ino: InodeId) -> Res<ChunkId> {
     let key = Key::SlotIds(ino.slot());
     let ids: SlotIds = txn.get(&key)?.unwrap_or_default();
-    let chunk = ChunkId::from_parts(ids.chunks.value(), ino.slot()).ok_or(FsError::NoSpace)?;
+    let given = ids.chunks.value();
+    let chunk = ChunkId::from_parts(given, ino.slot())
+        .filter(|_| given < txn.ceilings().chunks_per_slot)
+        .ok_or(FsError::NoSpace)?;
     let taken = SlotIds {
         chunks: ids.chunks.add(LOG_REPLICA, 1),
         ..SlotIds::default()
@@ -521,8 +524,8 @@ fn empty_slot(txn: &mut Txn<'_>, ino: InodeId, index: u32, chunk: ChunkId) -> Re
 }
 
 /// What a quota must have room for before a chunk is written.
-fn whole_chunk(goal: i64) -> DirStats {
-    let size = (limits::CHUNK_BYTES + limits::CHUNK_HEADER_BYTES) as i64;
+fn whole_chunk(goal: i128) -> DirStats {
+    let size = i128::from(limits::CHUNK_BYTES + limits::CHUNK_HEADER_BYTES);
     DirStats {
         size,
         real_size: size.saturating_mul(goal),

@@ -214,11 +214,11 @@ fn is_used(txn: &Txn<'_>, id: u8) -> Res<bool> {
 }
 
 /// Adds `copies` more of every file of a class to the sums of the directories above it.
-fn resize(txn: &mut Txn<'_>, id: u8, copies: i64) -> Res<()> {
+fn resize(txn: &mut Txn<'_>, id: u8, copies: i128) -> Res<()> {
     if copies == 0 {
         return Ok(());
     }
-    let mut growth: BTreeMap<InodeId, i64> = BTreeMap::new();
+    let mut growth: BTreeMap<InodeId, i128> = BTreeMap::new();
     walk::every::<Inode>(txn, Key::Inode, |ino, node| {
         if node.kind() == NodeKind::File && node.class.value() == id && !node.parents.is_empty() {
             let size = stats::of_file(txn, ino, &node)?.size;

@@ -108,7 +108,7 @@ pub fn link(
     if node.whereabouts.value() != Whereabouts::Linked {
         return Err(FsError::NoEnt.into());
     }
-    if node.links.value() >= u64::from(limits::LINK_COUNT_MAX) {
+    if node.links.value() >= u64::from(txn.ceilings().names) {
         return Err(FsError::NoSpace.into());
     }
     let dir = entry::free_name(txn, &who, parent, name)?;

@@ -55,6 +55,9 @@ pub enum Key {
     Applied,
     /// Ids given out by the shard: [`super::record::ShardIds`].
     ShardIds,
+    /// Bytes in the trash and sustained: [`super::record::DetachedBytes`]. A slot that moves to
+    /// another shard takes its files' part along.
+    Detached,
     /// A session: [`super::record::Session`].
     Session(SessionId),
     /// The last request of a session's lane: [`super::record::LaneRecord`].
@@ -88,6 +91,7 @@ impl Key {
             K::SlotIds(slot) => head(slot.0, b'N'),
             K::Applied => head(SHARD, b'a'),
             K::ShardIds => head(SHARD, b'i'),
+            K::Detached => head(SHARD, b'd'),
             K::Session(session) => with(head(SHARD, b's'), &session.0.to_be_bytes()),
             K::Lane(session, lane) => with(
                 with(head(SHARD, b'l'), &session.0.to_be_bytes()),
@@ -122,7 +126,7 @@ impl Key {
             | Self::Trashed(_)
             | Self::Sustained(_) => 4,
             Self::Chunk(_) => 8,
-            Self::SlotIds(_) | Self::Applied | Self::ShardIds => 0,
+            Self::SlotIds(_) | Self::Applied | Self::ShardIds | Self::Detached => 0,
         };
         bytes.truncate(bytes.len() - last);
         bytes
@@ -181,6 +185,7 @@ impl Key {
         Some(match kind {
             b'a' => Self::Applied,
             b'i' => Self::ShardIds,
+            b'd' => Self::Detached,
             b's' => Self::Session(SessionId(word(0)?)),
             b'l' => Self::Lane(SessionId(word(0)?), Lane(word(4)?)),
             b'o' => Self::SessionOpened(SessionId(word(0)?), InodeId(word(4)?)),
@@ -232,6 +237,7 @@ mod tests {
             Key::SlotIds(Slot(5)),
             Key::Applied,
             Key::ShardIds,
+            Key::Detached,
             Key::Session(SessionId(4)),
             Key::Lane(SessionId(4), Lane(9)),
             Key::SessionOpened(SessionId(4), ino),

@@ -11,7 +11,6 @@ use super::path::{self, known, valid_name};
 use super::permission::{self, EXECUTE, IMMUTABLE, NO_ENTRY_CACHE, READ, WRITE};
 use super::record::{Edge, Inode, QuotaRecord};
 use super::stats;
-use super::trash;
 use super::txn::{Fail, Res, Txn};
 use super::who::Who;
 use crate::id::InodeId;
@@ -194,7 +193,7 @@ pub fn stat_fs(txn: &Txn<'_>, caller: &Caller, total: u64, free: u64) -> Res<Ans
         }
     }
     let (trash, sustained) = if root == InodeId::ROOT {
-        trash::lengths(txn)?
+        stats::detached(txn)?
     } else {
         (0, 0)
     };

@@ -12,12 +12,14 @@ mod append;
 mod apply;
 mod archive;
 mod attr;
+mod ceilings;
 mod change;
 mod check;
 mod chunk;
 mod class;
 mod create;
 mod dispatch;
+mod dump;
 mod entry;
 #[cfg(feature = "fuzzing")]
 mod fuzz;
@@ -58,7 +60,9 @@ pub mod op;
 pub mod record;
 
 pub use apply::Namespace;
+pub use ceilings::Ceilings;
 pub use check::{Law, Violation};
+pub use dump::{Dump, DumpedChunk, DumpedLocks, DumpedNode};
 #[cfg(feature = "fuzzing")]
 pub use fuzz::fuzz_apply;
 pub use inspect::inspect;

@@ -42,7 +42,7 @@ pub struct New {
 /// it, and counts it.
 ///
 /// # Errors
-/// `NoSpace` when no id is left.
+/// `NoSpace` when no id is left, or a directory would lie too deep.
 pub fn make(
     txn: &mut Txn<'_>,
     who: &Who,
@@ -51,6 +51,9 @@ pub fn make(
     new: &New,
 ) -> Res<(InodeId, Inode)> {
     let dir = super::path::known(txn, parent)?;
+    if new.kind == NodeKind::Directory {
+        stats::check_depth(txn, parent, 0)?;
+    }
     let ino = take_id(txn, parent, name, new.kind)?;
     let is_dir = new.kind == NodeKind::Directory;
     let mut mode = new.mode & 0o7777;
@@ -187,8 +190,10 @@ pub fn take_id(txn: &mut Txn<'_>, parent: InodeId, name: &Name, kind: NodeKind) 
         let next = ids.inodes.value();
         #[cfg(feature = "planted-bugs")]
         let next = next + planted_overlap(txn);
+        let open = txn.ceilings().has_inode(slot, next);
         let id = u32::try_from(next)
             .ok()
+            .filter(|_| open)
             .and_then(|sequence| InodeId::from_parts(sequence, slot));
         if let Some(id) = id {
             let delta = SlotIds {
@@ -315,6 +320,10 @@ pub fn add_name(txn: &mut Txn<'_>, dir: InodeId, name: &Name, ino: InodeId) -> R
         NodeKind::Directory => dir.subdirs.link(LOG_REPLICA),
         _ => LinkCounter::default(),
     })?;
+    if kind == NodeKind::Directory {
+        let height = stats::height(txn, ino)?;
+        stats::raise(txn, dir, height)?;
+    }
     Ok(node)
 }
 
@@ -382,6 +391,11 @@ pub fn drop_name(
     skip_trash: bool,
 ) -> Res<()> {
     let path = super::path::for_trash(txn, dir, name)?;
+    #[cfg(feature = "planted-bugs")]
+    let path = match txn.has_bug(crate::planted::Bug::TrashForgetsPath) {
+        true => name.clone(),
+        false => path,
+    };
     unlink(txn, dir, name, ino)?;
     let node = touch_ctime(txn, ino)?;
     if node.links.value() > 0 {
@@ -412,11 +426,15 @@ pub fn sustain_or_free(txn: &mut Txn<'_>, ino: InodeId, path: Vec<u8>) -> Res<bo
     Ok(open)
 }
 
-/// Notes where a node can be found.
+/// Notes where a node can be found, and counts its bytes there.
 ///
 /// # Errors
 /// `NoEnt` when there is no such node.
 pub fn set_whereabouts(txn: &mut Txn<'_>, ino: InodeId, whereabouts: Whereabouts) -> Res<()> {
+    let node = txn.inode(ino)?;
+    let bytes = i128::from(node.length.value());
+    stats::add_detached(txn, node.whereabouts.value(), -bytes)?;
+    stats::add_detached(txn, whereabouts, bytes)?;
     change(txn, ino, |node, stamp| Inode {
         whereabouts: node.whereabouts.write(stamp, whereabouts),
         ..Inode::default()
@@ -435,6 +453,8 @@ pub fn free(txn: &mut Txn<'_>, ino: InodeId) -> Res<()> {
     let node = super::path::known(txn, ino)?;
     assert!(node.parents.is_empty(), "a node with a name was freed");
     assert!(!is_open(txn, ino)?, "an open file was freed");
+    let bytes = i128::from(node.length.value());
+    stats::add_detached(txn, node.whereabouts.value(), -bytes)?;
     hooks::release_node(txn, ino)?;
     if node.kind() == NodeKind::Directory {
         assert!(is_empty(txn, ino)?, "a directory with entries was freed");

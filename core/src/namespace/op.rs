@@ -434,19 +434,19 @@ pub struct QuotaLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DirStats {
     /// Nodes in the subtree, the directory itself included.
-    pub inodes: i64,
+    pub inodes: i128,
     /// Directories, itself included.
-    pub dirs: i64,
+    pub dirs: i128,
     /// Files.
-    pub files: i64,
+    pub files: i128,
     /// Chunks of files.
-    pub chunks: i64,
+    pub chunks: i128,
     /// Bytes.
-    pub length: i64,
+    pub length: i128,
     /// Bytes in whole blocks, plus a header per chunk.
-    pub size: i64,
+    pub size: i128,
     /// `size` times the copies wanted.
-    pub real_size: i64,
+    pub real_size: i128,
 }
 
 /// Options of a snapshot.

@@ -85,9 +85,7 @@ fn soft_is_hard(quota: &QuotaRecord, now: WallTime) -> bool {
 fn exceeds(limits: &QuotaLimits, used: &DirStats, more: &DirStats) -> bool {
     fields(limits, used, more)
         .into_iter()
-        .any(|(limit, used, more)| {
-            more > 0 && limit.is_some_and(|limit| i128::from(used) + i128::from(more) > limit)
-        })
+        .any(|(limit, used, more)| more > 0 && limit.is_some_and(|limit| used + more > limit))
 }
 
 /// Whether any sum is above its limit.
@@ -95,10 +93,10 @@ fn exceeds(limits: &QuotaLimits, used: &DirStats, more: &DirStats) -> bool {
 pub fn is_over(limits: &QuotaLimits, used: &DirStats) -> bool {
     fields(limits, used, used)
         .into_iter()
-        .any(|(limit, used, _)| limit.is_some_and(|limit| i128::from(used) > limit))
+        .any(|(limit, used, _)| limit.is_some_and(|limit| used > limit))
 }
 
-type Field = (Option<i128>, i64, i64);
+type Field = (Option<i128>, i128, i128);
 
 fn fields(limits: &QuotaLimits, used: &DirStats, more: &DirStats) -> [Field; 4] {
     [

@@ -20,7 +20,8 @@ use crate::id::InodeId;
 /// # Errors
 /// Of the source as [`entry::removable`]; of the target directory as [`entry::writable_dir`];
 /// `Invalid` name; `Perm` for a protected node; `Access` for a directory that gets another parent
-/// and is not writable; `Invalid` into itself; of what is replaced as [`replaceable`]; `Quota`.
+/// and is not writable; `Invalid` into itself; of what is replaced as [`replaceable`]; `Quota`;
+/// `NoSpace` for a directory that would lie too deep.
 pub fn rename(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -62,6 +63,9 @@ pub fn rename(
         replaced = stats::of_node(txn, target.inode, &target_node)?;
     }
     quota::check_move(txn, src.dir, dst, &stats::minus(&moved, &replaced))?;
+    if src.node.kind() == NodeKind::Directory {
+        stats::check_depth(txn, dst, stats::height(txn, src.ino)?)?;
+    }
 
     #[cfg(feature = "planted-bugs")]
     let target = match target {

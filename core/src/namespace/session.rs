@@ -21,7 +21,10 @@ use crate::limits;
 pub fn open(txn: &mut Txn<'_>, params: &SessionParams) -> Res<Reply> {
     validate(txn, params)?;
     let ids: ShardIds = txn.get(&Key::ShardIds)?.unwrap_or_default();
-    let next = u32::try_from(ids.sessions.value() + 1).map_err(|_| FsError::NoSpace)?;
+    let next = u32::try_from(ids.sessions.value() + 1)
+        .ok()
+        .filter(|next| *next <= txn.ceilings().sessions)
+        .ok_or(FsError::NoSpace)?;
     let session = SessionId(next);
     let delta = ShardIds {
         sessions: ids.sessions.add(LOG_REPLICA, 1),

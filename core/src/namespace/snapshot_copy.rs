@@ -103,7 +103,7 @@ struct Copier<'a> {
     /// Nodes looked at and chunks shared.
     visited: usize,
     stack: Vec<Job>,
-    /// Copies of files that have several names.
+    /// What stands for files that have several names: a copy, or what was there and is left.
     twins: BTreeMap<InodeId, InodeId>,
     /// Nodes of the copy, and the mtime and ctime they shall have; `None` as they come.
     touched: Vec<(InodeId, Option<(WallTime, WallTime)>)>,
@@ -185,7 +185,12 @@ impl Copier<'_> {
         if !self.flags.overwrite {
             return Err(FsError::Exist.into());
         }
-        if existing == from || self.same(txn, (from, source), (existing, &there))? {
+        let left = match self.twin(txn, from, source)? {
+            Some(twin) => existing == twin,
+            None => existing == from || self.same(txn, (from, source), (existing, &there))?,
+        };
+        if left {
+            self.note_twin(from, source, existing);
             return Ok(None);
         }
         node::drop_name(txn, dir, name, existing, false)?;
@@ -220,25 +225,41 @@ impl Copier<'_> {
         (from, source): (InodeId, &Inode),
         (dir, name): (InodeId, &Name),
     ) -> Res<InodeId> {
-        let twice = self.flags.keep_hardlinks
-            && source.kind() != NodeKind::Directory
-            && source.links.value() > 1;
-        if twice && let Some(twin) = self.twins.get(&from).copied() {
-            let links = path::known(txn, twin)?.links.value();
-            if links < u64::from(limits::LINK_COUNT_MAX) {
-                node::link(txn, dir, name, twin)?;
-                return Ok(twin);
-            }
+        if let Some(twin) = self.twin(txn, from, source)? {
+            node::link(txn, dir, name, twin)?;
+            return Ok(twin);
         }
         let copy = if self.flags.like_cp {
             self.copy_like_cp(txn, (from, source), (dir, name))?
         } else {
             self.copy_as_is(txn, (from, source), (dir, name))?
         };
-        if twice {
-            self.twins.insert(from, copy);
-        }
+        self.note_twin(from, source, copy);
         Ok(copy)
+    }
+
+    /// Whether other names of a source shall be names of its one copy.
+    fn is_kept_together(&self, source: &Inode) -> bool {
+        let is_dir = source.kind() == NodeKind::Directory;
+        self.flags.keep_hardlinks && !is_dir && source.links.value() > 1
+    }
+
+    /// What stands for a source that was met under another name, and may get one more.
+    fn twin(&self, txn: &Txn<'_>, from: InodeId, source: &Inode) -> Res<Option<InodeId>> {
+        if !self.is_kept_together(source) {
+            return Ok(None);
+        }
+        let Some(twin) = self.twins.get(&from).copied() else {
+            return Ok(None);
+        };
+        let links = path::known(txn, twin)?.links.value();
+        Ok((links < u64::from(txn.ceilings().names)).then_some(twin))
+    }
+
+    fn note_twin(&mut self, from: InodeId, source: &Inode, stands: InodeId) {
+        if self.is_kept_together(source) {
+            self.twins.insert(from, stands);
+        }
     }
 
     /// A new node of the caller's, with the data of the source.
@@ -284,6 +305,9 @@ impl Copier<'_> {
         (from, source): (InodeId, &Inode),
         (dir, name): (InodeId, &Name),
     ) -> Res<InodeId> {
+        if source.kind() == NodeKind::Directory {
+            stats::check_depth(txn, dir, 0)?;
+        }
         let copy = node::take_id(txn, dir, name, source.kind())?;
         let stamp = txn.stamp();
         let mine = self.who.is_root() || self.who.uid == source.uid.value();
@@ -539,6 +563,25 @@ mod tests {
     }
 
     #[test]
+    fn names_that_are_there_become_names_of_what_stands_at_the_first() {
+        let (mut bed, src) = bed();
+        let file = bed.find(src, "f").unwrap();
+        bed.ok(link(&root(), file, src, "f2"));
+        bed.ok(take(&root(), src, ROOT, "copy"));
+        let copy = bed.find(ROOT, "copy").unwrap();
+        let first = bed.find(copy, "f");
+        assert_ne!(first, bed.find(copy, "f2"));
+        let flags = SnapshotFlags {
+            keep_hardlinks: true,
+            ..OVERWRITE
+        };
+        for _ in 0..2 {
+            bed.ok(take_with(&root(), src, ROOT, "copy", flags));
+            assert_eq!((bed.find(copy, "f"), bed.find(copy, "f2")), (first, first));
+        }
+    }
+
+    #[test]
     fn directories_merge_identical_files_stay_and_others_go_to_the_trash() {
         let (mut bed, src) = bed();
         bed.ok(take(&root(), src, ROOT, "copy"));
@@ -615,7 +658,7 @@ mod tests {
         let (mut bed, src) = bed();
         let dir = bed.dir(&root(), ROOT, "d");
         let sums = bed.sums(src);
-        let room = |bed: &mut Bed, length: i64| {
+        let room = |bed: &mut Bed, length: i128| {
             bed.ok(hard_quota(
                 dir,
                 QuotaLimits {

@@ -5,12 +5,14 @@
 
 use std::ops::ControlFlow;
 
+use super::error::FsError;
 use super::key::Key;
-use super::op::{DirStats, NodeKind, StorageClass};
+use super::op::{DirStats, NodeKind, StorageClass, Whereabouts};
 use super::path;
 use super::quota;
-use super::record::{ChunkSlot, Inode, Stats};
+use super::record::{ChunkSlot, DetachedBytes, Inode, Stats};
 use super::txn::{Res, Txn};
+use crate::crdt::LOG_REPLICA;
 use crate::id::{ChunkId, InodeId};
 use crate::limits;
 use crate::store::StoreError;
@@ -101,6 +103,71 @@ pub fn add_to_parents(txn: &mut Txn<'_>, node: &Inode, more: &DirStats) -> Res<(
     for (_, (parent, _)) in node.parents.iter() {
         add(txn, *parent, more)?;
     }
+    add_detached(txn, node.whereabouts.value(), more.length)
+}
+
+/// Adds to the bytes of the trash, or of sustained files: what has no name counts in no directory.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn add_detached(txn: &mut Txn<'_>, whereabouts: Whereabouts, bytes: i128) -> Res<()> {
+    if bytes == 0 || whereabouts == Whereabouts::Linked {
+        return Ok(());
+    }
+    let mut delta = DetachedBytes::default();
+    let old: DetachedBytes = txn.get(&Key::Detached)?.unwrap_or_default();
+    if whereabouts == Whereabouts::Trash {
+        delta.trash = old.trash.add(LOG_REPLICA, bytes);
+    } else {
+        delta.sustained = old.sustained.add(LOG_REPLICA, bytes);
+    }
+    txn.join(&Key::Detached, &delta)?;
+    Ok(())
+}
+
+/// Bytes of all files in the trash, and of all sustained ones.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn detached(txn: &Txn<'_>) -> Res<(u64, u64)> {
+    let bytes: DetachedBytes = txn.get(&Key::Detached)?.unwrap_or_default();
+    let told = |sum: i128| u64::try_from(sum.max(0)).unwrap_or(u64::MAX);
+    Ok((told(bytes.trash.value()), told(bytes.sustained.value())))
+}
+
+/// How many levels of directories a directory has below it, at most: it never falls, though they
+/// may have gone since.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn height(txn: &Txn<'_>, dir: InodeId) -> Res<u32> {
+    let stats: Option<Stats> = txn.get(&Key::Stats(dir))?;
+    Ok(stats.map_or(0, |stats| stats.height()))
+}
+
+/// Refuses to put a directory with so many levels below it into `dir`.
+///
+/// # Errors
+/// `NoSpace` when the lowest would lie too deep.
+pub fn check_depth(txn: &Txn<'_>, dir: InodeId, height: u32) -> Res<()> {
+    let depth = path::ancestors(txn, dir)?.len() + height as usize;
+    if depth > txn.ceilings().depth {
+        return Err(FsError::NoSpace.into());
+    }
+    Ok(())
+}
+
+/// A directory with so many levels below it is in `dir` now: whoever is above knows.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn raise(txn: &mut Txn<'_>, dir: InodeId, height: u32) -> Res<()> {
+    for (least, above) in (height + 1..).zip(path::ancestors(txn, dir)?) {
+        if self::height(txn, above)? >= least {
+            break;
+        }
+        txn.join(&Key::Stats(above), &Stats::of_height(least))?;
+    }
     Ok(())
 }
 
@@ -169,7 +236,7 @@ pub fn of_file(txn: &Txn<'_>, ino: InodeId, node: &Inode) -> Res<DirStats> {
 
 /// What one chunk at `index` adds to a file of `length` bytes whose class wants `goal` copies.
 #[must_use]
-pub fn of_chunk(length: u64, index: u32, goal: i64) -> DirStats {
+pub fn of_chunk(length: u64, index: u32, goal: i128) -> DirStats {
     let begin = u64::from(index) * limits::CHUNK_BYTES;
     let bytes = length.saturating_sub(begin).min(limits::CHUNK_BYTES);
     let blocks = bytes.div_ceil(limits::BLOCK_BYTES) * limits::BLOCK_BYTES;
@@ -205,7 +272,7 @@ pub fn of_length_change(txn: &Txn<'_>, ino: InodeId, node: &Inode, to: u64) -> R
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] when a node names a class that is not there.
-pub fn goal(txn: &Txn<'_>, class: u8) -> Res<i64> {
+pub fn goal(txn: &Txn<'_>, class: u8) -> Res<i128> {
     let key = Key::Class(class);
     let class: Option<StorageClass> = txn.value(&key)?;
     let class = class.ok_or_else(|| StoreError::Corrupt {
@@ -217,12 +284,12 @@ pub fn goal(txn: &Txn<'_>, class: u8) -> Res<i64> {
 
 /// Copies that this storage class wants.
 #[must_use]
-pub fn goal_of(class: &StorageClass) -> i64 {
-    class.keep.len().max(class.archive.len()) as i64
+pub fn goal_of(class: &StorageClass) -> i128 {
+    class.keep.len().max(class.archive.len()) as i128
 }
 
 /// The sum over a file's chunks from index `first` on.
-fn of_chunks(txn: &Txn<'_>, ino: InodeId, length: u64, first: u32, goal: i64) -> Res<DirStats> {
+fn of_chunks(txn: &Txn<'_>, ino: InodeId, length: u64, first: u32, goal: i128) -> Res<DirStats> {
     let mut sum = DirStats::default();
     let prefix = Key::ChunkSlot(ino, 0).prefix();
     let after = first
@@ -239,8 +306,8 @@ fn of_chunks(txn: &Txn<'_>, ino: InodeId, length: u64, first: u32, goal: i64) ->
     Ok(sum)
 }
 
-fn signed(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
+fn signed(bytes: u64) -> i128 {
+    i128::from(bytes)
 }
 
 #[cfg(test)]
@@ -248,8 +315,8 @@ mod tests {
     use super::super::testing::{Bed, ROOT, link, mkdir, rename, root, symlink, unlink};
     use super::*;
 
-    const BLOCK: i64 = limits::BLOCK_BYTES as i64;
-    const HEADER: i64 = limits::CHUNK_HEADER_BYTES as i64;
+    const BLOCK: i128 = limits::BLOCK_BYTES as i128;
+    const HEADER: i128 = limits::CHUNK_HEADER_BYTES as i128;
     const CHUNK: u64 = limits::CHUNK_BYTES;
 
     #[test]

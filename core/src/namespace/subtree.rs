@@ -230,7 +230,7 @@ fn set(
 
 /// Counts a file with another number of copies wherever it has a name; `false`, and nothing
 /// counted, when a quota forbids that.
-fn resize(txn: &mut Txn<'_>, ino: InodeId, file: &Inode, goal: i64) -> Res<bool> {
+fn resize(txn: &mut Txn<'_>, ino: InodeId, file: &Inode, goal: i128) -> Res<bool> {
     if file.kind() != NodeKind::File {
         return Ok(true);
     }

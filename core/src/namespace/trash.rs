@@ -202,23 +202,6 @@ fn all(txn: &Txn<'_>, wanted: Whereabouts) -> Res<Vec<InodeId>> {
     Ok(out)
 }
 
-/// Bytes of all files in the trash, and of all sustained ones.
-///
-/// # Errors
-/// Only that the state cannot be read.
-pub fn lengths(txn: &Txn<'_>) -> Res<(u64, u64)> {
-    let (mut trash, mut sustained) = (0u64, 0u64);
-    for (ino, whereabouts) in detached(txn, None, usize::MAX)? {
-        let length = super::path::known(txn, ino)?.length.value();
-        let sum = match whereabouts {
-            Whereabouts::Trash => &mut trash,
-            _ => &mut sustained,
-        };
-        *sum = sum.saturating_add(length);
-    }
-    Ok((trash, sustained))
-}
-
 /// What lies in the trash, or in one bucket of it, by inode.
 ///
 /// # Errors

@@ -141,7 +141,7 @@ fn truncated(txn: &Txn<'_>, who: &Who, ino: InodeId, previous_length: u64) -> Re
 
 fn grow(txn: &mut Txn<'_>, ino: InodeId, file: &Inode, length: u64, touch: bool) -> Res<()> {
     let more = DirStats {
-        length: (length - file.length.value()) as i64,
+        length: i128::from(length - file.length.value()),
         ..DirStats::default()
     };
     quota::check_parents(txn, file, &more)?;

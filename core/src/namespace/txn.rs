@@ -9,6 +9,7 @@ use std::ops::{Bound, ControlFlow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::ceilings::Ceilings;
 use super::error::FsError;
 use super::key::Key;
 use super::op::Notice;
@@ -71,6 +72,7 @@ pub struct Txn<'a> {
     notices: Vec<Notice>,
     kept: Option<FsError>,
     measured: BTreeSet<InodeId>,
+    ceilings: Ceilings,
     /// A mistake to make on purpose.
     #[cfg(feature = "planted-bugs")]
     bug: Option<crate::planted::Bug>,
@@ -99,9 +101,21 @@ impl<'a> Txn<'a> {
             notices: Vec::new(),
             kept: None,
             measured: BTreeSet::new(),
+            ceilings: Ceilings::default(),
             #[cfg(feature = "planted-bugs")]
             bug: None,
         }
+    }
+
+    /// From now the room ends here.
+    pub fn set_ceilings(&mut self, ceilings: Ceilings) {
+        self.ceilings = ceilings;
+    }
+
+    /// Where the room ends.
+    #[must_use]
+    pub fn ceilings(&self) -> &Ceilings {
+        &self.ceilings
     }
 
     /// From now this mistake is made.

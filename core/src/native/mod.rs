@@ -47,6 +47,10 @@ pub enum ToNode {
 }
 
 /// To a client, after the welcome.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are responses, and none is kept"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToClient {
     /// From the node's machines.

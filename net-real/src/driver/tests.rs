@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What a node did, as far as tests look.
 #[derive(Debug)]
 enum Seen {
-    Reply(Response),
+    Reply(Box<Response>),
     Leads,
     Ended(Ended),
 }
@@ -37,7 +37,7 @@ impl World for TestWorld {
     }
 
     fn reply(&mut self, _client: ClientId, response: Response) {
-        self.0.send(Seen::Reply(response)).unwrap();
+        self.0.send(Seen::Reply(Box::new(response))).unwrap();
     }
 
     fn note(&mut self, note: Note<'_>) {
@@ -93,7 +93,7 @@ fn wait<T>(look: &Receiver<Seen>, mut wanted: impl FnMut(Seen) -> Option<T>) -> 
 
 fn answer(seen: Seen) -> Option<Response> {
     match seen {
-        Seen::Reply(response) => Some(response),
+        Seen::Reply(response) => Some(*response),
         _ => None,
     }
 }

@@ -1,17 +1,14 @@
 //! One command: what it has to come to, and whether that is what was observed.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use mfsha_core::id::{ChunkId, InodeId, SessionId};
 use mfsha_core::limits;
 use mfsha_core::namespace::error::FsError;
-use mfsha_core::namespace::op::{
-    Answer, Caller, Command, NodeKind, Notice, Op, Outcome, Query, Reply,
-};
+use mfsha_core::namespace::op::{Command, NodeKind, Notice, Op, Outcome, Reply};
 use mfsha_core::time::WallTime;
 
-use crate::state::{Model, PLACEHOLDER_FIRST};
+use crate::state::Model;
 use crate::view::Who;
 
 /// An outcome or answer that is not the right one.
@@ -46,114 +43,49 @@ impl Mismatch {
 }
 
 /// One command on its way through the model.
-pub(crate) struct Step<'a> {
+pub(crate) struct Step {
     /// The command's wall time.
     pub(crate) now: WallTime,
-    /// Where new ids come from; without one, the model counts.
-    observed: Option<&'a Outcome>,
     /// About locks, in order.
     pub(crate) lock_notices: Vec<Notice>,
     /// About chunks that were written or cut.
     pub(crate) chunk_notices: Vec<Notice>,
     /// A refusal that changes something all the same.
     pub(crate) refusal_counts: bool,
-    /// An id that was not new.
-    stale_id: Option<String>,
 }
 
 impl Model {
-    /// Carries out a command, and compares with what was observed of it. New ids are taken from
-    /// the observed outcome; everything else is foretold.
-    ///
-    /// After a [`Op::Snapshot`] or [`Op::Undelete`] that made nodes, whose ids no reply tells,
-    /// [`Self::adopt`] has to follow before anything else.
+    /// Carries out a command, and compares with what was observed of it. All of it is foretold,
+    /// new ids too.
     ///
     /// # Errors
     /// What was expected and what was observed; the model is then as it was.
-    ///
-    /// # Panics
-    /// When [`Self::adopt`] was left out.
     pub fn apply(&mut self, command: &Command, observed: &Outcome) -> Result<(), Mismatch> {
-        assert!(!self.has_placeholders(), "adopt() was left out");
         let before = self.clone();
-        let (expected, stale_id) = self.expect(command, Some(observed), &before);
-        let mismatch = match (stale_id, difference(&expected, observed)) {
-            (Some(id), _) => {
-                let rule = "P-IDS: a new id was never used before";
-                Mismatch::new(rule, &"a new id", &id, command)
-            }
-            (None, Some(rule)) => Mismatch::new(rule, &expected, observed, command),
-            (None, None) => return Ok(()),
+        let expected = self.carry_out_from(command, &before);
+        let Some(rule) = difference(&expected, observed) else {
+            return Ok(());
         };
         *self = before;
-        Err(mismatch)
+        Err(Mismatch::new(rule, &expected, observed, command))
     }
 
-    /// Carries out a command with ids of the model's own choice: the model as an implementation.
+    /// Carries out a command and says what it has to come to: the model as an implementation.
     pub fn carry_out(&mut self, command: &Command) -> Outcome {
         let before = self.clone();
-        let (outcome, _) = self.expect(command, None, &before);
-        while let Some(placeholder) = self.first_placeholder() {
-            let inode = self.unused_inode();
-            self.inodes_used.insert(inode);
-            self.rename_node(placeholder, inode);
-        }
-        outcome
+        self.carry_out_from(command, &before)
     }
 
-    /// Learns the ids of nodes that were made without telling, by asking for them as the cluster
-    /// itself. Does nothing when there are none.
-    ///
-    /// # Errors
-    /// When a node is not there, its id is not new, or its attributes are not the right ones.
-    pub fn adopt(
-        &mut self,
-        mut ask: impl FnMut(&Query) -> Result<Answer, FsError>,
-    ) -> Result<(), Mismatch> {
-        while let Some(placeholder) = self.first_placeholder() {
-            let (parent, name) = self.links(placeholder)[0].clone();
-            let caller = Caller {
-                session: SessionId(0),
-                uid: 0,
-                gids: vec![0],
-            };
-            let query = Query::Lookup {
-                caller,
-                parent,
-                name,
-            };
-            let observed = ask(&query);
-            let Ok(Answer::Looked { inode, .. }) = observed else {
-                let rule = "a node that a command made is there";
-                return Err(Mismatch::new(rule, &"a node", &observed, &query));
-            };
-            if !is_usable(inode) || !self.inodes_used.insert(inode) {
-                let rule = "P-IDS: a new id was never used before";
-                return Err(Mismatch::new(rule, &"a new id", &inode, &query));
-            }
-            self.rename_node(placeholder, inode);
-        }
-        Ok(())
-    }
-
-    /// What the command has to come to; the model is afterwards as it has to be. `before` is what
-    /// it is now.
-    fn expect(
-        &mut self,
-        command: &Command,
-        observed: Option<&Outcome>,
-        before: &Model,
-    ) -> (Outcome, Option<String>) {
+    /// As [`Self::carry_out`]; `before` is what the model is now.
+    fn carry_out_from(&mut self, command: &Command, before: &Self) -> Outcome {
         if let Some(ready) = self.answer_repeat(command) {
-            return (ready, None);
+            return ready;
         }
         let mut step = Step {
             now: command.now,
-            observed,
             lock_notices: Vec::new(),
             chunk_notices: Vec::new(),
             refusal_counts: false,
-            stale_id: None,
         };
         let result = self.run(&mut step, &command.op);
         let mut notices = Vec::new();
@@ -173,13 +105,12 @@ impl Model {
                 self.lanes.insert(key, (request.seq, result.clone()));
             }
         }
-        let outcome = Outcome {
+        Outcome {
             result,
             notices,
             version: self.version,
             repeated: false,
-        };
-        (outcome, step.stale_id)
+        }
     }
 
     /// P-ONCE: what is answered without carrying the command out. The lanes of the cluster itself
@@ -199,7 +130,7 @@ impl Model {
                 == (Op::CloseSession {
                     session: request.session,
                 });
-            if closes_itself && self.sessions_used.contains(&request.session) {
+            if closes_itself && request.session.0 <= self.given.sessions {
                 outcome.result = Ok(Reply::Done);
                 outcome.repeated = true;
             }
@@ -248,7 +179,7 @@ impl Model {
         notices
     }
 
-    fn run(&mut self, step: &mut Step<'_>, op: &Op) -> Result<Reply, FsError> {
+    fn run(&mut self, step: &mut Step, op: &Op) -> Result<Reply, FsError> {
         match op {
             Op::OpenSession { .. }
             | Op::UpdateSession { .. }
@@ -297,58 +228,6 @@ impl Model {
         }
     }
 
-    /// The id of the node that a command made and told of.
-    pub(crate) fn new_inode(&mut self, step: &mut Step<'_>) -> InodeId {
-        let inode = match step.observed.map(|observed| &observed.result) {
-            None => self.unused_inode(),
-            Some(Ok(Reply::Node { inode, .. })) => *inode,
-            Some(_) => return self.new_placeholder(),
-        };
-        if !is_usable(inode) || !self.inodes_used.insert(inode) {
-            // Not to be used: it may be anywhere in the tree already.
-            step.stale_id = Some(format!("{inode:?}"));
-            return self.new_placeholder();
-        }
-        inode
-    }
-
-    /// Stands for a node until [`Self::adopt`].
-    pub(crate) fn new_placeholder(&mut self) -> InodeId {
-        self.placeholders += 1;
-        InodeId(PLACEHOLDER_FIRST + self.placeholders)
-    }
-
-    /// The id of the chunk that a command made and told of.
-    pub(crate) fn new_chunk(&mut self, step: &mut Step<'_>) -> ChunkId {
-        let chunk = match step.observed.map(|observed| &observed.result) {
-            None => ChunkId(self.chunks_used.last().map_or(1, |last| last.0 + 1)),
-            Some(Ok(Reply::Chunk { chunk, .. } | Reply::TruncateChunk { chunk, .. })) => *chunk,
-            Some(_) => return ChunkId(u64::MAX),
-        };
-        let usable = chunk != ChunkId::HOLE && chunk.0 >> 56 == 0;
-        if !usable || !self.chunks_used.insert(chunk) {
-            step.stale_id = Some(format!("{chunk:?}"));
-        }
-        chunk
-    }
-
-    /// The id of the session that a command made and told of.
-    pub(crate) fn new_session(&mut self, step: &mut Step<'_>) -> SessionId {
-        let session = match step.observed.map(|observed| &observed.result) {
-            None => SessionId(self.sessions_used.last().map_or(1, |last| last.0 + 1)),
-            Some(Ok(Reply::Session(session))) => *session,
-            Some(_) => return SessionId(u32::MAX),
-        };
-        if session == SessionId(0) || !self.sessions_used.insert(session) {
-            step.stale_id = Some(format!("{session:?}"));
-        }
-        session
-    }
-
-    fn unused_inode(&self) -> InodeId {
-        InodeId(self.inodes_used.last().map_or(2, |last| last.0 + 1))
-    }
-
     /// The reply that tells of a node.
     pub(crate) fn node_reply(&self, who: &Who, inode: InodeId) -> Reply {
         Reply::Node {
@@ -356,37 +235,6 @@ impl Model {
             attr: self.attr(who, inode),
         }
     }
-
-    /// Whether [`Self::adopt`] has something to do.
-    #[must_use]
-    pub fn has_placeholders(&self) -> bool {
-        self.first_placeholder().is_some()
-    }
-
-    fn first_placeholder(&self) -> Option<InodeId> {
-        self.nodes
-            .range(InodeId(PLACEHOLDER_FIRST)..)
-            .next()
-            .map(|(inode, _)| *inode)
-    }
-
-    fn rename_node(&mut self, from: InodeId, to: InodeId) {
-        let node = self.nodes.remove(&from).expect("the caller has seen it");
-        self.nodes.insert(to, node);
-        for node in self.nodes.values_mut() {
-            if !node.entries.values().any(|child| *child == from) {
-                continue;
-            }
-            let entries = Arc::make_mut(node).entries.values_mut();
-            for child in entries.filter(|child| **child == from) {
-                *child = to;
-            }
-        }
-    }
-}
-
-fn is_usable(inode: InodeId) -> bool {
-    inode > InodeId::ROOT && inode.0 < limits::INODE_END
 }
 
 /// The rule by which two outcomes differ, if they do. Notices about locks are compared in order,

@@ -18,7 +18,7 @@ use crate::view::{NOT_GIVEN, Who, acl_mode, shown_mode};
 const SUGID: u16 = 0o6000;
 
 impl Model {
-    pub(crate) fn run_attribute(&mut self, step: &mut Step<'_>, op: &Op) -> Result<Reply, FsError> {
+    pub(crate) fn run_attribute(&mut self, step: &mut Step, op: &Op) -> Result<Reply, FsError> {
         match op {
             Op::SetAttr {
                 caller,
@@ -66,7 +66,7 @@ impl Model {
 
     fn set_attr(
         &mut self,
-        step: &Step<'_>,
+        step: &Step,
         caller: &Caller,
         inode: InodeId,
         opened: bool,
@@ -165,7 +165,7 @@ impl Model {
 
     fn set_xattr(
         &mut self,
-        step: &Step<'_>,
+        step: &Step,
         inode: InodeId,
         name: &[u8],
         value: &[u8],
@@ -196,7 +196,7 @@ impl Model {
 
     fn set_acl(
         &mut self,
-        step: &Step<'_>,
+        step: &Step,
         caller: &Caller,
         inode: InodeId,
         kind: AclKind,

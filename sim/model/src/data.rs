@@ -16,7 +16,7 @@ use crate::state::{Chunk, Model, eattr, subtract};
 use crate::view::Who;
 
 impl Model {
-    pub(crate) fn run_data(&mut self, step: &mut Step<'_>, op: &Op) -> Result<Reply, FsError> {
+    pub(crate) fn run_data(&mut self, step: &mut Step, op: &Op) -> Result<Reply, FsError> {
         match op {
             Op::Open {
                 caller,
@@ -109,7 +109,7 @@ impl Model {
     /// Section 3.5.
     fn open(
         &mut self,
-        step: &Step<'_>,
+        step: &Step,
         caller: &Caller,
         inode: InodeId,
         flags: OpenFlags,
@@ -150,7 +150,7 @@ impl Model {
     /// Section 3.7.
     fn truncate(
         &mut self,
-        step: &mut Step<'_>,
+        step: &mut Step,
         caller: &Caller,
         inode: InodeId,
         length: u64,
@@ -208,7 +208,7 @@ impl Model {
     }
 
     /// Sets the length, and lets chunks go that are wholly beyond it.
-    fn cut(&mut self, step: &Step<'_>, inode: InodeId, length: u64) {
+    fn cut(&mut self, step: &Step, inode: InodeId, length: u64) {
         let node = self.node_mut(inode);
         node.length = length;
         node.reserved_end = 0;
@@ -221,16 +221,16 @@ impl Model {
     /// when it is shared, as a copy of its own.
     fn cut_chunk(
         &mut self,
-        step: &mut Step<'_>,
+        step: &mut Step,
         inode: InodeId,
         (index, chunk): (u32, ChunkId),
         bytes: u32,
     ) -> Result<Reply, FsError> {
         let (chunk, action) = if self.is_shared(chunk) {
-            self.duplicate(step, inode, index, chunk)
+            self.duplicate(inode, index, chunk)?
         } else {
             self.check_unlocked(step, chunk)?;
-            (chunk, self.raise(chunk))
+            (chunk, self.raise(chunk)?)
         };
         self.lock_chunk(step, chunk);
         Ok(Reply::TruncateChunk {
@@ -244,7 +244,7 @@ impl Model {
 
     fn truncate_end(
         &mut self,
-        step: &mut Step<'_>,
+        step: &mut Step,
         who: &Who,
         inode: InodeId,
         (index, chunk): (u32, ChunkId),
@@ -269,7 +269,7 @@ impl Model {
     }
 
     /// Section 4.7.
-    fn write_chunk(&mut self, step: &mut Step<'_>, op: &Op) -> Result<Reply, FsError> {
+    fn write_chunk(&mut self, step: &mut Step, op: &Op) -> Result<Reply, FsError> {
         let Op::WriteChunk {
             caller,
             inode,
@@ -291,20 +291,20 @@ impl Model {
         let (chunk, action) = match self.node(inode).chunks.get(index).copied() {
             None => {
                 self.check_whole_chunk(step, inode)?;
-                let chunk = self.new_chunk(step);
+                let chunk = self.new_chunk(inode)?;
                 self.insert_chunk(inode, *index, chunk);
                 (chunk, ChunkAction::Created)
             }
             Some(old) if self.is_shared(old) => {
                 self.check_whole_chunk(step, inode)?;
-                self.duplicate(step, inode, *index, old)
+                self.duplicate(inode, *index, old)?
             }
             Some(own) => {
                 if !go_on {
                     self.check_unlocked(step, own)?;
                 }
                 if *chunk_moved {
-                    (own, self.raise(own))
+                    (own, self.raise(own)?)
                 } else {
                     (own, ChunkAction::Kept)
                 }
@@ -327,7 +327,7 @@ impl Model {
     }
 
     /// Always unlocks the chunk, even when the file may not grow (section 3.6).
-    fn write_chunk_end(&mut self, step: &mut Step<'_>, op: &Op) -> Result<Reply, FsError> {
+    fn write_chunk_end(&mut self, step: &mut Step, op: &Op) -> Result<Reply, FsError> {
         let Op::WriteChunkEnd {
             caller,
             inode,
@@ -372,7 +372,7 @@ impl Model {
     /// APPEND_SLICE of section 3.6.
     fn append_slice(
         &mut self,
-        step: &Step<'_>,
+        step: &Step,
         caller: &Caller,
         (dst, src): (InodeId, InodeId),
         (from, to): (i64, i64),
@@ -426,14 +426,9 @@ impl Model {
     }
 
     /// Whether a file may have this length: of what grows, the length alone is compared.
-    fn check_length_quota(
-        &self,
-        step: &Step<'_>,
-        inode: InodeId,
-        length: u64,
-    ) -> Result<(), FsError> {
+    fn check_length_quota(&self, step: &Step, inode: InodeId, length: u64) -> Result<(), FsError> {
         let more = DirStats {
-            length: (length - self.node(inode).length) as i64,
+            length: i128::from(length - self.node(inode).length),
             ..DirStats::default()
         };
         self.check_quota(step.now, &self.grow_file(inode, more))
@@ -441,11 +436,11 @@ impl Model {
 
     /// Whether a file may have one more chunk: a whole one is compared with the quotas, since
     /// nobody knows yet how much of it will be written.
-    fn check_whole_chunk(&self, step: &Step<'_>, inode: InodeId) -> Result<(), FsError> {
-        let size = (limits::CHUNK_BYTES + limits::CHUNK_HEADER_BYTES) as i64;
+    fn check_whole_chunk(&self, step: &Step, inode: InodeId) -> Result<(), FsError> {
+        let size = i128::from(limits::CHUNK_BYTES + limits::CHUNK_HEADER_BYTES);
         let more = DirStats {
             size,
-            real_size: size * self.copies(self.node(inode).class) as i64,
+            real_size: size * i128::from(self.copies(self.node(inode).class)),
             ..DirStats::default()
         };
         self.check_quota(step.now, &self.grow_file(inode, more))
@@ -456,7 +451,7 @@ impl Model {
     }
 
     /// A chunk is locked up to and including the last second of its lock.
-    fn check_unlocked(&self, step: &Step<'_>, chunk: ChunkId) -> Result<(), FsError> {
+    fn check_unlocked(&self, step: &Step, chunk: ChunkId) -> Result<(), FsError> {
         let until = self.chunks[&chunk].locked_until;
         if until != WallTime(0) && until >= step.now {
             return Err(FsError::Locked);
@@ -464,31 +459,30 @@ impl Model {
         Ok(())
     }
 
-    fn lock_chunk(&mut self, step: &Step<'_>, chunk: ChunkId) {
+    fn lock_chunk(&mut self, step: &Step, chunk: ChunkId) {
         let chunk = self.chunks.get_mut(&chunk).expect("it is in a file");
         chunk.locked_until = WallTime(step.now.0.saturating_add(limits::CHUNK_LOCK_SECONDS));
         chunk.archived = false;
     }
 
-    fn raise(&mut self, chunk: ChunkId) -> ChunkAction {
+    fn raise(&mut self, chunk: ChunkId) -> Result<ChunkAction, FsError> {
         let chunk = self.chunks.get_mut(&chunk).expect("it is in a file");
         let from_version = chunk.version;
-        chunk.version += 1;
-        ChunkAction::Raised { from_version }
+        chunk.version = from_version.checked_add(1).ok_or(FsError::NoSpace)?;
+        Ok(ChunkAction::Raised { from_version })
     }
 
     /// A copy of its own for this file; the shared chunk loses a reference.
     fn duplicate(
         &mut self,
-        step: &mut Step<'_>,
         inode: InodeId,
         index: u32,
         from: ChunkId,
-    ) -> (ChunkId, ChunkAction) {
-        let chunk = self.new_chunk(step);
+    ) -> Result<(ChunkId, ChunkAction), FsError> {
+        let chunk = self.new_chunk(inode)?;
         let from_version = self.chunks[&from].version;
         self.insert_chunk(inode, index, chunk);
-        (chunk, ChunkAction::Duplicated { from, from_version })
+        Ok((chunk, ChunkAction::Duplicated { from, from_version }))
     }
 
     fn insert_chunk(&mut self, inode: InodeId, index: u32, chunk: ChunkId) {
@@ -515,7 +509,7 @@ impl Model {
     }
 
     /// Tells what is in a slot now.
-    fn tell_chunk_changed(&self, step: &mut Step<'_>, inode: InodeId, index: u32, truncated: bool) {
+    fn tell_chunk_changed(&self, step: &mut Step, inode: InodeId, index: u32, truncated: bool) {
         let slot = self.node(inode).chunks.get(&index).copied();
         let chunk = slot.unwrap_or(ChunkId::HOLE);
         step.chunk_notices.push(Notice::ChunkChanged {

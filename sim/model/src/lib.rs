@@ -8,7 +8,7 @@
 //! anything, and nothing of logs, replicas or clocks.
 //!
 //! - [`Model::apply`] takes a command and the outcome that was observed, and says whether it is
-//!   right. Only new ids are taken from what was observed, after checking that they are new.
+//!   right. Nothing is taken from what was observed: new ids are foretold too (`ids`).
 //! - [`Model::query`] says what a query has to answer.
 //! - [`generate`] makes commands and queries that hit each other often.
 //!
@@ -21,7 +21,9 @@ mod apply;
 mod attributes;
 mod classes;
 mod data;
+mod dump;
 pub mod generate;
+mod ids;
 mod locks;
 mod names;
 mod query;

@@ -12,7 +12,7 @@ use crate::apply::Step;
 use crate::state::{FlockWaiter, Locks, Model, Range};
 
 impl Model {
-    pub(crate) fn run_lock(&mut self, step: &mut Step<'_>, op: &Op) -> Result<Reply, FsError> {
+    pub(crate) fn run_lock(&mut self, step: &mut Step, op: &Op) -> Result<Reply, FsError> {
         match op {
             Op::Flock {
                 session,
@@ -62,7 +62,7 @@ impl Model {
 
     fn flock(
         &mut self,
-        step: &mut Step<'_>,
+        step: &mut Step,
         inode: InodeId,
         request: FlockWaiter,
         op: FlockOp,
@@ -87,7 +87,10 @@ impl Model {
         };
         self.check_lockable(request.session, inode)?;
         self.check_open_for_lock(request.session, inode)?;
+        let max = self.ceilings.locks;
         let locks = self.locks_of(inode);
+        let full = locks.flock_held.len() + locks.flock_waiting.len() >= max
+            && !locks.flock_held.contains_key(&key);
         let waiting = |w: &FlockWaiter| is_same_request(w, &request);
         if locks.flock_waiting.iter().any(waiting) {
             return Ok(Reply::LockWaiting);
@@ -98,11 +101,17 @@ impl Model {
         }
         let weakens = locks.flock_held.get(&key) == Some(&true);
         if weakens || !flock_blocked(locks, &request, queue) {
+            if full {
+                return Err(FsError::NoSpace);
+            }
             locks.flock_held.insert(key, request.exclusive);
             return Ok(Reply::Done);
         }
         if !waits {
             return Err(FsError::Again);
+        }
+        if full {
+            return Err(FsError::NoSpace);
         }
         // As Linux does: a conversion gives the old lock up before it waits for the new one.
         locks.flock_held.remove(&key);
@@ -112,7 +121,7 @@ impl Model {
 
     fn posix_lock(
         &mut self,
-        step: &mut Step<'_>,
+        step: &mut Step,
         inode: InodeId,
         request: (u32, Range),
         op: PosixOp,
@@ -125,12 +134,20 @@ impl Model {
         }
         if kind == PosixLockKind::Unlock {
             check_range(&range)?;
+            let tears = self.locks_of(inode).ranges_held.iter().any(|held| {
+                let own = (held.session, held.owner) == (range.session, range.owner);
+                own && held.start < range.start && range.end < held.end
+            });
+            if tears && self.range_room(inode) == 0 {
+                return Err(FsError::NoSpace);
+            }
             cut_out(&mut self.locks_of(inode).ranges_held, &range);
             return Ok(Reply::Done);
         }
         self.check_lockable(range.session, inode)?;
         check_range(&range)?;
         self.check_open_for_lock(range.session, inode)?;
+        let room = self.range_room(inode);
         let locks = self.locks_of(inode);
         let waits = op == PosixOp::Set;
         let waiting = |w: &(u32, Range)| is_same_range_request(w, &request);
@@ -139,11 +156,18 @@ impl Model {
         }
         let queue = locks.ranges_waiting.len();
         if !range_blocked(locks, &range, queue) {
+            // In the middle of another one it makes three of one.
+            if room < 2 {
+                return Err(FsError::NoSpace);
+            }
             put_in(&mut locks.ranges_held, range);
             return Ok(Reply::Done);
         }
         if !waits {
             return Err(FsError::Again);
+        }
+        if room == 0 {
+            return Err(FsError::NoSpace);
         }
         locks.ranges_waiting.push((reqid, range));
         Ok(Reply::LockWaiting)
@@ -167,7 +191,7 @@ impl Model {
     /// others get theirs.
     pub(crate) fn release_locks(
         &mut self,
-        step: &mut Step<'_>,
+        step: &mut Step,
         session: SessionId,
         inodes: &[InodeId],
     ) {
@@ -185,7 +209,7 @@ impl Model {
 
     /// Walks the queue and grants what nothing stands in the way of any more; again from the front
     /// after each grant, until there is no more to grant.
-    fn grant_flocks(&mut self, step: &mut Step<'_>, inode: InodeId) {
+    fn grant_flocks(&mut self, step: &mut Step, inode: InodeId) {
         let locks = self.locks_of(inode);
         while let Some(place) = (0..locks.flock_waiting.len())
             .find(|place| !flock_blocked(locks, &locks.flock_waiting[*place], *place))
@@ -203,12 +227,23 @@ impl Model {
         self.forget_empty(inode);
     }
 
-    /// As [`Self::grant_flocks`].
-    fn grant_ranges(&mut self, step: &mut Step<'_>, inode: InodeId) {
+    /// Ranges and waiters that a file may still have.
+    fn range_room(&mut self, inode: InodeId) -> usize {
+        let max = self.ceilings.locks;
         let locks = self.locks_of(inode);
-        while let Some(place) = (0..locks.ranges_waiting.len())
-            .find(|place| !range_blocked(locks, &locks.ranges_waiting[*place].1, *place))
-        {
+        max.saturating_sub(locks.ranges_held.len() + locks.ranges_waiting.len())
+    }
+
+    /// As [`Self::grant_flocks`]; a grant may make three ranges of one, so that nothing is granted
+    /// while there is no room at all.
+    fn grant_ranges(&mut self, step: &mut Step, inode: InodeId) {
+        while self.range_room(inode) > 0 {
+            let locks = self.locks_of(inode);
+            let Some(place) = (0..locks.ranges_waiting.len())
+                .find(|place| !range_blocked(locks, &locks.ranges_waiting[*place].1, *place))
+            else {
+                break;
+            };
             let (reqid, range) = locks.ranges_waiting.remove(place);
             put_in(&mut locks.ranges_held, range);
             step.lock_notices.push(Notice::LockGranted {
@@ -230,7 +265,7 @@ impl Model {
 
     fn end_flock_waits(
         &mut self,
-        step: &mut Step<'_>,
+        step: &mut Step,
         inode: InodeId,
         ends: impl Fn(&FlockWaiter) -> bool,
     ) {
@@ -249,7 +284,7 @@ impl Model {
 
     fn end_range_waits(
         &mut self,
-        step: &mut Step<'_>,
+        step: &mut Step,
         inode: InodeId,
         ends: impl Fn(&(u32, Range)) -> bool,
     ) {
@@ -299,7 +334,8 @@ impl Model {
     }
 }
 
-fn told(inode: InodeId, range: &Range) -> HeldLock {
+/// A range as it is told.
+pub(crate) fn told(inode: InodeId, range: &Range) -> HeldLock {
     HeldLock {
         inode,
         session: range.session,

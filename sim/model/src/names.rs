@@ -21,7 +21,7 @@ pub(crate) struct Making {
 }
 
 impl Model {
-    pub(crate) fn run_name(&mut self, step: &mut Step<'_>, op: &Op) -> Result<Reply, FsError> {
+    pub(crate) fn run_name(&mut self, step: &mut Step, op: &Op) -> Result<Reply, FsError> {
         match op {
             Op::Create {
                 caller,
@@ -56,7 +56,7 @@ impl Model {
                 if matches!(kind, NodeKind::BlockDevice | NodeKind::CharDevice) {
                     node.rdev = *rdev;
                 }
-                let inode = self.insert_new(step, parent, name, node);
+                let inode = self.insert_new(step, parent, name, node)?;
                 if *open && *kind == NodeKind::File {
                     self.keep_open(who.session, inode);
                 }
@@ -80,7 +80,7 @@ impl Model {
                     copy_setgid: *copy_setgid,
                 };
                 let node = self.make(step, &who, parent, &making);
-                let inode = self.insert_new(step, parent, name, node);
+                let inode = self.insert_new(step, parent, name, node)?;
                 Ok(self.node_reply(&who, inode))
             }
             Op::Symlink {
@@ -104,7 +104,7 @@ impl Model {
                 };
                 let mut node = self.make(step, &who, parent, &making);
                 node.target = target.clone();
-                let inode = self.insert_new(step, parent, name, node);
+                let inode = self.insert_new(step, parent, name, node)?;
                 Ok(self.node_reply(&who, inode))
             }
             Op::Link {
@@ -185,7 +185,7 @@ impl Model {
     /// Whether a new node can be made there.
     fn check_new_name(
         &self,
-        step: &Step<'_>,
+        step: &Step,
         who: &Who,
         parent: InodeId,
         name: &[u8],
@@ -204,13 +204,7 @@ impl Model {
 
     /// A new node as section 8.4 says: owner, class, trash time and extra attributes, and either
     /// the umask or the directory's default ACL.
-    pub(crate) fn make(
-        &self,
-        step: &Step<'_>,
-        who: &Who,
-        parent: InodeId,
-        making: &Making,
-    ) -> Node {
+    pub(crate) fn make(&self, step: &Step, who: &Who, parent: InodeId, making: &Making) -> Node {
         let dir = self.node(parent);
         let is_dir = making.kind == NodeKind::Directory;
         let mut node = Node::new(making.kind);
@@ -242,27 +236,25 @@ impl Model {
         node
     }
 
-    fn insert_new(
+    /// Gives a new node its id and its name.
+    pub(crate) fn insert_new(
         &mut self,
-        step: &mut Step<'_>,
+        step: &Step,
         parent: InodeId,
         name: &[u8],
         node: Node,
-    ) -> InodeId {
-        let inode = self.new_inode(step);
+    ) -> Result<InodeId, FsError> {
+        if node.kind == NodeKind::Directory {
+            self.check_depth(parent, 0)?;
+        }
+        let inode = self.new_inode(parent, name, node.kind)?;
         self.nodes.insert(inode, Arc::new(node));
         self.add_name(step, parent, name, inode);
-        inode
+        Ok(inode)
     }
 
     /// Gives a node a name: the directory is modified.
-    pub(crate) fn add_name(
-        &mut self,
-        step: &Step<'_>,
-        parent: InodeId,
-        name: &[u8],
-        inode: InodeId,
-    ) {
+    pub(crate) fn add_name(&mut self, step: &Step, parent: InodeId, name: &[u8], inode: InodeId) {
         self.names_given += 1;
         let age = self.names_given;
         let dir = self.node_mut(parent);
@@ -270,12 +262,29 @@ impl Model {
         assert_eq!(before, None, "a name is given once");
         dir.ages.insert(name.to_vec(), age);
         dir.modified(step.now);
+        if self.node(inode).kind == NodeKind::Directory {
+            let mut least = self.node(inode).height;
+            for above in self.self_and_above(parent) {
+                least += 1;
+                let height = &mut self.node_mut(above).height;
+                *height = least.max(*height);
+            }
+        }
+    }
+
+    /// Whether a directory with so many levels below it may be put into another.
+    fn check_depth(&self, parent: InodeId, height: u32) -> Result<(), FsError> {
+        let depth = self.self_and_above(parent).len() + height as usize;
+        if depth > self.ceilings.depth {
+            return Err(FsError::NoSpace);
+        }
+        Ok(())
     }
 
     /// Section 8.4, link.
     fn link(
         &mut self,
-        step: &mut Step<'_>,
+        step: &mut Step,
         who: &Who,
         inode: InodeId,
         parent: InodeId,
@@ -289,7 +298,7 @@ impl Model {
         if self.node(inode).is_detached() {
             return Err(FsError::NoEnt);
         }
-        if self.nlink(inode) >= limits::LINK_COUNT_MAX {
+        if self.nlink(inode) >= self.ceilings.names {
             return Err(FsError::NoSpace);
         }
         let parent = self.check_place(who, parent, name)?;
@@ -334,14 +343,14 @@ impl Model {
 
     /// Takes a name away. A file that loses its last name goes to the trash if it has a trash
     /// time, stays while it is open, or is freed; everything else is freed (section 8.2).
-    pub(crate) fn remove_name(&mut self, step: &Step<'_>, parent: InodeId, name: &[u8]) {
+    pub(crate) fn remove_name(&mut self, step: &Step, parent: InodeId, name: &[u8]) {
         self.remove_name_to(step, parent, name, true);
     }
 
     /// As [`Self::remove_name`], and past the trash if wanted.
     pub(crate) fn remove_name_to(
         &mut self,
-        step: &Step<'_>,
+        step: &Step,
         parent: InodeId,
         name: &[u8],
         trash: bool,
@@ -384,7 +393,7 @@ impl Model {
     /// Section 8.4, rename.
     fn rename(
         &mut self,
-        step: &mut Step<'_>,
+        step: &mut Step,
         who: &Who,
         (src_parent, src_name): (InodeId, &Vec<u8>),
         (dst_parent, dst_name): (InodeId, &Vec<u8>),
@@ -411,6 +420,9 @@ impl Model {
         }
         let growth = self.grow_by_move(src_parent, dst_parent, more);
         self.check_quota(step.now, &growth)?;
+        if is_dir {
+            self.check_depth(dst_parent, self.node(inode).height)?;
+        }
 
         if target.is_some() {
             self.remove_name(step, dst_parent, dst_name);

@@ -240,7 +240,8 @@ impl Model {
                     (quota.hard.size, used.size),
                 ] {
                     if let Some(limit) = limit {
-                        available = available.min(limit.saturating_sub(used as u64));
+                        available = available
+                            .min(limit.saturating_sub(u64::try_from(used).unwrap_or(u64::MAX)));
                     }
                 }
             }
@@ -248,7 +249,7 @@ impl Model {
         let sum = |whereabouts: Whereabouts| -> u64 {
             let files = self.nodes.values();
             let files = files.filter(|n| root == InodeId::ROOT && n.whereabouts == whereabouts);
-            files.map(|n| n.length).sum()
+            files.map(|n| n.length).fold(0, u64::saturating_add)
         };
         Ok(Answer::StatFs {
             total,

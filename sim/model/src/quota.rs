@@ -129,9 +129,9 @@ fn exceeds(limits: &QuotaLimits, used: DirStats) -> bool {
 
 fn pairs(limits: &QuotaLimits, stats: DirStats) -> [(Option<i128>, i128); 4] {
     [
-        (limits.inodes.map(i128::from), stats.inodes.into()),
-        (limits.length.map(i128::from), stats.length.into()),
-        (limits.size.map(i128::from), stats.size.into()),
-        (limits.real_size.map(i128::from), stats.real_size.into()),
+        (limits.inodes.map(i128::from), stats.inodes),
+        (limits.length.map(i128::from), stats.length),
+        (limits.size.map(i128::from), stats.size),
+        (limits.real_size.map(i128::from), stats.real_size),
     ]
 }

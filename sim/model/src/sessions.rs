@@ -13,11 +13,11 @@ use crate::state::{Model, Session};
 const INFO_BYTES_MAX: usize = 1_024;
 
 impl Model {
-    pub(crate) fn run_session(&mut self, step: &mut Step<'_>, op: &Op) -> Result<Reply, FsError> {
+    pub(crate) fn run_session(&mut self, step: &mut Step, op: &Op) -> Result<Reply, FsError> {
         match op {
             Op::OpenSession { params } => {
                 self.check_params(params)?;
-                let id = self.new_session(step);
+                let id = self.new_session()?;
                 let session = Session {
                     params: params.clone(),
                     disconnected: None,
@@ -54,7 +54,7 @@ impl Model {
 
     /// The complete list of what a session has open (section 2.7): closing a file gives its locks
     /// back.
-    fn set_open_files(&mut self, step: &mut Step<'_>, session: SessionId, inodes: &[InodeId]) {
+    fn set_open_files(&mut self, step: &mut Step, session: SessionId, inodes: &[InodeId]) {
         let Ok(who) = self.any_session(session) else {
             return;
         };

@@ -1,7 +1,6 @@
 //! Snapshots (section 8.7): copies of trees that share their chunks, and their removal.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use mfsha_core::id::InodeId;
 use mfsha_core::namespace::error::FsError;
@@ -27,7 +26,7 @@ struct Copying<'a> {
 }
 
 impl Model {
-    pub(crate) fn run_snapshot(&mut self, step: &mut Step<'_>, op: &Op) -> Result<Reply, FsError> {
+    pub(crate) fn run_snapshot(&mut self, step: &mut Step, op: &Op) -> Result<Reply, FsError> {
         match op {
             Op::Snapshot {
                 caller,
@@ -49,7 +48,7 @@ impl Model {
                 };
                 self.test_copy(&copying, src, parent, name)?;
                 let mut after = self.clone();
-                after.copy(step, &mut copying, src, parent, name);
+                after.copy(step, &mut copying, src, parent, name)?;
                 self.check_growth(step, &after)?;
                 *self = after;
                 Ok(Reply::Done)
@@ -132,25 +131,25 @@ impl Model {
 
     fn copy(
         &mut self,
-        step: &Step<'_>,
+        step: &Step,
         copying: &mut Copying<'_>,
         src: InodeId,
         parent: InodeId,
         name: &[u8],
-    ) {
+    ) -> Result<(), FsError> {
         let there = self.node(parent).entries.get(name).copied();
         if self.node(src).kind == NodeKind::Directory {
             let children = self.node(src).entries.clone();
             let (dir, before) = match there {
                 Some(there) => (there, None),
                 None => {
-                    let dir = self.put_copy(step, copying, src, parent, name);
+                    let dir = self.put_copy(step, copying, src, parent, name)?;
                     (dir, Some(self.node(dir).clone()))
                 }
             };
             for (name, child) in children {
                 if self.is_readable(copying.who, child) {
-                    self.copy(step, copying, child, dir, &name);
+                    self.copy(step, copying, child, dir, &name)?;
                 }
             }
             let node = self.node_mut(dir);
@@ -159,10 +158,12 @@ impl Model {
                 (node.mtime, node.ctime) = (before.mtime, before.ctime);
             }
             node.eattr |= eattr::SNAPSHOT;
-            return;
+            return Ok(());
         }
         let earlier = copying.copies.get(&src).copied();
         let linked = earlier.filter(|_| copying.flags.keep_hardlinks);
+        // A copy that has as many names as it may is not given another: the next copy is.
+        let linked = linked.filter(|copy| self.nlink(*copy) < self.ceilings.names);
         if let Some(there) = there {
             let keep = match linked {
                 Some(linked) => there == linked,
@@ -170,7 +171,7 @@ impl Model {
             };
             if keep {
                 copying.copies.insert(src, there);
-                return;
+                return Ok(());
             }
             self.remove_name(step, parent, name);
         }
@@ -179,21 +180,22 @@ impl Model {
                 self.add_name(step, parent, name, linked);
             }
             None => {
-                let copy = self.put_copy(step, copying, src, parent, name);
+                let copy = self.put_copy(step, copying, src, parent, name)?;
                 copying.copies.insert(src, copy);
             }
         }
+        Ok(())
     }
 
     /// A new node for a source, without what is in a directory.
     fn put_copy(
         &mut self,
-        step: &Step<'_>,
+        step: &Step,
         copying: &Copying<'_>,
         src: InodeId,
         parent: InodeId,
         name: &[u8],
-    ) -> InodeId {
+    ) -> Result<InodeId, FsError> {
         let source = self.node(src).clone();
         let who = copying.who;
         let mut node = if copying.flags.like_cp {
@@ -217,6 +219,7 @@ impl Model {
                 path: Vec::new(),
                 entries: BTreeMap::new(),
                 ages: BTreeMap::new(),
+                height: 0,
                 quota: None,
                 reserved_end: 0,
                 ..source
@@ -228,14 +231,11 @@ impl Model {
             node
         };
         node.eattr |= eattr::SNAPSHOT;
-        let inode = self.new_placeholder();
-        self.nodes.insert(inode, Arc::new(node));
-        self.add_name(step, parent, name, inode);
-        inode
+        self.insert_new(step, parent, name, node)
     }
 
     /// Refuses when what a directory holds would grow past a limit on it.
-    fn check_growth(&self, step: &Step<'_>, after: &Model) -> Result<(), FsError> {
+    fn check_growth(&self, step: &Step, after: &Model) -> Result<(), FsError> {
         for (inode, node) in &self.nodes {
             if node.quota.is_some() {
                 let more: DirStats = subtract(after.stats(*inode), self.stats(*inode));
@@ -248,7 +248,7 @@ impl Model {
 
     fn remove_snapshot(
         &mut self,
-        step: &Step<'_>,
+        step: &Step,
         caller: &Caller,
         parent: InodeId,
         name: &[u8],
@@ -296,7 +296,7 @@ impl Model {
     /// be removed. Directories that are closed to the caller are left with all that is in them.
     fn remove_tree(
         &mut self,
-        step: &Step<'_>,
+        step: &Step,
         who: &Who,
         removable: &BTreeSet<InodeId>,
         parent: InodeId,

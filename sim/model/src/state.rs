@@ -9,12 +9,15 @@ use std::sync::Arc;
 
 use mfsha_core::id::{ChunkId, InodeId, Lane, RequestSeq, SessionId};
 use mfsha_core::limits;
+use mfsha_core::namespace::Ceilings;
 use mfsha_core::namespace::error::FsError;
 use mfsha_core::namespace::op::{
     Acl, ClassMode, DirStats, LabelExpr, Name, NodeKind, QuotaLimits, Reply, SessionParams,
     StorageClass, Whereabouts,
 };
 use mfsha_core::time::WallTime;
+
+use crate::ids::Given;
 
 /// Bits of a node's extra attributes (section 1.7).
 pub(crate) mod eattr {
@@ -29,9 +32,6 @@ pub(crate) mod eattr {
     /// What forbids that a node is removed.
     pub(crate) const PROTECTED: u8 = UNDELETABLE | APPEND_ONLY | IMMUTABLE;
 }
-
-/// First id that stands for a node whose real id is not known yet; above every real one.
-pub(crate) const PLACEHOLDER_FIRST: u32 = 0xF000_0000;
 
 /// One node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub(crate) struct Node {
     pub(crate) entries: BTreeMap<Name, InodeId>,
     /// Of a directory: when each name was given, as a number that rises.
     pub(crate) ages: BTreeMap<Name, u64>,
+    /// Of a directory: how many levels of directories were ever below it.
+    pub(crate) height: u32,
     /// Of a directory.
     pub(crate) quota: Option<Quota>,
     /// Of a file, bytes.
@@ -141,14 +143,12 @@ pub struct Model {
     pub(crate) locks: BTreeMap<InodeId, Locks>,
     /// The newest request of each lane and how it ended (P-ONCE).
     pub(crate) lanes: BTreeMap<(SessionId, Lane), (RequestSeq, Result<Reply, FsError>)>,
-    /// Every id ever given out (P-IDS).
-    pub(crate) inodes_used: BTreeSet<InodeId>,
-    pub(crate) chunks_used: BTreeSet<ChunkId>,
-    pub(crate) sessions_used: BTreeSet<SessionId>,
+    /// How many ids were ever given out (P-IDS).
+    pub(crate) given: Given,
     /// How many names were ever given.
     pub(crate) names_given: u64,
-    /// How many placeholders were ever needed.
-    pub(crate) placeholders: u32,
+    /// Where it ends.
+    pub(crate) ceilings: Ceilings,
 }
 
 impl Default for Model {
@@ -176,11 +176,18 @@ impl Model {
             open_files: BTreeSet::new(),
             locks: BTreeMap::new(),
             lanes: BTreeMap::new(),
-            inodes_used: BTreeSet::from([InodeId::ROOT]),
-            chunks_used: BTreeSet::new(),
-            sessions_used: BTreeSet::new(),
+            given: Given::at_first(),
             names_given: 0,
-            placeholders: 0,
+            ceilings: Ceilings::default(),
+        }
+    }
+
+    /// The same, with less room: for tests of what happens when it ends.
+    #[must_use]
+    pub fn with_ceilings(ceilings: Ceilings) -> Self {
+        Self {
+            ceilings,
+            ..Self::new()
         }
     }
 
@@ -309,10 +316,10 @@ impl Model {
             NodeKind::File => {
                 let size = size_of_file(node);
                 sum.files = 1;
-                sum.chunks = node.chunks.len() as i64;
-                sum.length = node.length as i64;
-                sum.size = size as i64;
-                sum.real_size = (size * self.copies(node.class)) as i64;
+                sum.chunks = node.chunks.len() as i128;
+                sum.length = node.length as i128;
+                sum.size = size as i128;
+                sum.real_size = i128::from(size) * i128::from(self.copies(node.class));
             }
             _ => {}
         }
@@ -382,6 +389,7 @@ impl Node {
             target: Vec::new(),
             entries: BTreeMap::new(),
             ages: BTreeMap::new(),
+            height: 0,
             quota: None,
             length: 0,
             reserved_end: 0,

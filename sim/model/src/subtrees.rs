@@ -24,7 +24,7 @@ enum Fate {
 }
 
 impl Model {
-    pub(crate) fn run_subtree(&mut self, step: &mut Step<'_>, op: &Op) -> Result<Reply, FsError> {
+    pub(crate) fn run_subtree(&mut self, step: &mut Step, op: &Op) -> Result<Reply, FsError> {
         match op {
             Op::SetTrashTime {
                 caller,
@@ -175,7 +175,7 @@ impl Model {
 
     fn set_trash_time(
         &mut self,
-        step: &Step<'_>,
+        step: &Step,
         who: &Who,
         inode: InodeId,
         hours: u32,
@@ -220,7 +220,7 @@ impl Model {
 
     fn set_class(
         &mut self,
-        step: &Step<'_>,
+        step: &Step,
         who: &Who,
         inode: InodeId,
         class: u8,
@@ -244,9 +244,10 @@ impl Model {
             return Fate::Unchanged;
         }
         if node.kind == NodeKind::File {
-            let size = size_of_file(node) as i64;
+            let size = i128::from(size_of_file(node));
             let more = DirStats {
-                real_size: size * (self.copies(class) as i64 - self.copies(node.class) as i64),
+                real_size: size
+                    * (i128::from(self.copies(class)) - i128::from(self.copies(node.class))),
                 ..DirStats::default()
             };
             let growth = self.grow_file(inode, more);
@@ -263,7 +264,7 @@ impl Model {
     /// The snapshot bit is nobody's to set; bits that protect a node need an admin's session.
     fn set_eattr(
         &mut self,
-        step: &Step<'_>,
+        step: &Step,
         who: &Who,
         inode: InodeId,
         bits: u8,

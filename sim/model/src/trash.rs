@@ -1,7 +1,5 @@
 //! Trash and sustained files (sections 3.12, 8.2).
 
-use std::sync::Arc;
-
 use mfsha_core::id::{InodeId, SessionId};
 use mfsha_core::limits;
 use mfsha_core::namespace::error::FsError;
@@ -15,7 +13,7 @@ use crate::state::{Model, Node};
 use crate::view::Who;
 
 impl Model {
-    pub(crate) fn run_trash(&mut self, step: &mut Step<'_>, op: &Op) -> Result<Reply, FsError> {
+    pub(crate) fn run_trash(&mut self, step: &mut Step, op: &Op) -> Result<Reply, FsError> {
         match op {
             Op::SetTrashPath {
                 caller,
@@ -70,7 +68,7 @@ impl Model {
     }
 
     /// Makes the directories of the path as root would, and gives the file its name.
-    fn undelete(&mut self, step: &mut Step<'_>, inode: InodeId) -> Result<(), FsError> {
+    fn undelete(&mut self, step: &mut Step, inode: InodeId) -> Result<(), FsError> {
         let path = self.node(inode).path.clone();
         let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
         if names.iter().any(|name| check_name(name).is_err()) {
@@ -100,7 +98,7 @@ impl Model {
 
     fn make_directory(
         &mut self,
-        step: &mut Step<'_>,
+        step: &mut Step,
         parent: InodeId,
         name: &[u8],
     ) -> Result<InodeId, FsError> {
@@ -112,10 +110,7 @@ impl Model {
             copy_setgid: false,
         };
         let node = self.make(step, &cluster, parent, &making);
-        let inode = self.new_placeholder();
-        self.nodes.insert(inode, Arc::new(node));
-        self.add_name(step, parent, name, inode);
-        Ok(inode)
+        self.insert_new(step, parent, name, node)
     }
 
     /// Looks at so many files in trash or sustained, in order of slot and inode.

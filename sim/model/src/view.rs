@@ -230,7 +230,9 @@ impl Model {
         match node.kind {
             NodeKind::File => node.length,
             NodeKind::Symlink => node.target.len() as u64,
-            NodeKind::Directory => directory_length(self.stats(inode).length as u64),
+            NodeKind::Directory => {
+                directory_length(u64::try_from(self.stats(inode).length).unwrap_or(u64::MAX))
+            }
             _ => 0,
         }
     }

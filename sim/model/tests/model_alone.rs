@@ -69,6 +69,8 @@ fn requests_at_random_reach_every_operation_and_refusal_and_the_model_stays_a_tr
     println!("{}", seen.table());
     assert_eq!(seen.operations_missing(), Vec::<String>::new());
     assert_eq!(seen.refusals_missing(REFUSALS), Vec::<FsError>::new());
+    assert_eq!(seen.refusals_forbidden(), Vec::<FsError>::new());
+    assert!(seen.refused_with(FsError::Quota).contains(&"Create"));
     assert!(seen.has_repeats());
 }
 

@@ -20,9 +20,6 @@ pub trait Reference {
     /// # Errors
     /// The refusal that is right.
     fn query(&self, now: WallTime, query: &Query) -> Result<Answer, FsError>;
-
-    /// Whether it cannot say any more: a command made nodes whose ids no reply tells.
-    fn is_blind(&self) -> bool;
 }
 
 impl Reference for Model {
@@ -32,9 +29,5 @@ impl Reference for Model {
 
     fn query(&self, now: WallTime, query: &Query) -> Result<Answer, FsError> {
         Model::query(self, now, query)
-    }
-
-    fn is_blind(&self) -> bool {
-        self.has_placeholders()
     }
 }

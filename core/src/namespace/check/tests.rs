@@ -259,6 +259,17 @@ fn whereabouts() {
 }
 
 #[test]
+fn depth() {
+    breaks(Law::Depth, |scene, txn| {
+        // The same sums, but for the level below.
+        let sums = stats::of_dir(txn, scene.dir)?;
+        txn.join(&Key::Stats(scene.dir), &Stats::removed())?;
+        txn.join(&Key::Stats(scene.dir), &Stats::default().add(&sums))?;
+        Ok(())
+    });
+}
+
+#[test]
 fn sums() {
     breaks(Law::Sums, |scene, txn| {
         let old: Stats = txn.get(&Key::Stats(scene.dir))?.unwrap_or_default();
@@ -276,6 +287,9 @@ fn sums() {
     breaks(Law::Sums, |scene, txn| {
         txn.join(&Key::Stats(scene.file), &Stats::default())?;
         Ok(())
+    });
+    breaks(Law::Sums, |_, txn| {
+        stats::add_detached(txn, Whereabouts::Sustained, 1)
     });
     // A length that nobody counted.
     breaks(Law::Sums, |scene, txn| {

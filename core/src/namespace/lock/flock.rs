@@ -9,7 +9,6 @@
 //! want to write do not wait for each other. A refused try leaves what is held.
 
 use crate::id::SessionId;
-use crate::limits::LOCK_COUNT_MAX;
 use crate::namespace::record::{FlockTable, FlockWaiter};
 
 use super::Asked;
@@ -26,8 +25,13 @@ pub struct Woken {
     pub granted: Vec<FlockWaiter>,
 }
 
-/// Asks for the lock.
-pub fn request(table: &mut FlockTable, asked: FlockWaiter, wait: bool) -> (Asked, Woken) {
+/// Asks for the lock; the table takes `max` holders and waiters.
+pub fn request(
+    table: &mut FlockTable,
+    asked: FlockWaiter,
+    wait: bool,
+    max: usize,
+) -> (Asked, Woken) {
     let identity = (asked.session, asked.owner);
     if table.waiting.iter().any(|w| same_request(w, &asked)) {
         // The same request sent again, by a client that lost its connection.
@@ -43,7 +47,7 @@ pub fn request(table: &mut FlockTable, asked: FlockWaiter, wait: bool) -> (Asked
     // Who gives up exclusiveness stands in nobody's way more than before.
     let downgrade = !asked.exclusive && held(table, identity).is_some();
     if downgrade || !ahead.conflict(identity, asked.exclusive) {
-        if held(table, identity).is_none() && is_full(table) {
+        if held(table, identity).is_none() && is_full(table, max) {
             return (Asked::Full, Woken::default());
         }
         hold(table, identity, asked.exclusive);
@@ -52,7 +56,7 @@ pub fn request(table: &mut FlockTable, asked: FlockWaiter, wait: bool) -> (Asked
     if !wait {
         return (Asked::Refused, Woken::default());
     }
-    if held(table, identity).is_none() && is_full(table) {
+    if held(table, identity).is_none() && is_full(table, max) {
         return (Asked::Full, Woken::default());
     }
     drop_held(table, |holder| holder == identity);
@@ -188,8 +192,8 @@ fn same_request(a: &FlockWaiter, b: &FlockWaiter) -> bool {
     identity_of(a) == identity_of(b) && a.reqid == b.reqid
 }
 
-fn is_full(table: &FlockTable) -> bool {
-    table.held.len() + table.waiting.len() >= LOCK_COUNT_MAX
+fn is_full(table: &FlockTable, max: usize) -> bool {
+    table.held.len() + table.waiting.len() >= max
 }
 
 fn position(table: &FlockTable, identity: Identity) -> Result<usize, usize> {
@@ -232,6 +236,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::limits::LOCK_COUNT_MAX;
+
+    fn request(table: &mut FlockTable, asked: FlockWaiter, wait: bool) -> (Asked, Woken) {
+        super::request(table, asked, wait, LOCK_COUNT_MAX)
+    }
 
     fn ask(owner: u64, reqid: u32, exclusive: bool) -> FlockWaiter {
         FlockWaiter {

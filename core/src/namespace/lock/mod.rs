@@ -90,7 +90,7 @@ pub fn flock(
         reqid,
         exclusive,
     };
-    let (asked, woken) = flock::request(&mut table, asked, wait);
+    let (asked, woken) = flock::request(&mut table, asked, wait, txn.ceilings().locks);
     let reply = asked.reply()?;
     keep_flocks(txn, ino, table, woken)?;
     Ok(reply)
@@ -131,20 +131,21 @@ pub fn posix(
         named(txn, session, ino)?
     };
     let mut table = ranges(txn, ino)?;
+    let max = txn.ceilings().locks;
     if op == PosixOp::Interrupt {
-        let woken = posix::interrupt(&mut table, (session, request.owner), request.reqid);
+        let woken = posix::interrupt(&mut table, (session, request.owner), request.reqid, max);
         keep_ranges(txn, ino, table, woken)?;
         return Ok(Reply::Done);
     }
     let range = range(session, &request)?;
     if request.kind == PosixLockKind::Unlock {
-        let woken = posix::unlock(&mut table, &range).ok_or(FsError::NoSpace)?;
+        let woken = posix::unlock(&mut table, &range, max).ok_or(FsError::NoSpace)?;
         keep_ranges(txn, ino, table, woken)?;
         return Ok(Reply::Done);
     }
     must_be_open(txn, session, ino)?;
     let wait = op == PosixOp::Set;
-    let (asked, woken) = posix::request(&mut table, range, request.reqid, wait);
+    let (asked, woken) = posix::request(&mut table, range, request.reqid, wait, max);
     let reply = asked.reply()?;
     keep_ranges(txn, ino, table, woken)?;
     Ok(reply)
@@ -209,7 +210,7 @@ pub fn release_session(txn: &mut Txn<'_>, ino: InodeId, session: SessionId) -> R
     }
     let mut table = ranges(txn, ino)?;
     let before = table.clone();
-    let woken = posix::release_session(&mut table, session);
+    let woken = posix::release_session(&mut table, session, txn.ceilings().locks);
     if table != before {
         keep_ranges(txn, ino, table, woken)?;
     }

@@ -8,7 +8,6 @@
 //! newcomer itself, which would be a deadlock of two. What an owner holds it keeps while it waits.
 
 use crate::id::SessionId;
-use crate::limits::LOCK_COUNT_MAX;
 use crate::namespace::op::PosixLockKind;
 use crate::namespace::record::{PosixRange, PosixTable};
 
@@ -27,12 +26,14 @@ pub struct Woken {
     pub granted: Vec<Waiter>,
 }
 
-/// Asks for a range, which is not empty and whose kind is not `Unlock`.
+/// Asks for a range, which is not empty and whose kind is not `Unlock`. The table takes `max`
+/// ranges and waiters; so below.
 pub fn request(
     table: &mut PosixTable,
     asked: PosixRange,
     reqid: u32,
     wait: bool,
+    max: usize,
 ) -> (Asked, Woken) {
     if table
         .waiting
@@ -46,36 +47,36 @@ pub fn request(
         if !wait {
             return (Asked::Refused, Woken::default());
         }
-        if room(table) < 1 {
+        if room(table, max) < 1 {
             return (Asked::Full, Woken::default());
         }
         table.waiting.push((asked, reqid));
         return (Asked::Waiting, Woken::default());
     }
     // A range in the middle of another one makes three of one.
-    if room(table) < 2 {
+    if room(table, max) < 2 {
         return (Asked::Full, Woken::default());
     }
     put(table, &asked);
-    (Asked::Granted, grant(table))
+    (Asked::Granted, grant(table, max))
 }
 
 /// Gives back what of a range its owner holds. `None`, and nothing done, when that would tear a
 /// range in two and the table is full.
 #[must_use]
-pub fn unlock(table: &mut PosixTable, range: &PosixRange) -> Option<Woken> {
+pub fn unlock(table: &mut PosixTable, range: &PosixRange, max: usize) -> Option<Woken> {
     let tears = table.held.iter().any(|held| {
         identity(held) == identity(range) && held.start < range.start && range.end < held.end
     });
-    if tears && room(table) < 1 {
+    if tears && room(table, max) < 1 {
         return None;
     }
     carve(table, range);
-    Some(grant(table))
+    Some(grant(table, max))
 }
 
 /// Forgets everything of a session.
-pub fn release_session(table: &mut PosixTable, session: SessionId) -> Woken {
+pub fn release_session(table: &mut PosixTable, session: SessionId, max: usize) -> Woken {
     let ended = table
         .waiting
         .extract_if(.., |(waiter, _)| waiter.session == session)
@@ -83,19 +84,19 @@ pub fn release_session(table: &mut PosixTable, session: SessionId) -> Woken {
     table.held.retain(|held| held.session != session);
     Woken {
         ended,
-        ..grant(table)
+        ..grant(table, max)
     }
 }
 
 /// Ends the wait of one request; nothing when it does not wait.
-pub fn interrupt(table: &mut PosixTable, who: Identity, reqid: u32) -> Woken {
+pub fn interrupt(table: &mut PosixTable, who: Identity, reqid: u32, max: usize) -> Woken {
     let ended = table
         .waiting
         .extract_if(.., |(waiter, of)| identity(waiter) == who && *of == reqid)
         .collect();
     Woken {
         ended,
-        ..grant(table)
+        ..grant(table, max)
     }
 }
 
@@ -125,8 +126,8 @@ fn conflict(a: &PosixRange, b: &PosixRange) -> bool {
 }
 
 /// Entries that the table may still take.
-fn room(table: &PosixTable) -> usize {
-    LOCK_COUNT_MAX.saturating_sub(table.held.len() + table.waiting.len())
+fn room(table: &PosixTable, max: usize) -> usize {
+    max.saturating_sub(table.held.len() + table.waiting.len())
 }
 
 /// Whether a request has to wait, when the first `ahead` waiters came before it.
@@ -147,14 +148,14 @@ fn waits_for(table: &PosixTable, waiter: &PosixRange, who: Identity) -> bool {
 
 /// Grants what can be granted, first come first, until nothing more can be: a grant that makes a
 /// write lock a read lock may let an earlier waiter through.
-fn grant(table: &mut PosixTable) -> Woken {
+fn grant(table: &mut PosixTable, max: usize) -> Woken {
     let mut woken = Woken::default();
     loop {
         let before = woken.granted.len();
         let mut at = 0;
         while at < table.waiting.len() {
             // A grant makes three ranges of one at most, and frees the waiter's own place.
-            if room(table) >= 1 && !blocked(table, at, &table.waiting[at].0) {
+            if room(table, max) >= 1 && !blocked(table, at, &table.waiting[at].0) {
                 let waiter = table.waiting.remove(at);
                 put(table, &waiter.0);
                 woken.granted.push(waiter);
@@ -222,6 +223,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::limits::LOCK_COUNT_MAX;
+
+    fn request(
+        table: &mut PosixTable,
+        asked: PosixRange,
+        reqid: u32,
+        wait: bool,
+    ) -> (Asked, Woken) {
+        super::request(table, asked, reqid, wait, LOCK_COUNT_MAX)
+    }
+
+    fn unlock(table: &mut PosixTable, range: &PosixRange) -> Option<Woken> {
+        super::unlock(table, range, LOCK_COUNT_MAX)
+    }
     use PosixLockKind::{Read, Write};
 
     fn range(owner: u64, start: u64, end: u64, kind: PosixLockKind) -> PosixRange {
@@ -460,14 +475,14 @@ mod tests {
                         naive.bytes.retain(|((who, _), _), _| *who != session);
                         let ended = naive.waiting.extract_if(.., |(w, _)| w.session == session);
                         let ended = ended.collect();
-                        (release_session(&mut table, session), ended)
+                        (release_session(&mut table, session, LOCK_COUNT_MAX), ended)
                     }
                     Step::Interrupt(who, reqid) => {
                         let ended = naive
                             .waiting
                             .extract_if(.., |(w, of)| identity(w) == who && *of == reqid)
                             .collect();
-                        (interrupt(&mut table, who, reqid), ended)
+                        (interrupt(&mut table, who, reqid, LOCK_COUNT_MAX), ended)
                     }
                 };
                 prop_assert_eq!(woken, Woken { ended, granted: naive.wake() });

@@ -73,6 +73,8 @@ pub struct Stats {
     length: PnCounter,
     size: PnCounter,
     real_size: PnCounter,
+    /// Levels of directories that were ever below it, at least: a maximum.
+    height: u32,
     gone: bool,
 }
 
@@ -102,7 +104,23 @@ impl Stats {
             length: self.length.add(LOG_REPLICA, more.length),
             size: self.size.add(LOG_REPLICA, more.size),
             real_size: self.real_size.add(LOG_REPLICA, more.real_size),
+            height: 0,
             gone: false,
+        }
+    }
+
+    /// Levels of directories that were ever below it, at least.
+    #[must_use]
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// The delta of so many levels below.
+    #[must_use]
+    pub fn of_height(height: u32) -> Self {
+        Self {
+            height,
+            ..Self::default()
         }
     }
 
@@ -125,6 +143,7 @@ impl Lattice for Stats {
         self.length.join(&other.length);
         self.size.join(&other.size);
         self.real_size.join(&other.real_size);
+        self.height = self.height.max(other.height);
         self.gone.join(&other.gone);
     }
 }
@@ -363,6 +382,33 @@ impl Lattice for ShardIds {
 impl Record for ShardIds {
     fn is_gone(&self) -> bool {
         false
+    }
+}
+
+/// Bytes of the files that lie in no directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DetachedBytes {
+    /// In the trash.
+    pub trash: PnCounter,
+    /// Sustained.
+    pub sustained: PnCounter,
+}
+
+impl Lattice for DetachedBytes {
+    fn join(&mut self, other: &Self) {
+        self.trash.join(&other.trash);
+        self.sustained.join(&other.sustained);
+    }
+}
+
+impl Record for DetachedBytes {
+    fn is_gone(&self) -> bool {
+        self.trash.value() == 0 && self.sustained.value() == 0
+    }
+
+    fn settle(&mut self) {
+        self.trash.settle(LOG_REPLICA);
+        self.sustained.settle(LOG_REPLICA);
     }
 }
 

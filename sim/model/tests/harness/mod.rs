@@ -12,10 +12,58 @@ use mfsha_core::time::WallTime;
 use mfsha_model::generate::{COMMANDS, Generator, QUERIES, Request, Step};
 use mfsha_model::{Mismatch, Model};
 
-/// What the requests must be refused with, over a few runs. Not here: what the namespace never
-/// says (copies of chunks and servers are not its business; an interrupted wait is told by a
-/// notice), and what takes too many requests (32,767 links; 247 storage classes have a test of
-/// their own).
+/// When a refusal has to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Within a few runs.
+    Soon,
+    /// Within a few runs, where the room ends soon.
+    WhenFull,
+    /// After more requests than a run has: there is a test of its own.
+    Elsewhere,
+    /// Never: it is for others to say. Copies of chunks and servers are not the namespace's
+    /// business, and an interrupted wait is told by a notice.
+    Never,
+}
+
+/// When each refusal has to come. A refusal that is new has to be put somewhere.
+pub fn due(error: FsError) -> Due {
+    match error {
+        FsError::NoSpace => Due::WhenFull,
+        FsError::ClassLimit => Due::Elsewhere,
+        FsError::ChunkLost | FsError::Interrupted | FsError::NotFound | FsError::Active => {
+            Due::Never
+        }
+        FsError::Perm
+        | FsError::NotDir
+        | FsError::NoEnt
+        | FsError::Access
+        | FsError::Exist
+        | FsError::Invalid
+        | FsError::NotEmpty
+        | FsError::IndexTooBig
+        | FsError::Locked
+        | FsError::NoChunk
+        | FsError::ChunkBusy
+        | FsError::ReadOnly
+        | FsError::Quota
+        | FsError::BadSession
+        | FsError::NoAttr
+        | FsError::NotSupported
+        | FsError::Range
+        | FsError::NotOpened
+        | FsError::Again
+        | FsError::NoEntNoCache
+        | FsError::NotAdmin
+        | FsError::ClassExists
+        | FsError::NoClass
+        | FsError::ClassInUse
+        | FsError::CantCreatePath
+        | FsError::Stale => Due::Soon,
+    }
+}
+
+/// What the requests must be refused with, over a few runs: all that is [`Due::Soon`].
 pub const REFUSALS: &[FsError] = &[
     FsError::Perm,
     FsError::NotDir,
@@ -108,6 +156,18 @@ impl Seen {
             .collect()
     }
 
+    /// Refusals that nobody should give.
+    pub fn refusals_forbidden(&self) -> Vec<FsError> {
+        let seen = self.refused.keys().map(|(_, error)| *error);
+        seen.filter(|error| due(*error) == Due::Never).collect()
+    }
+
+    /// Names of operations that were refused with this.
+    pub fn refused_with(&self, error: FsError) -> Vec<&str> {
+        let seen = self.refused.keys().filter(|(_, seen)| *seen == error);
+        seen.map(|(what, _)| what.as_str()).collect()
+    }
+
     /// Whether a request was ever repeated.
     pub fn has_repeats(&self) -> bool {
         self.repeated > 0
@@ -149,8 +209,12 @@ pub struct Run<S> {
 
 impl<S: Subject> Run<S> {
     pub fn new(subject: S) -> Self {
+        Self::with(subject, Model::new())
+    }
+
+    pub fn with(subject: S, model: Model) -> Self {
         Self {
-            model: Model::new(),
+            model,
             subject,
             seen: Seen::default(),
             generator: Generator::new(),
@@ -173,9 +237,7 @@ impl<S: Subject> Run<S> {
         } else {
             self.seen.count(name_of(&command.op), &observed.result);
         }
-        self.model.apply(command, &observed)?;
-        let (subject, now) = (&self.subject, command.now);
-        self.model.adopt(|query| subject.query(now, query))
+        self.model.apply(command, &observed)
     }
 
     /// Asks both and compares.
