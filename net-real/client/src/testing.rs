@@ -43,6 +43,8 @@ pub enum Habit {
     Hang,
     /// Does it and does not answer.
     DoAndHang,
+    /// Does it, and answers two seconds later; what comes on the connection meanwhile waits.
+    DoAndLate,
     /// Does it when [`Fake::carry_out_postponed`] says so, and does not answer.
     Postpone,
     /// Says this without doing it.
@@ -320,7 +322,11 @@ impl Fake {
             let Ok(message) = ToNode::from_bytes(&record) else {
                 return;
             };
+            let late = self.lock().is_late(node, &message);
             let (answer, goes_on) = self.lock().on_message(node, message);
+            if late {
+                tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            }
             if stream.write_all(&answer).await.is_err() || stream.flush().await.is_err() {
                 return;
             }
@@ -356,6 +362,12 @@ impl State {
             .collect()
     }
 
+    /// Whether the answer to what comes next is to be held back.
+    fn is_late(&self, node: NodeId, message: &ToNode) -> bool {
+        let next = self.nodes[&node].habits.front();
+        matches!(message, ToNode::Request(_)) && matches!(next, Some(Habit::DoAndLate))
+    }
+
     /// Bytes to send, and whether the connection goes on.
     fn on_message(&mut self, node: NodeId, message: ToNode) -> (Vec<u8>, bool) {
         let request = match message {
@@ -377,7 +389,7 @@ impl State {
         let body = request.body;
         let answer = |result| ToClient::Response(Response { call, result }).to_bytes();
         match habit {
-            None => (answer(self.carry_out(node, body)), true),
+            None | Some(Habit::DoAndLate) => (answer(self.carry_out(node, body)), true),
             Some(Habit::Cut) => (Vec::new(), false),
             Some(Habit::Hang) => (Vec::new(), true),
             Some(Habit::Say(error)) => (answer(Err(error)), true),

@@ -130,6 +130,25 @@ async fn an_answer_that_comes_late_settles_it() {
     let fake = Fake::new(3);
     let client = client(&fake).await;
     client.session().await.unwrap();
+    fake.next(1, [Habit::DoAndLate]);
+    let brief = client.with_timeout(Duration::from_secs(1));
+    let result = brief.write(mkdir("a")).await;
+    let Err(Error::Unknown(unknown)) = result else {
+        panic!("{result:?}");
+    };
+    let settled = unknown.settling.settled().await;
+    let Some(Settlement::Known(outcome)) = settled else {
+        panic!("{settled:?}");
+    };
+    assert!(outcome.result.is_ok(), "{outcome:?}");
+    assert_eq!(fake.writes().len(), 1, "nothing had to be barred");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_number_in_doubt_is_used_up_by_a_request_that_changes_nothing() {
+    let fake = Fake::new(3);
+    let client = client(&fake).await;
+    client.session().await.unwrap();
     fake.next(1, [Habit::DoAndCut]);
     fake.always(1, Some(Habit::Hang));
     let brief = client.with_timeout(Duration::from_secs(1));
