@@ -197,6 +197,11 @@ impl Log {
         self.purged
     }
 
+    /// Highest entry that openraft has said is committed, before it ordered its application.
+    pub(super) fn committed(&self) -> Option<OLogId> {
+        self.committed
+    }
+
     pub(super) fn vote(&self) -> Option<OVote> {
         self.vote
     }

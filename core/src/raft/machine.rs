@@ -26,7 +26,7 @@ use super::reads::{Failure, ReadTimes, lengthened, read, read_here, shortened};
 use super::runtime::{Runtime, WatchedReceiver};
 use super::shell::{Counters, Shell};
 use super::state_machine::{StateMachine, their_snapshot};
-use super::types::{Answer, Command, Types, our_stored_membership, ours};
+use super::types::{Answer, Command, OLogId, Types, our_stored_membership, ours};
 use super::{
     Effect, Input, Options, ProposalId, RaftError, ReadId, ReadPolicy, Recovered, Role, Status,
 };
@@ -264,13 +264,10 @@ impl RaftMachine {
             term: self.seen.term,
             leader: self.seen.leader,
             last_log: log.last().as_ref().map(ours),
-            committed: None,
+            committed: self.committed(&log).as_ref().map(ours),
             applied: self.applied,
             purged: log.purged().as_ref().map(ours),
-            snapshot: self
-                .shell
-                .current_snapshot()
-                .and_then(|(state, _)| state.last),
+            snapshot: self.shell.snapshot_last(),
             membership: super::Membership::default(),
             matched: BTreeMap::new(),
             log_bytes: log.bytes(),
@@ -278,7 +275,6 @@ impl RaftMachine {
         drop(log);
         if let Some(metrics) = &self.metrics {
             let metrics = metrics.borrow_watched();
-            status.committed = metrics.local_committed.as_ref().map(ours);
             status.membership = our_stored_membership(&metrics.membership_config);
             let matched = metrics.replication.iter().flatten();
             status.matched = matched
@@ -287,6 +283,19 @@ impl RaftMachine {
                 .collect();
         }
         status
+    }
+
+    /// Highest entry known to be committed here.
+    ///
+    /// openraft's core publishes what it knows when it has nothing left to do. While it waits for
+    /// a vote to become durable it may have ordered entries or a snapshot that its metrics do not
+    /// know of yet, and the task of the state machine has carried the order out.
+    fn committed(&self, log: &Log) -> Option<OLogId> {
+        let published = self.metrics.as_ref();
+        let published = published.and_then(|metrics| metrics.borrow_watched().local_committed);
+        published
+            .max(log.committed())
+            .max(checked(self.shell.snapshot_last()))
     }
 
     /// What was dropped so far, and why.
@@ -656,10 +665,10 @@ impl RaftMachine {
 
     /// Whether a snapshot denies what is committed here; openraft would panic over it.
     fn contradicts(&self, header: &SnapshotHeader) -> bool {
-        let Some(metrics) = &self.metrics else {
+        if self.metrics.is_none() {
             return true;
-        };
-        let committed = metrics.borrow_watched().local_committed;
+        }
+        let committed = self.committed(&self.shell.log());
         let snapshot = checked(header.applied.last);
         snapshot > committed && snapshot.map(|id| id.index) <= committed.map(|id| id.index)
     }

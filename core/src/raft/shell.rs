@@ -489,13 +489,16 @@ impl Shell {
         }
     }
 
+    /// Last entry in the current snapshot.
+    pub(super) fn snapshot_last(&self) -> Option<LogId> {
+        let snapshots = lock(&self.snapshots);
+        let current = snapshots.current.as_ref();
+        current.and_then(|(state, _)| state.last)
+    }
+
     /// Position up to which the state in the current snapshot is applied.
     pub(super) fn snapshot_index(&self) -> LogIndex {
-        lock(&self.snapshots)
-            .current
-            .as_ref()
-            .and_then(|(state, _)| state.last)
-            .map_or(LogIndex(0), |id| id.index)
+        self.snapshot_last().map_or(LogIndex(0), |id| id.index)
     }
 }
 

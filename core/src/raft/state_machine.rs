@@ -72,6 +72,11 @@ impl StateMachine {
         let Some(last) = entries.last().map(|entry| entry.id.index) else {
             return Ok(());
         };
+        assert!(
+            self.last <= self.shell.log().committed(),
+            "openraft applies up to {:?}, which it did not say is committed",
+            self.last
+        );
         self.shell.ask(Effect::Apply { entries });
         let wanted = LogIndex(last.0.saturating_sub(BEHIND_MAX));
         self.shell.applied(wanted).await.map_err(io::Error::other)

@@ -684,6 +684,92 @@ fn a_log_that_a_snapshot_overtook_or_contradicts_is_replaced() {
     }
 }
 
+/// While openraft waits for a vote to become durable its metrics stand still, but entries that it
+/// ordered before are applied meanwhile. The node must not show less as committed than it applied.
+#[test]
+fn what_is_applied_while_a_vote_becomes_durable_shows_as_committed() {
+    let id = |term, leader, index| LogId {
+        term: Term(term),
+        leader: NodeId(leader),
+        index: LogIndex(index),
+    };
+    let members = Membership {
+        voters: vec![(1..=3).map(NodeId).collect()],
+        learners: BTreeSet::new(),
+        set_by: None,
+    };
+    let (first, second) = (id(0, 0, 1), id(1, 2, 2));
+    let recovered = Recovered {
+        entries: vec![(first, WirePayload::Membership(members).encode())],
+        ..Recovered::default()
+    };
+    let mut machine = RaftMachine::new(
+        Options::new(NodeId(1)),
+        recovered,
+        Seed::from_u64(1),
+        Instant::ZERO,
+    );
+    let mut step = |input| {
+        let mut out = Outbox::new();
+        machine.step(Instant::ZERO, input, &mut out);
+        machine.check();
+        let effects: Vec<Effect> = out.drain().map(|ordered| ordered.effect).collect();
+        (effects, machine.status())
+    };
+    let ask = |from, id, body| Input::Message {
+        from: NodeId(from),
+        message: Message::Request { life: 1, id, body }.encode(),
+    };
+    let append = |prev, entries, committed| Request::Append {
+        ballot: Ballot {
+            term: Term(1),
+            node: NodeId(2),
+            granted: true,
+        },
+        prev: Some(prev),
+        entries,
+        committed: Some(committed),
+    };
+    let entry = WireEntry {
+        id: second,
+        payload: WirePayload::Blank,
+    };
+    // The leader's ballot has to become durable. Behind it wait what commits the entry, and a
+    // vote of a later term that has to become durable in turn.
+    let (effects, _) = step(ask(2, 1, append(first, vec![entry], first)));
+    let Some(Effect::Persist { write, .. }) = effects.last().cloned() else {
+        panic!("the leader's ballot is kept: {effects:?}");
+    };
+    step(ask(2, 2, append(second, vec![], second)));
+    let vote = Request::Vote {
+        ballot: Ballot {
+            term: Term(2),
+            node: NodeId(3),
+            granted: false,
+        },
+        last_log: Some(second),
+        transfer: true,
+    };
+    step(ask(3, 1, vote));
+
+    let (effects, status) = step(Input::Durable { write });
+    let voting = effects.iter().any(|effect| {
+        matches!(effect, Effect::Persist { record, .. } if matches!(record, Record::Vote { .. }))
+    });
+    assert!(
+        voting,
+        "the later vote is on its way to the disk: {effects:?}"
+    );
+    let applied = effects.iter().rev().find_map(|effect| match effect {
+        Effect::Apply { entries } => entries.last().map(|entry| entry.id),
+        _ => None,
+    });
+    assert_eq!(applied, Some(second), "{effects:?}");
+    assert_eq!(status.committed, Some(second));
+    let (_, status) = step(Input::Applied { through: second });
+    assert_eq!(status.applied, status.committed);
+}
+
 #[test]
 fn hostile_messages_are_dropped_and_counted() {
     let mut world = three(13);
