@@ -160,6 +160,47 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     }
 }
 
+/// Byte strings inside records, for `#[serde(with = "codec::bytes")]`: the same bytes as a
+/// `Vec<u8>` otherwise makes, copied at once instead of one by one.
+pub mod bytes {
+    use std::fmt;
+
+    use serde::de::{Error, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    /// Writes them.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    /// Reads them. Nothing is allocated for bytes that are not there.
+    ///
+    /// # Errors
+    /// Those of the deserializer.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Vec<u8>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+
+            fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+                Ok(bytes)
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
 /// Puts a seal round a payload.
 ///
 /// # Panics
@@ -335,7 +376,25 @@ mod tests {
 
     use super::*;
 
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct OneByOne(u8, Vec<u8>, u16);
+
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct AtOnce(u8, #[serde(with = "super::bytes")] Vec<u8>, u16);
+
     proptest! {
+        #[test]
+        fn byte_strings_look_the_same_either_way(
+            bytes in prop::collection::vec(any::<u8>(), 0..600),
+            cut: prop::sample::Index,
+        ) {
+            let plain = encode(&OneByOne(1, bytes.clone(), 2));
+            let at_once = AtOnce(1, bytes, 2);
+            prop_assert_eq!(&encode(&at_once), &plain);
+            prop_assert_eq!(decode::<AtOnce>(&plain), Ok(at_once));
+            prop_assert!(decode::<AtOnce>(&plain[..cut.index(plain.len())]).is_err());
+        }
+
         #[test]
         fn a_sealed_record_comes_back(payload: Vec<u8>, kind: u16) {
             let sealed = seal(kind, 1, &payload);

@@ -24,7 +24,7 @@ pub struct PeerMessage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PeerBody {
     /// For the consensus machine.
-    Raft(Vec<u8>),
+    Raft(#[serde(with = "codec::bytes")] Vec<u8>),
     /// One part of a snapshot.
     Part(Part),
     /// Every part before this one has arrived.
@@ -46,6 +46,7 @@ pub enum PeerBody {
         /// Which transfer.
         transfer: TransferId,
         /// The verdict, for the sender's machine.
+        #[serde(with = "codec::bytes")]
         answer: Vec<u8>,
     },
     /// Some of my log or state is damaged: send me your state, if it is at least this far.
@@ -88,6 +89,7 @@ pub struct Part {
     /// What the snapshot holds.
     pub meta: SnapshotMeta,
     /// For the receiver's consensus machine.
+    #[serde(with = "codec::bytes")]
     pub header: Vec<u8>,
     /// Keys and values.
     pub pairs: Vec<(Vec<u8>, Vec<u8>)>,

@@ -16,6 +16,7 @@ pub struct Origin {
     /// Device number; 0 unless a device.
     pub rdev: u32,
     /// Target of a symlink; empty otherwise.
+    #[serde(with = "crate::codec::bytes")]
     pub target: Vec<u8>,
 }
 

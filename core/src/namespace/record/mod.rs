@@ -374,6 +374,7 @@ pub struct AppliedMark {
     /// Metadata version.
     pub version: u64,
     /// What consensus wants kept beside the state, encoded.
+    #[serde(with = "crate::codec::bytes")]
     pub note: Vec<u8>,
 }
 
