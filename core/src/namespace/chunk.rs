@@ -345,9 +345,11 @@ pub fn change(
     chunk: ChunkId,
     make_delta: impl FnOnce(&Chunk, Stamp) -> Chunk,
 ) -> Res<Chunk> {
-    let old = get(txn, chunk)?;
-    let delta = make_delta(&old, txn.stamp());
-    Ok(txn.join(&Key::Chunk(chunk), &delta)?)
+    let stamp = txn.stamp();
+    let changed = txn.change(&Key::Chunk(chunk), |old| {
+        old.map(|old| make_delta(old, stamp))
+    })?;
+    Ok(changed.ok_or(FsError::NoChunk)?)
 }
 
 /// One more slot refers to a chunk.

@@ -233,9 +233,11 @@ pub fn change(
     ino: InodeId,
     make_delta: impl FnOnce(&Inode, Stamp) -> Inode,
 ) -> Res<Inode> {
-    let old = txn.inode(ino)?;
-    let delta = make_delta(&old, txn.stamp());
-    Ok(txn.join(&Key::Inode(ino), &delta)?)
+    let stamp = txn.stamp();
+    let changed = txn.change(&Key::Inode(ino), |old| {
+        old.map(|old| make_delta(old, stamp))
+    })?;
+    Ok(changed.ok_or(FsError::NoEnt)?)
 }
 
 /// The delta that takes the snapshot bit away, where it is set: the node is being modified.
@@ -332,8 +334,9 @@ pub fn remove_name(txn: &mut Txn<'_>, dir: InodeId, name: &Name, ino: InodeId) -
     };
     let node = txn.join(&Key::Inode(ino), &delta)?;
     let key = Key::Edge(dir, name.clone());
-    let edge: Edge = txn.get(&key)?.unwrap_or_default();
-    txn.join(&key, &edge.remove(|target| target.inode == ino))?;
+    txn.change(&key, |edge: Option<&Edge>| {
+        edge.map(|edge| edge.remove(|target| target.inode == ino))
+    })?;
     touch_dir(txn, dir, |dir| match kind {
         NodeKind::Directory => dir.subdirs.unlink(LOG_REPLICA),
         _ => LinkCounter::default(),

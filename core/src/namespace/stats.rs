@@ -132,9 +132,9 @@ fn add_to(txn: &mut Txn<'_>, dirs: &[InodeId], more: &DirStats) -> Res<()> {
         return Ok(());
     }
     for dir in dirs {
-        let key = Key::Stats(*dir);
-        let old: Stats = txn.get(&key)?.unwrap_or_default();
-        txn.join(&key, &old.add(more))?;
+        txn.change(&Key::Stats(*dir), |old: Option<&Stats>| {
+            Some(old.unwrap_or(&Stats::default()).add(more))
+        })?;
         quota::measured(txn, *dir)?;
     }
     Ok(())

@@ -151,16 +151,16 @@ impl<'a> Txn<'a> {
     /// # Errors
     /// [`StoreError`], also when the value is damaged.
     pub fn get<R: Record>(&self, key: &Key) -> Result<Option<R>, StoreError> {
-        let bytes = key.bytes();
-        match self.pending.changes.get(&bytes) {
-            Some(value) => value
-                .as_deref()
-                .map(|value| open(&bytes, value))
-                .transpose(),
+        self.read(&key.bytes())
+    }
+
+    fn read<R: Record>(&self, bytes: &[u8]) -> Result<Option<R>, StoreError> {
+        match self.pending.changes.get(bytes) {
+            Some(value) => value.as_deref().map(|value| open(bytes, value)).transpose(),
             None => self
                 .view
-                .get(&bytes)?
-                .map(|value| open(&bytes, &value))
+                .get(bytes)?
+                .map(|value| open(bytes, &value))
                 .transpose(),
         }
     }
@@ -183,17 +183,40 @@ impl<'a> Txn<'a> {
     /// # Errors
     /// [`StoreError`].
     pub fn join<R: Record>(&mut self, key: &Key, delta: &R) -> Result<R, StoreError> {
-        let mut record = self.get::<R>(key)?.unwrap_or_default();
+        let bytes = key.bytes();
+        let record = self.read::<R>(&bytes)?.unwrap_or_default();
+        Ok(self.join_into(bytes, record, delta))
+    }
+
+    /// As [`Self::join`], for a delta that depends on the record before, which is read once.
+    /// `None`, and nothing changed, when `make_delta` refuses to make one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn change<R: Record>(
+        &mut self,
+        key: &Key,
+        make_delta: impl FnOnce(Option<&R>) -> Option<R>,
+    ) -> Result<Option<R>, StoreError> {
+        let bytes = key.bytes();
+        let old = self.read::<R>(&bytes)?;
+        let Some(delta) = make_delta(old.as_ref()) else {
+            return Ok(None);
+        };
+        let record = old.unwrap_or_default();
+        Ok(Some(self.join_into(bytes, record, &delta)))
+    }
+
+    fn join_into<R: Record>(&mut self, key: Vec<u8>, mut record: R, delta: &R) -> R {
         record.join(delta);
         record.settle();
-        let bytes = key.bytes();
         if record.is_gone() {
-            self.pending.delete(bytes);
+            self.pending.delete(key);
         } else {
-            let value = seal(&bytes, &record);
-            self.pending.put(bytes, value);
+            let value = seal(&key, &record);
+            self.pending.put(key, value);
         }
-        Ok(record)
+        record
     }
 
     /// Visits the records whose keys begin with `prefix` and come after `after` (exclusive; a
@@ -298,12 +321,13 @@ impl<'a> Txn<'a> {
     where
         T: Clone + Ord + Serialize + DeserializeOwned,
     {
-        let old: Option<Lww<Option<T>>> = self.get(key)?;
-        if old.is_none() && value.is_none() {
-            return Ok(());
-        }
-        let delta = old.unwrap_or_default().write(self.stamp(), value);
-        self.join(key, &delta)?;
+        let stamp = self.stamp();
+        self.change(key, |old: Option<&Lww<Option<T>>>| match old {
+            Some(old) => Some(old.write(stamp, value)),
+            None => value
+                .is_some()
+                .then(|| Lww::<Option<T>>::default().write(stamp, value)),
+        })?;
         Ok(())
     }
 
