@@ -45,6 +45,9 @@ pub(super) struct Log {
     committed: Option<OLogId>,
     committed_saved: Option<OLogId>,
     entries: VecDeque<Stored>,
+    /// So many entries from the front were looked at by [`Self::check`]. Entries never change, so
+    /// each is looked at once, and the ends of the log every time.
+    checked: usize,
     /// Bytes of all entries ever stored, and of those that were purged or cut off in front.
     bytes_end: u64,
     bytes_start: u64,
@@ -82,6 +85,7 @@ impl Log {
             committed: translate(recovered.committed)?,
             committed_saved: translate(recovered.committed)?,
             entries: VecDeque::with_capacity(recovered.entries.len()),
+            checked: 0,
             bytes_end: 0,
             bytes_start: 0,
             written: 0,
@@ -145,6 +149,7 @@ impl Log {
             vec![cut, purge]
         };
         self.entries.clear();
+        self.checked = 0;
         self.bytes_start = self.bytes_end;
         self.purged = Some(applied);
         records
@@ -280,18 +285,49 @@ impl Log {
         free
     }
 
+    /// Takes the newest entry out.
+    fn pop_back(&mut self) {
+        self.entries.pop_back();
+        self.checked = self.checked.min(self.entries.len());
+    }
+
+    /// Takes the oldest entry out.
+    fn pop_front(&mut self) -> Option<Stored> {
+        let oldest = self.entries.pop_front()?;
+        self.checked = self.checked.saturating_sub(1);
+        Some(oldest)
+    }
+
     /// Laws of the log alone.
-    pub(super) fn check(&self) {
+    pub(super) fn check(&mut self) {
         assert!(self.durable <= self.written, "durable beyond written");
-        let mut leader = self
-            .purged
-            .map_or(CommittedLeaderId::default(), |id| id.leader_id);
-        for (index, stored) in (self.first_index()..).zip(&self.entries) {
+        let first = self.first_index();
+        let length = self.entries.len();
+        // The entry before the ones not looked at yet, and both ends: in front the log is cut by
+        // purges, at the end entries come and go.
+        let start = self.checked.saturating_sub(1);
+        let mut leader = match start.checked_sub(1) {
+            Some(before) => self.entries[before].entry.log_id.leader_id,
+            None => self
+                .purged
+                .map_or(CommittedLeaderId::default(), |id| id.leader_id),
+        };
+        for (at, stored) in self.entries.range(start..).enumerate() {
             let id = stored.entry.log_id;
+            let index = first + (start + at) as u64;
             assert!(id.index == index, "log has a hole at {index}");
             assert!(id.leader_id >= leader, "log goes back in term at {index}");
             leader = id.leader_id;
         }
+        if let Some(oldest) = self.entries.front() {
+            let id = oldest.entry.log_id;
+            assert!(id.index == first, "log has a hole at {first}");
+            assert!(
+                Some(id.leader_id) >= self.purged.map(|id| id.leader_id),
+                "log goes back in term at {first}"
+            );
+        }
+        self.checked = length;
     }
 }
 
@@ -491,7 +527,7 @@ impl RaftLogStorage<Types> for LogStore {
             .back()
             .is_some_and(|stored| stored.entry.log_id.index >= next)
         {
-            log.entries.pop_back();
+            log.pop_back();
         }
         log.bytes_end = log
             .entries
@@ -523,8 +559,7 @@ impl RaftLogStorage<Types> for LogStore {
             .front()
             .is_some_and(|stored| stored.entry.log_id.index <= through.index)
         {
-            let gone = log.entries.pop_front();
-            if let Some(gone) = gone {
+            if let Some(gone) = log.pop_front() {
                 log.bytes_start = gone.end;
             }
         }
@@ -550,4 +585,71 @@ fn alter(shell: &Shell, mut entry: OEntry) -> OEntry {
         entry.payload = openraft::EntryPayload::Blank;
     }
     entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{NodeId, Term};
+
+    fn blank(term: u64, index: u64) -> OEntry {
+        let id = LogId {
+            term: Term(term),
+            leader: NodeId(1),
+            index: LogIndex(index + 1),
+        };
+        entry(theirs(id).expect("no index is 0"), OPayload::Blank)
+    }
+
+    /// Entries 0 to 4 of term 2, looked at.
+    fn five() -> Log {
+        let (mut log, _) = Log::recover(&Recovered::default()).expect("nothing is consistent");
+        for index in 0..5 {
+            log.push(blank(2, index));
+        }
+        log.check();
+        log
+    }
+
+    fn breaks(change: impl FnOnce(&mut Log)) -> bool {
+        let mut log = five();
+        change(&mut log);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| log.check())).is_err()
+    }
+
+    #[test]
+    fn a_log_that_was_looked_at_before_is_still_judged() {
+        assert!(!breaks(|log| log.push(blank(2, 5))), "the next entry");
+        assert!(breaks(|log| log.push(blank(2, 6))), "a hole at the end");
+        assert!(breaks(|log| log.push(blank(1, 5))), "a fall of the term");
+        assert!(
+            breaks(|log| {
+                log.pop_back();
+                log.pop_back();
+                log.push(blank(2, 4));
+                log.push(blank(2, 5));
+            }),
+            "a hole where the log was cut"
+        );
+        assert!(
+            breaks(|log| {
+                log.pop_front();
+            }),
+            "an oldest entry that is gone without a purge"
+        );
+        assert!(
+            !breaks(|log| {
+                log.purged = log.pop_front().map(|stored| stored.entry.log_id);
+                log.push(blank(3, 5));
+            }),
+            "a purge, and another entry"
+        );
+        assert!(
+            breaks(|log| {
+                log.pop_front();
+                log.purged = Some(blank(3, 0).log_id);
+            }),
+            "a purge of a later term than what is left"
+        );
+    }
 }

@@ -998,21 +998,21 @@ impl Machine for RaftMachine {
     }
 
     fn check(&self) {
-        self.shell.log().check();
-        let status = self.status();
         let index = |id: Option<LogId>| id.map_or(0, |id| id.index.0);
+        let mut log = self.shell.log();
+        log.check();
         assert!(
-            index(status.purged) <= index(status.snapshot),
+            index(log.purged().as_ref().map(ours)) <= index(self.shell.snapshot_last()),
             "the log is purged beyond the durable snapshot"
         );
         if self.stopped.is_none() {
             assert!(
-                index(status.applied) <= index(status.committed),
+                index(self.applied) <= index(self.committed(&log).as_ref().map(ours)),
                 "applied beyond committed"
             );
         }
         assert!(
-            status.role != Role::Leader || status.leader == Some(self.options.node),
+            self.seen.role != Role::Leader || self.seen.leader == Some(self.options.node),
             "a leader knows that it leads"
         );
     }

@@ -392,16 +392,12 @@ impl<D: Disk> Wal<D> {
                 .all(|w| w[0].number < w[1].number && w[0].first <= w[1].first),
             "segments are not in order"
         );
-        let mut files = BTreeSet::new();
         let waiting = self.retiring.iter().map(|r| &r.file);
-        for file in self
-            .segments
-            .iter()
-            .map(|s| &s.file)
-            .chain(waiting)
-            .chain(&self.free)
-        {
-            assert!(files.insert(file), "file {file} has two uses");
+        let live = self.segments.iter().map(|s| &s.file);
+        let mut files: Vec<&FileName> = live.chain(waiting).chain(&self.free).collect();
+        files.sort_unstable();
+        for pair in files.windows(2) {
+            assert!(pair[0] != pair[1], "file {} has two uses", pair[0]);
         }
         if let Some(active) = &self.active {
             active.check();
