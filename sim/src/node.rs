@@ -37,11 +37,9 @@ pub struct NodeSpec {
 
 /// A node that the world can run.
 pub trait SimNode: Machine<Input = Input, Effect = Effect> + 'static {
-    /// What its consensus machine shows; `None` while it heals or has stopped.
-    fn raft(&self) -> Option<raft::Status>;
-
-    /// How it stands, as it tells clients.
-    fn status(&self) -> NodeStatus;
+    /// What its consensus machine shows, `None` while it heals or has stopped; and how it stands,
+    /// as it tells clients.
+    fn shows(&self) -> (Option<raft::Status>, NodeStatus);
 
     /// Metadata version of its state.
     fn version(&self) -> u64;

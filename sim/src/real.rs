@@ -44,12 +44,10 @@ impl Kind for Real {
 }
 
 impl SimNode for Node<SimDisk, SimStore> {
-    fn raft(&self) -> Option<raft::Status> {
-        self.raft_status()
-    }
-
-    fn status(&self) -> NodeStatus {
-        Node::status(self)
+    fn shows(&self) -> (Option<raft::Status>, NodeStatus) {
+        let raft = self.raft_status();
+        let status = self.status_with(raft.as_ref());
+        (raft, status)
     }
 
     fn version(&self) -> u64 {

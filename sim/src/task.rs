@@ -246,12 +246,13 @@ fn obey<N: SimNode>(node: &mut N, order: Order) -> Answer {
             ordered.effect
         })
         .collect();
+    let (raft, status) = node.shows();
     Answer::Stepped(Box::new(Stepped {
         effects,
         applied: node.take_applied(),
         deadline: node.deadline(),
-        raft: node.raft(),
-        status: node.status(),
+        raft,
+        status,
         durable: node.durable(),
         version: node.version(),
     }))

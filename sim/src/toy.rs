@@ -376,7 +376,7 @@ impl Machine for Toy {
     }
 }
 
-impl SimNode for Toy {
+impl Toy {
     fn raft(&self) -> Option<raft::Status> {
         Some(raft::Status {
             role: if self.leads() {
@@ -408,6 +408,12 @@ impl SimNode for Toy {
             membership: Membership::default(),
             repairing: false,
         }
+    }
+}
+
+impl SimNode for Toy {
+    fn shows(&self) -> (Option<raft::Status>, NodeStatus) {
+        (self.raft(), self.status())
     }
 
     fn version(&self) -> u64 {

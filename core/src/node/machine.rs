@@ -202,19 +202,23 @@ impl<D: Disk, S: StateStore> Node<D, S> {
     /// How the node stands.
     #[must_use]
     pub fn status(&self) -> NodeStatus {
-        let raft = self.raft.as_ref().map(RaftMachine::status);
+        self.status_with(self.raft_status().as_ref())
+    }
+
+    /// As [`Self::status`], from what [`Self::raft_status`] has just said.
+    #[must_use]
+    pub fn status_with(&self, raft: Option<&raft::Status>) -> NodeStatus {
         let index = |id: Option<LogId>| id.map_or(LogIndex(0), |id| id.index);
         NodeStatus {
             node: self.options.node,
-            term: raft.as_ref().map_or(Term(0), |raft| raft.term),
-            leader: raft.as_ref().and_then(|raft| raft.leader),
-            leads: raft.as_ref().is_some_and(|raft| raft.role == Role::Leader),
-            committed: raft
-                .as_ref()
-                .map_or(LogIndex(0), |raft| index(raft.committed)),
+            term: raft.map_or(Term(0), |raft| raft.term),
+            leader: raft.and_then(|raft| raft.leader),
+            leads: raft.is_some_and(|raft| raft.role == Role::Leader),
+            committed: raft.map_or(LogIndex(0), |raft| index(raft.committed)),
             applied: self.namespace.applied().index,
             membership: raft
-                .map_or_else(|| self.applied.membership.clone(), |raft| raft.membership),
+                .map_or(&self.applied.membership, |raft| &raft.membership)
+                .clone(),
             repairing: self.repair.is_some(),
         }
     }
