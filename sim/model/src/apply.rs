@@ -1,6 +1,7 @@
 //! One command: what it has to come to, and whether that is what was observed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use mfsha_core::id::{ChunkId, InodeId, SessionId};
 use mfsha_core::limits;
@@ -74,23 +75,24 @@ impl Model {
     /// When [`Self::adopt`] was left out.
     pub fn apply(&mut self, command: &Command, observed: &Outcome) -> Result<(), Mismatch> {
         assert!(!self.has_placeholders(), "adopt() was left out");
-        let mut after = self.clone();
-        let (expected, stale_id) = after.expect(command, Some(observed));
-        if let Some(id) = stale_id {
-            let rule = "P-IDS: a new id was never used before";
-            return Err(Mismatch::new(rule, &"a new id", &id, command));
-        }
-        let rule = difference(&expected, observed);
-        if let Some(rule) = rule {
-            return Err(Mismatch::new(rule, &expected, observed, command));
-        }
-        *self = after;
-        Ok(())
+        let before = self.clone();
+        let (expected, stale_id) = self.expect(command, Some(observed), &before);
+        let mismatch = match (stale_id, difference(&expected, observed)) {
+            (Some(id), _) => {
+                let rule = "P-IDS: a new id was never used before";
+                Mismatch::new(rule, &"a new id", &id, command)
+            }
+            (None, Some(rule)) => Mismatch::new(rule, &expected, observed, command),
+            (None, None) => return Ok(()),
+        };
+        *self = before;
+        Err(mismatch)
     }
 
     /// Carries out a command with ids of the model's own choice: the model as an implementation.
     pub fn carry_out(&mut self, command: &Command) -> Outcome {
-        let (outcome, _) = self.expect(command, None);
+        let before = self.clone();
+        let (outcome, _) = self.expect(command, None, &before);
         while let Some(placeholder) = self.first_placeholder() {
             let inode = self.unused_inode();
             self.inodes_used.insert(inode);
@@ -134,16 +136,17 @@ impl Model {
         Ok(())
     }
 
-    /// What the command has to come to; the model is afterwards as it has to be.
+    /// What the command has to come to; the model is afterwards as it has to be. `before` is what
+    /// it is now.
     fn expect(
         &mut self,
         command: &Command,
         observed: Option<&Outcome>,
+        before: &Model,
     ) -> (Outcome, Option<String>) {
         if let Some(ready) = self.answer_repeat(command) {
             return (ready, None);
         }
-        let before = self.clone();
         let mut step = Step {
             now: command.now,
             observed,
@@ -158,10 +161,10 @@ impl Model {
             self.update_soft_limits(command.now);
             notices.extend(step.lock_notices);
             notices.extend(step.chunk_notices);
-            notices.extend(self.derived_notices(&before));
+            notices.extend(self.derived_notices(before));
             self.version += u64::from(result.is_ok());
         } else {
-            *self = before;
+            self.clone_from(before);
         }
         if let Some(request) = command.request {
             let lives = self.sessions.contains_key(&request.session);
@@ -371,7 +374,11 @@ impl Model {
         let node = self.nodes.remove(&from).expect("the caller has seen it");
         self.nodes.insert(to, node);
         for node in self.nodes.values_mut() {
-            for child in node.entries.values_mut().filter(|child| **child == from) {
+            if !node.entries.values().any(|child| *child == from) {
+                continue;
+            }
+            let entries = Arc::make_mut(node).entries.values_mut();
+            for child in entries.filter(|child| **child == from) {
                 *child = to;
             }
         }

@@ -27,7 +27,7 @@ impl Model {
                 set,
             } => self.set_attr(step, caller, *inode, *opened, set),
             Op::TouchAtime { inode } => {
-                if let Some(node) = self.nodes.get_mut(inode) {
+                if let Some(node) = self.known_node(*inode) {
                     touch_atime(node, step.now);
                 }
                 Ok(Reply::Done)
@@ -131,7 +131,7 @@ impl Model {
     /// Section 2.7: an atime is only raised; a newer mtime is ctime too.
     fn set_times(&mut self, who: &Who, times: &[(InodeId, WallTime, WallTime)]) {
         for (inode, atime, mtime) in times {
-            let Some(node) = self.nodes.get_mut(&who.inward(*inode)) else {
+            let Some(node) = self.known_node(who.inward(*inode)) else {
                 continue;
             };
             node.atime = node.atime.max(*atime);

@@ -1,5 +1,7 @@
 //! Open files and their chunks (sections 3.5 to 3.7, 4.7).
 
+use std::sync::Arc;
+
 use mfsha_core::id::{ChunkId, InodeId};
 use mfsha_core::limits;
 use mfsha_core::namespace::error::FsError;
@@ -81,7 +83,7 @@ impl Model {
                 index,
                 version,
             } => {
-                let node = self.nodes.get_mut(inode).ok_or(FsError::NoChunk)?;
+                let node = self.known_node(*inode).ok_or(FsError::NoChunk)?;
                 let chunk = *node.chunks.get(index).ok_or(FsError::NoChunk)?;
                 match version {
                     Some(version) => self.known_chunk(chunk)?.version = *version,
@@ -416,7 +418,7 @@ impl Model {
         }
         target.modified(step.now);
         let mut after = self.clone();
-        after.nodes.insert(dst, target);
+        after.nodes.insert(dst, Arc::new(target));
         let more = subtract(after.stats(dst), self.stats(dst));
         self.check_quota(step.now, &self.grow_file(dst, more))?;
         *self = after;

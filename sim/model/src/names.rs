@@ -1,5 +1,7 @@
 //! Making, removing and moving names (sections 3.3, 8.4).
 
+use std::sync::Arc;
+
 use mfsha_core::id::InodeId;
 use mfsha_core::limits;
 use mfsha_core::namespace::error::FsError;
@@ -248,7 +250,7 @@ impl Model {
         node: Node,
     ) -> InodeId {
         let inode = self.new_inode(step);
-        self.nodes.insert(inode, node);
+        self.nodes.insert(inode, Arc::new(node));
         self.add_name(step, parent, name, inode);
         inode
     }

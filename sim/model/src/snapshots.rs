@@ -1,6 +1,7 @@
 //! Snapshots (section 8.7): copies of trees that share their chunks, and their removal.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use mfsha_core::id::InodeId;
 use mfsha_core::namespace::error::FsError;
@@ -228,7 +229,7 @@ impl Model {
         };
         node.eattr |= eattr::SNAPSHOT;
         let inode = self.new_placeholder();
-        self.nodes.insert(inode, node);
+        self.nodes.insert(inode, Arc::new(node));
         self.add_name(step, parent, name, inode);
         inode
     }

@@ -5,6 +5,7 @@
 //! or every file; that costs much and leaves nothing to be forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use mfsha_core::id::{ChunkId, InodeId, Lane, RequestSeq, SessionId};
 use mfsha_core::limits;
@@ -131,7 +132,8 @@ pub(crate) struct Locks {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Model {
     pub(crate) version: u64,
-    pub(crate) nodes: BTreeMap<InodeId, Node>,
+    /// Shared between the states before and after a command, until one of them changes a node.
+    pub(crate) nodes: BTreeMap<InodeId, Arc<Node>>,
     pub(crate) chunks: BTreeMap<ChunkId, Chunk>,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
     pub(crate) classes: BTreeMap<u8, StorageClass>,
@@ -165,7 +167,7 @@ impl Model {
         root.class = 2;
         Self {
             version: 0,
-            nodes: BTreeMap::from([(InodeId::ROOT, root)]),
+            nodes: BTreeMap::from([(InodeId::ROOT, Arc::new(root))]),
             chunks: BTreeMap::new(),
             sessions: BTreeMap::new(),
             classes: (1..=limits::GOAL_MAX)
@@ -222,7 +224,12 @@ impl Model {
     }
 
     pub(crate) fn node_mut(&mut self, inode: InodeId) -> &mut Node {
-        self.nodes.get_mut(&inode).expect("the caller has seen it")
+        self.known_node(inode).expect("the caller has seen it")
+    }
+
+    /// The node, to be changed, if there is one.
+    pub(crate) fn known_node(&mut self, inode: InodeId) -> Option<&mut Node> {
+        self.nodes.get_mut(&inode).map(Arc::make_mut)
     }
 
     /// Every directory entry that names a node: directory and name, in order.

@@ -1,5 +1,7 @@
 //! Trash and sustained files (sections 3.12, 8.2).
 
+use std::sync::Arc;
+
 use mfsha_core::id::{InodeId, SessionId};
 use mfsha_core::limits;
 use mfsha_core::namespace::error::FsError;
@@ -111,7 +113,7 @@ impl Model {
         };
         let node = self.make(step, &cluster, parent, &making);
         let inode = self.new_placeholder();
-        self.nodes.insert(inode, node);
+        self.nodes.insert(inode, Arc::new(node));
         self.add_name(step, parent, name, inode);
         Ok(inode)
     }
