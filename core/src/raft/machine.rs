@@ -331,6 +331,7 @@ impl RaftMachine {
             *slot.lock().expect("the start holds this alone") = Some(raft);
         });
         self.executor.run();
+        self.shell.started();
         let started = started.lock().expect("the start holds this alone").take();
         match started.expect("nothing that openraft does at the start waits") {
             Ok(raft) => {

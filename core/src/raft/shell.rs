@@ -78,6 +78,9 @@ struct Outgoing {
 /// How far the owner has applied, and the state machine's task when it waits for that.
 struct Applying {
     through: LogIndex,
+    /// openraft has started. Before, nothing may wait: what it applies again then is held in
+    /// memory in any case, and the owner hears of it only when the start is done.
+    started: bool,
     waiting: Option<(LogIndex, OneSender<()>)>,
 }
 
@@ -135,6 +138,7 @@ impl Shell {
     ) -> Arc<Self> {
         let applying = Applying {
             through: applied.last.map_or(LogIndex(0), |last| last.index),
+            started: false,
             waiting: None,
         };
         let current = applied.last.is_some().then_some((applied, None));
@@ -349,11 +353,16 @@ impl Shell {
         }
     }
 
+    /// From now the state machine's task waits for an owner that is far behind.
+    pub(super) fn started(&self) {
+        lock(&self.applying).started = true;
+    }
+
     /// Waits until the owner has applied the entry of this index.
     pub(super) fn applied(&self, index: LogIndex) -> OneReceiver<()> {
         let (tx, rx) = one();
         let mut applying = lock(&self.applying);
-        if applying.through >= index {
+        if !applying.started || applying.through >= index {
             let _ = tx.send(());
         } else {
             let before = applying.waiting.replace((index, tx));

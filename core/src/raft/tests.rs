@@ -770,6 +770,47 @@ fn what_is_applied_while_a_vote_becomes_durable_shows_as_committed() {
     assert_eq!(status.applied, status.committed);
 }
 
+/// A checkpoint can be thousands of commands old, and all of them known to be committed.
+#[test]
+fn a_node_restarts_with_many_entries_to_apply_again() {
+    let id = |index| LogId {
+        term: Term(1),
+        leader: NodeId(1),
+        index: LogIndex(index),
+    };
+    let last = 5_000;
+    let recovered = Recovered {
+        entries: (1..=last)
+            .map(|index| (id(index), WirePayload::Blank.encode()))
+            .collect(),
+        committed: Some(id(last)),
+        ..Recovered::default()
+    };
+    let mut machine = RaftMachine::new(
+        Options::new(NodeId(1)),
+        recovered,
+        Seed::from_u64(1),
+        Instant::ZERO,
+    );
+    let mut out = Outbox::new();
+    machine.step(Instant::ZERO, Input::Tick, &mut out);
+    let mut applied = 0;
+    for ordered in out.drain() {
+        if let Effect::Apply { entries } = ordered.effect {
+            for entry in entries {
+                applied += 1;
+                assert_eq!(entry.id, id(applied));
+            }
+        }
+    }
+    assert_eq!(applied, last);
+    machine.check();
+    let through = id(last);
+    machine.step(Instant::ZERO, Input::Applied { through }, &mut out);
+    machine.check();
+    assert_eq!(machine.status().applied, Some(through));
+}
+
 #[test]
 fn hostile_messages_are_dropped_and_counted() {
     let mut world = three(13);
