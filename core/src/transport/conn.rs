@@ -104,3 +104,47 @@ impl Conn {
         (hello.incarnation, dialed_by_higher, self.dial)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::{DiskId, Standing};
+
+    /// A connection as one end sees it.
+    fn seen(peer: u64, dialed_here: bool, dial: u64) -> Conn {
+        let mut conn = Conn::new(State::Up, Instant::ZERO);
+        conn.target = dialed_here.then_some(Target::Node(NodeId(peer)));
+        conn.dial = dial;
+        conn.hello = Some(Box::new(PeerHello {
+            protocol: (1, 1),
+            node: NodeId(peer),
+            disk: DiskId(1),
+            incarnation: 1,
+            life: 1,
+            address: "a:1".parse().unwrap(),
+            dial,
+            meant: None,
+            joins: false,
+            standing: Standing::Open,
+            known: std::collections::BTreeMap::new(),
+        }));
+        conn
+    }
+
+    #[test]
+    fn both_ends_keep_the_same_connection() {
+        let (low, high) = (NodeId(1), NodeId(2));
+        // Each connection: who dialed, and its number there.
+        let all = [(low, 1), (low, 7), (high, 1), (high, 3)];
+        let best = |own: NodeId, peer: NodeId| {
+            let rank = |(by, dial): &(NodeId, u64)| seen(peer.0, *by == own, *dial).rank(own);
+            all.iter().max_by_key(|conn| rank(conn)).unwrap()
+        };
+        assert_eq!(best(low, high), best(high, low));
+        assert_eq!(
+            best(low, high),
+            &(high, 3),
+            "the higher node's, and its latest"
+        );
+    }
+}

@@ -62,6 +62,12 @@ fn torture(seed: u64, nodes: u64, wipes: bool) {
     for host in world.hosts.values_mut() {
         host.start = Some(start.clone());
     }
+    if wipes && seed % 2 == 0 {
+        for node in 1..=nodes {
+            world.start(NodeId(node));
+        }
+        world.until("all are up", LONG, |world| world.all_up(1..=nodes));
+    }
     for _ in 0..6_000 {
         if world.rng.chance(1, 80) {
             fault(&mut world, nodes, wipes);
@@ -236,6 +242,30 @@ fn a_silent_or_deaf_peer_is_noticed_and_found_again() {
         assert!(world.all_up([1, 3]), "nobody else is touched");
         world.cut.clear();
         world.until("they find each other", LONG, |world| world.all_up(1..=3));
+    }
+}
+
+#[test]
+fn nobody_is_heard_before_its_start_is_noted() {
+    let mut world = three(8);
+    for node in [1, 3] {
+        world.crash(NodeId(2), false);
+        for _ in 0..200 {
+            world.turn();
+        }
+        world.stuck_disks.insert(NodeId(node));
+        world.start(NodeId(2));
+        let other = 4 - node;
+        world.until("the other hears it", LONG, |world| world.all_up([2, other]));
+        for _ in 0..5_000 {
+            world.turn();
+            assert!(
+                !world.hosts[&NodeId(node)].up.contains(&NodeId(2)),
+                "not noted yet"
+            );
+        }
+        world.stuck_disks.clear();
+        world.until("it is noted", LONG, |world| world.all_up(1..=3));
     }
 }
 

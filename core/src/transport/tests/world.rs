@@ -75,6 +75,8 @@ pub struct World {
     /// Nothing passes from the first to the second.
     pub cut: BTreeSet<(NodeId, NodeId)>,
     pub socket_bytes: usize,
+    /// Hosts whose writes do not end.
+    pub stuck_disks: BTreeSet<NodeId>,
     pub tune: fn(&mut Options),
     sent: BTreeMap<(NodeId, NodeId, Class), BTreeMap<u64, Vec<u8>>>,
     next_seq: u64,
@@ -105,6 +107,7 @@ impl World {
             dials: Vec::new(),
             cut: BTreeSet::new(),
             socket_bytes: 5_000,
+            stuck_disks: BTreeSet::new(),
             tune: |_| {},
             sent: BTreeMap::new(),
             next_seq: 1,
@@ -395,7 +398,7 @@ impl World {
     }
 
     fn maybe_end_write(&mut self, node: NodeId) {
-        if !self.rng.chance(1, 4) {
+        if !self.rng.chance(1, 4) || self.stuck_disks.contains(&node) {
             return;
         }
         let host = self.hosts.get_mut(&node).unwrap();
