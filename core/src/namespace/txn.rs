@@ -604,4 +604,26 @@ mod tests {
         assert_eq!(visited(6, 9), [6, 16_383]);
         assert_eq!(visited(0, 2), [0, 5]);
     }
+
+    /// REVIEW 4: everything under a prefix is going; how deep does the look beyond it go?
+    #[test]
+    #[ignore = "shows a finding of the review"]
+    fn review_page_recursion() {
+        let count: usize = std::env::var("REVIEW_KEYS").map_or(300_000, |n| n.parse().unwrap());
+        let key = |name: usize| Key::Edge(InodeId::ROOT, format!("{name:08}").into_bytes()).bytes();
+        let mut store = MemStore::new();
+        let mut batch = WriteBatch::default();
+        for name in 0..count {
+            batch.put(key(name), vec![0; 8]);
+        }
+        store.write(batch).unwrap();
+        let mut txn = Txn::new(&store, MOMENT);
+        for name in 0..count {
+            txn.pending.delete(key(name));
+        }
+        assert!(
+            !txn.any(&Key::Edge(InodeId::ROOT, Vec::new()).prefix())
+                .unwrap()
+        );
+    }
 }

@@ -213,3 +213,62 @@ impl Pending {
         }
     }
 }
+
+#[cfg(test)]
+mod review {
+    use super::*;
+
+    /// REVIEW 5: outcomes of entries whose caller is gone stay while anybody waits.
+    #[test]
+    #[ignore = "shows a finding of the review"]
+    fn review_outcomes_grow() {
+        let mut pending = Pending::default();
+        let caller = |client| Caller {
+            client: ClientId(client),
+            call: CallId(1),
+            deadline: Instant(u64::MAX),
+        };
+        let mut before = pending.propose(caller(1), Proposed::Command);
+        for index in 0..10_000u64 {
+            let orphan = pending.propose(caller(2), Proposed::Command);
+            pending.forget(ClientId(2));
+            let _ = pending.on_committed(orphan, LogIndex(2 * index), LogIndex(0));
+            let _ = pending.on_applied(LogIndex(2 * index), None);
+            // A busy node always has one more under way.
+            let next = pending.propose(caller(1), Proposed::Command);
+            let _ = pending.on_committed(before, LogIndex(2 * index + 1), LogIndex(0));
+            let _ = pending.on_applied(LogIndex(2 * index + 1), None);
+            before = next;
+        }
+        println!(
+            "waiting {}, outcomes kept {}",
+            pending.len(),
+            pending.outcomes.len()
+        );
+        assert!(pending.outcomes.len() < 100);
+    }
+
+    /// REVIEW 8: what one step pays for those who wait.
+    #[test]
+    #[ignore = "shows a finding of the review"]
+    fn review_cost_of_waiting() {
+        for count in [100u64, 1_000, 10_000, 100_000] {
+            let mut pending = Pending::default();
+            for client in 0..count {
+                let caller = Caller {
+                    client: ClientId(client),
+                    call: CallId(1),
+                    deadline: Instant(client + 1_000),
+                };
+                let _ = pending.propose(caller, Proposed::Command);
+            }
+            #[expect(clippy::disallowed_methods, reason = "an experiment")]
+            let begun = std::time::Instant::now();
+            for _ in 0..100 {
+                let _ = pending.take_expired(Instant(1));
+                std::hint::black_box(pending.deadline());
+            }
+            println!("{count} wait: {:?} a step", begun.elapsed() / 100);
+        }
+    }
+}
