@@ -1,2 +1,3 @@
 //! mfsha-net-real
 pub mod disk;
+pub mod store;

@@ -113,6 +113,9 @@ pub struct NodeOptions {
     pub snapshot_part_bytes: usize,
     /// Milliseconds before a node that lost entries asks the next peer.
     pub repair_retry_ms: u64,
+    /// Room in the store for changes that are not durable, bytes; 0 for no bound.
+    #[serde(default)]
+    pub store_bytes_max: usize,
 }
 
 /// Options of the network.
@@ -438,6 +441,8 @@ impl NodeOptions {
             pending_max: *rng.pick(&[10, 1_000]),
             snapshot_part_bytes: *rng.pick(&[512, 8 << 10, 256 << 10]),
             repair_retry_ms: *rng.pick(&[100, 500]),
+            // Little room makes checkpoints common, and a full store too.
+            store_bytes_max: *rng.pick(&[0, 0, 2 << 10, 16 << 10]),
         }
     }
 }

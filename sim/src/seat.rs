@@ -75,7 +75,10 @@ impl SeatState {
             life: 0,
             clock: Clock::draw(&options.clock, &mut seed.child("clock").rng()),
             disk: SimDisk::new(options.disk.capacity_bytes, seed.child("disk").rng()),
-            store: SimStore::new(),
+            store: match options.node.store_bytes_max {
+                0 => SimStore::new(),
+                bytes_max => SimStore::bounded(bytes_max),
+            },
             running: None,
             paused: false,
             inbox: VecDeque::new(),

@@ -44,6 +44,7 @@ const PLAINER: &[&str] = &[
     "node.checkpoint_interval_ms=30000",
     "node.request_timeout_ms=5000",
     "node.pending_max=1000",
+    "node.store_bytes_max=0",
     "workload.stray_percent=0",
     "leave_rest_broken=false",
     "chunkservers=1",

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use mfsha_core::store::{CheckpointId, StateStore, StateView, StoreError, Visit, WriteBatch};
+use mfsha_core::store::{
+    CheckpointId, Pressure, StateStore, StateView, StoreError, Visit, WriteBatch,
+};
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -37,6 +39,18 @@ struct Inner {
     checkpoints: u64,
     /// The next checkpoint that ends will have failed.
     fail_next: bool,
+    /// Room for changes that are not durable, in bytes; `None` when there is no bound.
+    bytes_max: Option<usize>,
+    /// Bytes written since the last checkpoint began, and those of checkpoints that failed.
+    fresh_bytes: usize,
+    /// Bytes that each checkpoint under way makes durable.
+    pending_bytes: BTreeMap<CheckpointId, usize>,
+}
+
+impl Inner {
+    fn dirty_bytes(&self) -> usize {
+        self.fresh_bytes + self.pending_bytes.values().sum::<usize>()
+    }
 }
 
 impl SimStore {
@@ -44,6 +58,18 @@ impl SimStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty store with room for so many bytes of changes that are not durable.
+    #[must_use]
+    pub fn bounded(bytes_max: usize) -> Self {
+        let inner = Inner {
+            bytes_max: Some(bytes_max),
+            ..Inner::default()
+        };
+        Self {
+            inner: Arc::new(Mutex::new(inner)),
+        }
     }
 
     /// A store that holds this, to look into it.
@@ -67,7 +93,9 @@ impl SimStore {
             .iter()
             .position(|(pending, _)| *pending == id)?;
         let (_, map) = inner.pending.remove(at);
+        let bytes = inner.pending_bytes.remove(&id).unwrap_or(0);
         if std::mem::take(&mut inner.fail_next) {
+            inner.fresh_bytes += bytes;
             return Some(Err(StoreError::Io {
                 reason: "write error while checkpointing".into(),
             }));
@@ -92,6 +120,8 @@ impl SimStore {
         let mut inner = self.lock();
         inner.live = Arc::clone(&inner.durable);
         inner.pending.clear();
+        inner.pending_bytes.clear();
+        inner.fresh_bytes = 0;
         inner.building = None;
         inner.checkpoints = 0;
     }
@@ -206,8 +236,22 @@ impl StateView for SimSnapshot {
 impl StateStore for SimStore {
     type Snapshot = SimSnapshot;
 
+    fn pressure(&self) -> Pressure {
+        let inner = self.lock();
+        match (inner.bytes_max, inner.dirty_bytes()) {
+            (Some(max), dirty) if dirty >= max => Pressure::Full,
+            (Some(max), dirty) if dirty >= max / 2 => Pressure::High,
+            _ => Pressure::Low,
+        }
+    }
+
     fn write(&mut self, batch: WriteBatch) -> Result<(), StoreError> {
-        write(Arc::make_mut(&mut self.lock().live), batch);
+        let mut inner = self.lock();
+        let bytes = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| {
+            key.len() + value.as_ref().map_or(0, Vec::len)
+        };
+        inner.fresh_bytes += batch.changes.iter().map(bytes).sum::<usize>();
+        write(Arc::make_mut(&mut inner.live), batch);
         Ok(())
     }
 
@@ -221,6 +265,8 @@ impl StateStore for SimStore {
         let id = CheckpointId(inner.checkpoints);
         let map = Arc::clone(&inner.live);
         inner.pending.push((id, map));
+        let bytes = std::mem::take(&mut inner.fresh_bytes);
+        inner.pending_bytes.insert(id, bytes);
         id
     }
 
@@ -240,6 +286,9 @@ impl StateStore for SimStore {
         let mut inner = self.lock();
         let built = inner.building.take().expect("restore_begin comes first");
         inner.live = Arc::new(built);
+        // What was not durable of the state before counts no more.
+        inner.fresh_bytes = 0;
+        inner.pending_bytes.clear();
         Ok(())
     }
 }
@@ -299,6 +348,23 @@ mod tests {
         store.crash();
         assert_eq!(store.get(b"old").unwrap(), Some(b"1".to_vec()));
         assert_eq!(store.get(b"new").unwrap(), None);
+    }
+
+    #[test]
+    fn room_comes_back_with_a_checkpoint_that_ended_well() {
+        let mut store = SimStore::bounded(20);
+        put(&mut store, b"0123456789", b"");
+        assert_eq!(store.pressure(), Pressure::High);
+        let failing = store.start_checkpoint();
+        put(&mut store, b"0123456789", b"");
+        assert_eq!(store.pressure(), Pressure::Full);
+        store.fail_next_checkpoint();
+        assert!(matches!(store.finish_checkpoint(failing), Some(Err(_))));
+        assert_eq!(store.pressure(), Pressure::Full);
+        let good = store.start_checkpoint();
+        put(&mut store, b"a", b"");
+        assert_eq!(store.finish_checkpoint(good), Some(Ok(())));
+        assert_eq!(store.pressure(), Pressure::Low);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::id::{LogIndex, NodeId, WriteId};
 use crate::machine::{Machine, Outbox};
 use crate::namespace::op::{ChunkAction, Command, Notice, Outcome, Reply};
 use crate::raft::{self, Committed, Payload, RaftError, Role};
-use crate::store::{StateStore, StoreError};
+use crate::store::{Pressure, StateStore, StoreError};
 use crate::time::Stamp;
 use crate::wal::record::{LogId, Record};
 
@@ -113,8 +113,18 @@ impl<D: Disk, S: StateStore> Node<D, S> {
     }
 
     fn apply(&mut self, entries: Vec<Committed>, out: &mut Outbox<Effect>) {
+        self.deferred.extend(entries);
+        self.apply_deferred(out);
+    }
+
+    /// Applies what is committed, in order, as long as the store has room: the rest waits for a
+    /// checkpoint, and consensus sees a slow state machine.
+    pub(super) fn apply_deferred(&mut self, out: &mut Outbox<Effect>) {
         let mut last = None;
-        for entry in entries {
+        while !self.deferred.is_empty() && !self.is_store_full() {
+            let Some(entry) = self.deferred.pop_front() else {
+                break;
+            };
             let id = entry.id;
             match self.apply_entry(entry) {
                 Ok(outcome) => self.on_applied(id, outcome.as_ref(), out),
@@ -130,6 +140,11 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 self.answer_read(read, out);
             }
         }
+    }
+
+    /// Whether nothing can be applied before a checkpoint has ended.
+    pub(super) fn is_store_full(&self) -> bool {
+        self.namespace.store().pressure() == Pressure::Full
     }
 
     fn apply_entry(&mut self, entry: Committed) -> Result<Option<Outcome>, Fault> {

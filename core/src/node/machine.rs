@@ -17,7 +17,9 @@ use crate::disk::Disk;
 use crate::id::{LogIndex, NodeId, Term, WriteId};
 use crate::machine::{Machine, Outbox, Timers};
 use crate::namespace::{Namespace, inspect};
-use crate::raft::{self, AppliedState, RaftMachine, Recovered, Role, SnapshotId, SnapshotMeta};
+use crate::raft::{
+    self, AppliedState, Committed, RaftMachine, Recovered, Role, SnapshotId, SnapshotMeta,
+};
 use crate::rng::Seed;
 use crate::store::{CheckpointId, StateStore, StoreError};
 use crate::time::{Duration, Instant};
@@ -98,6 +100,9 @@ pub struct Node<D, S: StateStore> {
     /// What consensus is still to be told, in order.
     pub(super) inbox: VecDeque<raft::Input>,
     pub(super) pending: Pending,
+    /// Committed entries that wait, in order, because the store is full. Consensus hands out a
+    /// bounded number before it hears that they were applied.
+    pub(super) deferred: VecDeque<Committed>,
     /// The term in which this node leads, as consensus last said.
     pub(super) leads: Option<Term>,
     pub(super) hlc: Hlc,
@@ -159,6 +164,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             writes: VecDeque::new(),
             inbox: VecDeque::new(),
             pending: Pending::default(),
+            deferred: VecDeque::new(),
             leads: None,
             hlc: Hlc::new(options.node, 0),
             timers: Timers::default(),
@@ -339,6 +345,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         self.repair = None;
         self.leads = None;
         self.inbox.clear();
+        self.deferred.clear();
         self.outgoing.clear();
         self.incoming = None;
         self.answer_all("the node has stopped", out);
@@ -356,6 +363,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         self.raft = None;
         self.leads = None;
         self.inbox.clear();
+        self.deferred.clear();
         self.outgoing.clear();
         self.incoming = None;
         self.held = None;
@@ -465,8 +473,10 @@ impl<D: Disk, S: StateStore> Machine for Node<D, S> {
         self.wall_us = input.wall_us;
         self.on_event(input.event, out);
         self.on_timers(out);
+        self.apply_deferred(out);
         self.run_consensus(out);
         self.tell_members(out);
+        self.maybe_relieve(out);
         if self.stopped.is_none() {
             self.begin_flush(out);
         }
@@ -505,6 +515,10 @@ impl<D: Disk, S: StateStore> Machine for Node<D, S> {
             self.applied.last.map_or(LogIndex(0), |id| id.index),
             self.namespace.applied().index,
             "the state and its note agree on what was applied"
+        );
+        assert!(
+            self.deferred.is_empty() || self.raft.is_some(),
+            "entries wait for a store without a consensus that committed them"
         );
         assert!(
             self.writes.iter().is_sorted(),

@@ -90,6 +90,10 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         op: Op,
         out: &mut Outbox<Effect>,
     ) {
+        if self.leads.is_some() && self.is_store_full() {
+            // Nothing is proposed that could not be applied soon.
+            return self.answer(caller, Err(NodeError::Overloaded), out);
+        }
         let stamp = self.hlc.stamp(self.wall_us);
         let command = Command {
             stamp,

@@ -12,7 +12,7 @@ use crate::machine::Outbox;
 use crate::namespace::key::Key;
 use crate::native::request::ResponseBody;
 use crate::raft::{self, SnapshotId, SnapshotMeta};
-use crate::store::{CheckpointId, StateStore, StoreError, WriteBatch};
+use crate::store::{CheckpointId, Pressure, StateStore, StoreError, WriteBatch};
 use crate::wal::record::LogId;
 
 impl<D: Disk, S: StateStore> Node<D, S> {
@@ -111,6 +111,15 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         });
         let checkpoint = id;
         out.push(Effect::CheckpointStarted { checkpoint });
+    }
+
+    /// Begins a checkpoint without waiting for its time when the store runs out of room. One that
+    /// failed has its own time.
+    pub(super) fn maybe_relieve(&mut self, out: &mut Outbox<Effect>) {
+        let idle = self.raft.is_some() && self.checkpoint.is_none() && self.wanted.is_empty();
+        if idle && self.namespace.store().pressure() >= Pressure::High {
+            self.want_checkpoint(Purpose::Periodic, out);
+        }
     }
 
     /// A snapshot of the state as it is now, to be sent once it is durable.
@@ -468,6 +477,15 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             "consensus installs a snapshot that has not arrived"
         );
         self.incoming = None;
+        // What waited was committed before, so the snapshot holds it. Who asked for it here is told
+        // that its outcome is not known.
+        assert!(
+            self.deferred
+                .back()
+                .is_none_or(|entry| Some(entry.id) <= meta.applied.last),
+            "consensus installs a snapshot older than what it had applied"
+        );
+        self.deferred.clear();
         if let Err(error) = self.adopt_incoming(meta.applied.last, out) {
             return self.become_wiping(&error, out);
         }

@@ -15,7 +15,9 @@ use crate::namespace::key::Key;
 use crate::namespace::op::{Answer, Caller, Op, Query, Reply, SessionParams};
 use crate::raft;
 use crate::rng::Seed;
-use crate::store::{CheckpointId, MemStore, StateStore, StateView, StoreError, Visit, WriteBatch};
+use crate::store::{
+    CheckpointId, MemStore, Pressure, StateStore, StateView, StoreError, Visit, WriteBatch,
+};
 use crate::time::{Duration, Instant};
 use crate::wal::WalOptions;
 
@@ -91,9 +93,14 @@ struct TestStore(Arc<Mutex<StoreState>>);
 #[derive(Default)]
 struct StoreState {
     now: MemStore,
-    running: BTreeMap<CheckpointId, MemStore>,
+    running: BTreeMap<CheckpointId, (MemStore, usize)>,
     durable: MemStore,
     full: bool,
+    /// Changes that may be without a checkpoint; `None` when there is no bound.
+    changes_max: Option<usize>,
+    /// Changes since the last checkpoint that ended well began.
+    changes: usize,
+    finished: usize,
 }
 
 impl TestStore {
@@ -103,14 +110,17 @@ impl TestStore {
 
     fn finish(&self, checkpoint: CheckpointId) {
         let mut state = self.state();
-        if let Some(store) = state.running.remove(&checkpoint) {
+        if let Some((store, changes)) = state.running.remove(&checkpoint) {
             state.durable = store;
+            state.changes -= changes;
+            state.finished += 1;
         }
     }
 
     fn crash(&self) {
         let mut state = self.state();
         state.running.clear();
+        state.changes = 0;
         state.now = state.durable.snapshot();
     }
 
@@ -145,11 +155,26 @@ impl StateView for TestStore {
 impl StateStore for TestStore {
     type Snapshot = MemStore;
 
+    fn pressure(&self) -> Pressure {
+        let state = self.state();
+        match state.changes_max {
+            Some(max) if state.changes >= max => Pressure::Full,
+            Some(max) if state.changes >= max / 2 => Pressure::High,
+            _ => Pressure::Low,
+        }
+    }
+
     fn write(&mut self, batch: WriteBatch) -> Result<(), StoreError> {
-        if self.state().full {
+        let mut state = self.state();
+        if state.full {
             return Err(StoreError::Full);
         }
-        self.state().now.write(batch)
+        assert!(
+            state.changes_max.is_none_or(|max| state.changes < max),
+            "nothing is written into a full store"
+        );
+        state.changes += batch.changes.len();
+        state.now.write(batch)
     }
 
     fn snapshot(&self) -> MemStore {
@@ -159,8 +184,8 @@ impl StateStore for TestStore {
     fn start_checkpoint(&mut self) -> CheckpointId {
         let mut state = self.state();
         let checkpoint = state.now.start_checkpoint();
-        let store = state.now.snapshot();
-        state.running.insert(checkpoint, store);
+        let (store, changes) = (state.now.snapshot(), state.changes);
+        state.running.insert(checkpoint, (store, changes));
         checkpoint
     }
 
@@ -173,7 +198,10 @@ impl StateStore for TestStore {
     }
 
     fn restore_commit(&mut self) -> Result<(), StoreError> {
-        self.state().now.restore_commit()
+        let mut state = self.state();
+        state.changes = 0;
+        state.running.clear();
+        state.now.restore_commit()
     }
 }
 
@@ -206,6 +234,8 @@ struct Cluster {
     /// Checkpoints that are still to fail.
     failing_checkpoints: u32,
     flush_ns: u64,
+    /// Nodes whose checkpoints all fail.
+    stuck: BTreeSet<NodeId>,
 }
 
 const ROOT: InodeId = InodeId::ROOT;
@@ -229,6 +259,7 @@ impl Cluster {
             checkpoint_interval: Duration::from_millis(700),
             failing_checkpoints: 0,
             flush_ns: 200_000,
+            stuck: BTreeSet::new(),
         };
         for id in 1..=count {
             let (disk, store) = (TestDisk::default(), TestStore::default());
@@ -376,8 +407,10 @@ impl Cluster {
                     result: Ok(()),
                 }
             }
-            Arrival::Checkpointed(checkpoint) if self.failing_checkpoints > 0 => {
-                self.failing_checkpoints -= 1;
+            Arrival::Checkpointed(checkpoint)
+                if self.failing_checkpoints > 0 || self.stuck.contains(&to) =>
+            {
+                self.failing_checkpoints = self.failing_checkpoints.saturating_sub(1);
                 let reason = "write error".to_owned();
                 let result = Err(StoreError::Io { reason });
                 Event::Checkpointed { checkpoint, result }
@@ -834,6 +867,101 @@ fn a_request_that_is_too_long_is_refused_with_the_limit() {
     };
     let refused = cluster.write(NodeId(1), 1, op);
     assert!(matches!(refused, Err(NodeError::Invalid { reason }) if reason.contains("limit")));
+}
+
+/// A cluster that makes no checkpoint by time, whose stores have room for so many changes.
+fn cluster_with_room(changes_max: usize) -> Cluster {
+    let mut cluster = Cluster::new(3);
+    // Nothing but want of room makes a checkpoint begin.
+    cluster.checkpoint_interval = Duration::from_secs(3_600);
+    for id in 1..=3 {
+        cluster.kill(NodeId(id));
+        let store = &cluster.hosts[&NodeId(id)].store;
+        store.state().changes_max = Some(changes_max);
+        cluster.start(NodeId(id)).unwrap();
+    }
+    cluster.open_session();
+    cluster
+}
+
+#[test]
+fn a_store_that_runs_out_of_room_is_checkpointed_without_waiting() {
+    let mut cluster = cluster_with_room(300);
+    for seq in 1..=60 {
+        cluster.mkdir(&format!("d{seq:02}"), seq);
+    }
+    cluster.run_for(Duration::from_secs(1));
+    for host in cluster.hosts.values() {
+        let state = host.store.state();
+        assert!(state.finished >= 2, "{} checkpoints", state.finished);
+        assert!(state.changes < 150, "{} changes wait", state.changes);
+    }
+    for id in 1..=3 {
+        cluster.kill(NodeId(id));
+        cluster.start(NodeId(id)).unwrap();
+    }
+    let leader = cluster.leader();
+    assert_eq!(cluster.names(leader).len(), 60);
+    cluster.assert_converged();
+}
+
+#[test]
+fn a_leader_without_room_refuses_writes_and_goes_on_leading() {
+    let mut cluster = cluster_with_room(200);
+    cluster.stuck = cluster.hosts.keys().copied().collect();
+    let leader = cluster.leader();
+    let mut made = 0;
+    let refused = loop {
+        match cluster.write(leader, made + 1, mkdir(&format!("d{made:03}"))) {
+            Ok(_) => made += 1,
+            Err(error) => break error,
+        }
+        assert!(made < 200, "the store was never full");
+    };
+    assert_eq!(refused, NodeError::Overloaded);
+    let term = cluster.node(leader).status().term;
+    cluster.run_for(Duration::from_secs(5));
+    let status = cluster.node(leader).status();
+    assert!(status.leads && status.term == term, "heartbeats went on");
+    assert_eq!(cluster.names(leader).len() as u64, made, "reads are served");
+    // Refused is refused: the same request takes effect once there is room.
+    cluster.stuck.clear();
+    cluster.run_for(Duration::from_secs(2));
+    cluster.mkdir(&format!("d{made:03}"), made + 1);
+    cluster.assert_converged();
+    assert_eq!(cluster.names(leader).len() as u64, made + 1);
+}
+
+#[test]
+fn a_follower_without_room_applies_later_and_nothing_twice() {
+    let mut cluster = cluster_with_room(200);
+    let follower = cluster.follower();
+    cluster.stuck.insert(follower);
+    for seq in 1..=90 {
+        cluster.mkdir(&format!("d{seq:02}"), seq);
+    }
+    let leader = cluster.leader();
+    let applied = |cluster: &Cluster, id| cluster.node(id).status().applied;
+    assert!(applied(&cluster, follower) < applied(&cluster, leader));
+    assert!(!cluster.node(follower).deferred.is_empty());
+    // What it has not applied it does not answer from.
+    let query = Query::GetAttr {
+        caller: caller(),
+        inode: ROOT,
+        opened: false,
+    };
+    let read = RequestBody::Read {
+        consistency: Consistency::Strict,
+        query,
+    };
+    let refused = cluster.call(follower, read);
+    assert!(
+        matches!(refused, Err(NodeError::Unavailable { .. })),
+        "{refused:?}"
+    );
+    cluster.stuck.clear();
+    cluster.assert_converged();
+    assert_eq!(cluster.names(follower).len(), 90);
 }
 
 fn get_attr(inode: InodeId) -> Query {

@@ -398,6 +398,7 @@ impl RaftMachine {
             Input::SnapshotInstalled { id } => {
                 if let Some(last) = self.shell.on_snapshot_installed(id) {
                     self.applied = self.applied.max(Some(last));
+                    self.shell.on_applied(last.index);
                 }
             }
         }
@@ -609,6 +610,7 @@ impl RaftMachine {
             self.applied
         );
         self.applied = Some(through);
+        self.shell.on_applied(through.index);
     }
 
     fn on_snapshot_received(

@@ -42,6 +42,7 @@ pub(super) struct Shell {
     calls: Mutex<Calls>,
     snapshots: Mutex<Snapshots>,
     pending: Mutex<Pending>,
+    applying: Mutex<Applying>,
     counters: Mutex<Counters>,
     #[cfg(feature = "planted-bugs")]
     pub(super) bug: Option<crate::planted::Bug>,
@@ -72,6 +73,12 @@ struct Snapshots {
 struct Outgoing {
     to: NodeId,
     outcome: OneSender<Result<Vec<u8>, String>>,
+}
+
+/// How far the owner has applied, and the state machine's task when it waits for that.
+struct Applying {
+    through: LogIndex,
+    waiting: Option<(LogIndex, OneSender<()>)>,
 }
 
 #[derive(Default)]
@@ -126,6 +133,10 @@ impl Shell {
         applied: AppliedState,
         #[cfg(feature = "planted-bugs")] bug: Option<crate::planted::Bug>,
     ) -> Arc<Self> {
+        let applying = Applying {
+            through: applied.last.map_or(LogIndex(0), |last| last.index),
+            waiting: None,
+        };
         let current = applied.last.is_some().then_some((applied, None));
         Arc::new(Self {
             node,
@@ -142,6 +153,7 @@ impl Shell {
                 transfers: BTreeMap::new(),
             }),
             pending: Mutex::default(),
+            applying: Mutex::new(applying),
             counters: Mutex::default(),
             #[cfg(feature = "planted-bugs")]
             bug,
@@ -322,6 +334,32 @@ impl Shell {
             // Whoever no longer waits has asked for nothing that must be undone.
             let _ = waiter.send(meta.clone());
         }
+    }
+
+    /// The owner has applied everything up to here.
+    pub(super) fn on_applied(&self, through: LogIndex) {
+        let mut applying = lock(&self.applying);
+        applying.through = applying.through.max(through);
+        let through = applying.through;
+        let ready = applying.waiting.take_if(|(index, _)| *index <= through);
+        drop(applying);
+        if let Some((_, waiter)) = ready {
+            // The task that waits goes only when the machine does.
+            let _ = waiter.send(());
+        }
+    }
+
+    /// Waits until the owner has applied the entry of this index.
+    pub(super) fn applied(&self, index: LogIndex) -> OneReceiver<()> {
+        let (tx, rx) = one();
+        let mut applying = lock(&self.applying);
+        if applying.through >= index {
+            let _ = tx.send(());
+        } else {
+            let before = applying.waiting.replace((index, tx));
+            assert!(before.is_none(), "one task applies");
+        }
+        rx
     }
 
     /// Asks for a snapshot to be put in place of the state.

@@ -1,8 +1,8 @@
 //! The state machine, as openraft sees it: a door through which entries and snapshots are ordered.
 //!
 //! The state itself is the owner's. An entry counts as applied here as soon as the owner was told
-//! to apply it: the order of effects is the order of application, and whoever reads waits for
-//! [`super::Input::Applied`] at the owner's side. Snapshots are names; their bytes never pass.
+//! to apply it, and is not far behind: the order of effects is the order of application, and
+//! whoever reads waits for [`super::Input::Applied`] at the owner's side. Snapshots are names; their bytes never pass.
 
 use std::io;
 use std::sync::Arc;
@@ -17,6 +17,13 @@ use super::types::{
     our_stored_membership, ours, their_stored_membership, theirs,
 };
 use super::{AppliedState, Committed, Effect, Payload, SnapshotId, SnapshotMeta};
+use crate::id::LogIndex;
+
+/// Entries that the owner may be behind what it was told to apply. It is behind only while its
+/// store has no room.
+const BEHIND_MAX: u64 = 1_024;
+/// Entries that are handed over at a time.
+const APPLY_ENTRIES_MAX: usize = 256;
 
 /// A snapshot without its bytes. No name: the state is durable but was not kept to read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +65,17 @@ impl StateMachine {
             membership: snapshot.meta.last_membership,
         }
     }
+
+    /// Has the owner apply entries; waits when it is far behind, for what it has not applied is
+    /// held in memory.
+    async fn hand_over(&self, entries: Vec<Committed>) -> Result<(), io::Error> {
+        let Some(last) = entries.last().map(|entry| entry.id.index) else {
+            return Ok(());
+        };
+        self.shell.ask(Effect::Apply { entries });
+        let wanted = LogIndex(last.0.saturating_sub(BEHIND_MAX));
+        self.shell.applied(wanted).await.map_err(io::Error::other)
+    }
 }
 
 impl RaftStateMachine<Types> for StateMachine {
@@ -97,10 +115,11 @@ impl RaftStateMachine<Types> for StateMachine {
                 payload,
             });
             responders.extend(responder);
+            if committed.len() >= APPLY_ENTRIES_MAX {
+                self.hand_over(std::mem::take(&mut committed)).await?;
+            }
         }
-        if !committed.is_empty() {
-            self.shell.ask(Effect::Apply { entries: committed });
-        }
+        self.hand_over(committed).await?;
         for responder in responders {
             responder.send(());
         }

@@ -39,6 +39,17 @@ pub enum StoreError {
     },
 }
 
+/// How much of its room for changes that are not durable yet a store has used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pressure {
+    /// Enough is left.
+    Low,
+    /// A checkpoint should begin now.
+    High,
+    /// None is left: nothing should be written before a checkpoint has ended well.
+    Full,
+}
+
 /// Changes that happen together or not at all. The last change of a key counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WriteBatch {
@@ -85,6 +96,12 @@ pub trait StateView {
 pub trait StateStore: StateView {
     /// The state as it was at one moment; later writes do not show in it.
     type Snapshot: StateView + Send + 'static;
+
+    /// How much room is left for changes. A store that is full still takes what it is given: the
+    /// bound is kept by who writes.
+    fn pressure(&self) -> Pressure {
+        Pressure::Low
+    }
 
     /// Carries out a batch. Not durable before the next checkpoint.
     ///
