@@ -61,4 +61,4 @@ pub use apply::Namespace;
 pub use check::{Law, Violation};
 #[cfg(feature = "fuzzing")]
 pub use fuzz::fuzz_apply;
-pub use inspect::inspect;
+pub use inspect::{inspect, inspect_pair};

@@ -445,20 +445,32 @@ type Page = Vec<(Vec<u8>, Vec<u8>)>;
 /// Decodes the value of a key.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`].
+/// [`StoreError::Corrupt`]; [`StoreError::Contradiction`] for what was written so.
 pub fn open<R: Record>(key: &[u8], value: &[u8]) -> Result<R, StoreError> {
-    let corrupt = |reason: String| StoreError::Corrupt {
+    let record = unsealed(key, value)?;
+    codec::decode(record).map_err(|error| StoreError::Contradiction {
         key: key.to_vec(),
-        reason,
+        reason: format!("{error}; a newer version may have written it"),
+    })
+}
+
+/// The record in a sealed value.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] when key and value are not those that were written.
+pub fn unsealed<'v>(key: &[u8], value: &'v [u8]) -> Result<&'v [u8], StoreError> {
+    let corrupt = |reason: &str| StoreError::Corrupt {
+        key: key.to_vec(),
+        reason: reason.to_owned(),
     };
     let Some((record, checksum)) = value.split_last_chunk::<4>() else {
-        return Err(corrupt("shorter than its checksum".to_owned()));
+        return Err(corrupt("shorter than its checksum"));
     };
     let computed = crc32c::crc32c_append(crc32c::crc32c(key), record);
     if u32::from_le_bytes(*checksum) != computed {
-        return Err(corrupt("checksum does not match".to_owned()));
+        return Err(corrupt("checksum does not match"));
     }
-    codec::decode(record).map_err(|error| corrupt(error.to_string()))
+    Ok(record)
 }
 
 #[cfg(test)]

@@ -26,7 +26,8 @@ pub enum PeerBody {
     Raft(Vec<u8>),
     /// One part of a snapshot.
     Part(Part),
-    /// Every part before this one has arrived.
+    /// Every part before this one has arrived. Also said from time to time while the receiver works
+    /// on a transfer that has arrived completely.
     PartsReceived {
         /// Which transfer.
         transfer: TransferId,
@@ -54,6 +55,13 @@ pub enum PeerBody {
         /// The asking node's life.
         life: u64,
         /// Tells one wish from the next; comes back in the transfer's id.
+        wish: u64,
+    },
+    /// My own state is damaged: ask another.
+    RepairRefused {
+        /// The asking node's life.
+        life: u64,
+        /// Its wish.
         wish: u64,
     },
 }
