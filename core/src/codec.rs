@@ -143,6 +143,15 @@ impl bincode::enc::write::Writer for Bounded {
     }
 }
 
+/// Bytes that [`encode`] would write.
+#[must_use]
+pub fn encoded_bytes<T: Serialize + ?Sized>(value: &T) -> usize {
+    let mut counter = bincode::enc::write::SizeWriter::default();
+    bincode::serde::encode_into_writer(value, &mut counter, bincode::config::standard())
+        .expect("types of this crate serialize to memory");
+    counter.bytes_written
+}
+
 /// Reads a value that [`encode`] wrote; all bytes must be used.
 ///
 /// # Errors

@@ -118,6 +118,8 @@ struct State {
     flushes: VecDeque<(FlushId, usize)>,
     next_flush: u64,
     capacity_bytes: u64,
+    /// A torn write spoils whole pages.
+    pages_tear: bool,
     faults: DiskFaults,
     counts: DiskCounts,
     rng: Rng,
@@ -154,6 +156,13 @@ impl SimDisk {
         Self::from_files(Files::new(), capacity_bytes, rng)
     }
 
+    /// The disk, on which torn writes spoil whole pages or, as a new one's do, keep whole sectors.
+    #[must_use]
+    pub fn tearing_pages(self, pages_tear: bool) -> Self {
+        self.state().pages_tear = pages_tear;
+        self
+    }
+
     /// A disk that holds these files, durably.
     #[must_use]
     pub fn from_files(files: Files, capacity_bytes: u64, rng: Rng) -> Self {
@@ -164,6 +173,7 @@ impl SimDisk {
             flushes: VecDeque::new(),
             next_flush: 0,
             capacity_bytes,
+            pages_tear: false,
             faults: DiskFaults::default(),
             counts: DiskCounts::default(),
             rng,
@@ -354,8 +364,12 @@ impl State {
             } else if draw < fate.kept + fate.lost {
                 self.counts.lost += 1;
             } else {
-                for sector in tear(operation, rng) {
-                    apply(&mut self.durable, &sector);
+                let left = match self.pages_tear {
+                    true => tear_pages(operation, rng),
+                    false => tear(operation, rng),
+                };
+                for piece in left {
+                    apply(&mut self.durable, &piece);
                 }
                 self.counts.torn += 1;
             }
@@ -456,6 +470,46 @@ pub fn tear(operation: &Pending, rng: &mut Rng) -> Vec<Pending> {
         at = end;
     }
     kept
+}
+
+/// What may remain of an operation on a disk that writes whole pages: each page is kept, lost, or
+/// spoilt with all that was in it, durable or not.
+#[must_use]
+pub fn tear_pages(operation: &Pending, rng: &mut Rng) -> Vec<Pending> {
+    let Pending::Write {
+        file,
+        offset,
+        bytes,
+    } = operation
+    else {
+        return tear(operation, rng);
+    };
+    let page_bytes = PAGE_BYTES as u64;
+    let end = offset + bytes.len() as u64;
+    let mut left = Vec::new();
+    let mut at = *offset;
+    while at < end {
+        let page = at - at % page_bytes;
+        let next = end.min(page + page_bytes);
+        let piece = match rng.below(3) {
+            0 => Some((
+                at,
+                bytes[(at - offset) as usize..(next - offset) as usize].to_vec(),
+            )),
+            1 => Some((
+                page,
+                (0..PAGE_BYTES).map(|_| rng.next_u64() as u8).collect(),
+            )),
+            _ => None,
+        };
+        left.extend(piece.map(|(offset, bytes)| Pending::Write {
+            file: file.clone(),
+            offset,
+            bytes,
+        }));
+        at = next;
+    }
+    left
 }
 
 impl Disk for SimDisk {
@@ -629,6 +683,37 @@ mod tests {
         assert!(kept.contains(&0), "never nothing");
         assert!(kept.contains(&16), "never everything");
         assert!(kept.len() > 8, "hardly ever a part: {kept:?}");
+    }
+
+    #[test]
+    fn torn_pages_are_kept_or_lost_or_spoilt_with_what_was_in_them() {
+        let (disk, mut rng) = disk();
+        let mut disk = disk.tearing_pages(true);
+        disk.create("a", 8_192).unwrap();
+        let flush = disk.start_flush();
+        disk.finish_flush(flush);
+        let fate = CrashFate { kept: 0, lost: 0 };
+        let (mut kept, mut lost, mut spoilt) = (0, 0, 0);
+        for round in 1..=100u8 {
+            let before = content(&disk, "a");
+            disk.write("a", 4_096 + 512, &[round; 512]).unwrap();
+            disk.crash(fate, &mut rng);
+            let after = content(&disk, "a");
+            assert_eq!(after[..4_096], before[..4_096], "the page beside it");
+            let mut written = before.clone();
+            written[4_608..5_120].fill(round);
+            if after == written {
+                kept += 1;
+            } else if after == before {
+                lost += 1;
+            } else {
+                assert_ne!(after[4_096..4_608], before[4_096..4_608], "spoilt with it");
+                spoilt += 1;
+            }
+        }
+        assert!(kept > 10, "{kept}");
+        assert!(lost > 10, "{lost}");
+        assert!(spoilt > 10, "{spoilt}");
     }
 
     #[test]

@@ -191,6 +191,8 @@ impl<K: Kind> World<K> {
                 let state = self.state(seat);
                 state.restart_ms = for_ms;
                 state.disk.set_capacity_bytes(state.disk.used_bytes());
+                // The state lies on the same disk; in half of the cases the log meets it first.
+                state.store.set_full(for_ms % 2 == 0);
                 self.end_in(entry, for_ms);
             }
             Fault::FailFlush { seat, down_ms } => self.state(seat).fail_flush = Some(down_ms),
@@ -278,6 +280,7 @@ impl<K: Kind> World<K> {
             Fault::FullDisk { seat, .. } => {
                 let bytes = self.options.disk.capacity_bytes;
                 self.state(*seat).disk.set_capacity_bytes(bytes);
+                self.state(*seat).store.set_full(false);
             }
             Fault::BitFlipOnRead { seat, .. } => {
                 self.state(*seat).faults.read_flip = 0;

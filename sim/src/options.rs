@@ -144,6 +144,10 @@ pub struct NetOptions {
 pub struct DiskOptions {
     /// Bytes of a node's disk.
     pub capacity_bytes: u64,
+    /// A torn write spoils whole pages, with what was durable in them: a disk of 4 KiB sectors that
+    /// offers smaller ones.
+    #[serde(default)]
+    pub pages_tear: bool,
     /// Least time of a flush, microseconds.
     pub flush_min_us: u64,
     /// Mean of what comes on top, microseconds.
@@ -478,6 +482,7 @@ impl DiskOptions {
             flush_mean_us: *rng.pick(&[30, 100, 3_000]),
             checkpoint_min_ms: 1,
             checkpoint_max_ms: *rng.pick(&[2, 20, 500]),
+            pages_tear: rng.chance(1, 3),
         }
     }
 }

@@ -74,7 +74,8 @@ impl SeatState {
             replaces: None,
             life: 0,
             clock: Clock::draw(&options.clock, &mut seed.child("clock").rng()),
-            disk: SimDisk::new(options.disk.capacity_bytes, seed.child("disk").rng()),
+            disk: SimDisk::new(options.disk.capacity_bytes, seed.child("disk").rng())
+                .tearing_pages(options.disk.pages_tear),
             store: match options.node.store_bytes_max {
                 0 => SimStore::new(),
                 bytes_max => SimStore::bounded(bytes_max),

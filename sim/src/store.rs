@@ -39,6 +39,8 @@ struct Inner {
     checkpoints: u64,
     /// The next checkpoint that ends will have failed.
     fail_next: bool,
+    /// No space is left for a state that is there already.
+    full: bool,
     /// Room for changes that are not durable, in bytes; `None` when there is no bound.
     bytes_max: Option<usize>,
     /// Bytes written since the last checkpoint began, and those of checkpoints that failed.
@@ -135,9 +137,16 @@ impl SimStore {
         self.lock().fail_next = true;
     }
 
-    /// No failure is ordered any more.
+    /// From now on there is no space for changes, or there is again.
+    pub fn set_full(&self, full: bool) {
+        self.lock().full = full;
+    }
+
+    /// No failure is ordered any more, and there is space.
     pub fn heal(&self) {
-        self.lock().fail_next = false;
+        let mut inner = self.lock();
+        inner.fail_next = false;
+        inner.full = false;
     }
 
     /// The node's process is gone, and with it all that was not checkpointed. The next process
@@ -273,6 +282,9 @@ impl StateStore for SimStore {
 
     fn write(&mut self, batch: WriteBatch) -> Result<(), StoreError> {
         let mut inner = self.lock();
+        if inner.full && !inner.live.is_empty() {
+            return Err(StoreError::Full);
+        }
         let bytes = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| {
             key.len() + value.as_ref().map_or(0, Vec::len)
         };
@@ -391,6 +403,19 @@ mod tests {
         put(&mut store, b"a", b"");
         assert_eq!(store.finish_checkpoint(good), Some(Ok(())));
         assert_eq!(store.pressure(), Pressure::Low);
+    }
+
+    #[test]
+    fn a_full_store_takes_nothing_and_loses_nothing() {
+        let mut store = SimStore::new();
+        put(&mut store, b"a", b"1");
+        store.set_full(true);
+        let mut batch = WriteBatch::default();
+        batch.delete(b"a".to_vec());
+        assert_eq!(store.write(batch), Err(StoreError::Full));
+        assert_eq!(store.get(b"a").unwrap(), Some(b"1".to_vec()));
+        store.heal();
+        put(&mut store, b"b", b"2");
     }
 
     #[test]

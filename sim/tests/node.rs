@@ -358,10 +358,7 @@ fn body(command: &Command) -> RequestBody {
 }
 
 /// Every state along the log, by a tree without a node around it, and compared with the model's.
-fn replay(
-    entries: &[AppliedEntry],
-    end: &Arc<Map>,
-) -> (Vec<Entry>, BTreeMap<Content, LogIndex>) {
+fn replay(entries: &[AppliedEntry], end: &Arc<Map>) -> (Vec<Entry>, BTreeMap<Content, LogIndex>) {
     let store = SimStore::new();
     let mut tree = Namespace::open(store.clone()).unwrap();
     let mut model = Model::new();

@@ -54,6 +54,19 @@ impl<S: StateStore> Namespace<S> {
         self
     }
 
+    /// A store whose mark of what was applied cannot be read: nothing is to be asked of it or
+    /// applied to it before another state was put into it, see [`Self::reload`].
+    #[must_use]
+    pub fn over_damage(store: S) -> Self {
+        Self {
+            store,
+            applied: AppliedMark::default(),
+            ceilings: Ceilings::default(),
+            #[cfg(feature = "planted-bugs")]
+            planted: super::planted::Planted::default(),
+        }
+    }
+
     /// Looks again what was applied last: after another state was put into the store.
     ///
     /// # Errors

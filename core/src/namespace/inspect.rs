@@ -1,8 +1,8 @@
-//! A look at a state before it is used.
+//! A look at a state before it is used, and at its pairs of key and value on their way.
 
 use super::key::Key;
 use super::record::{Applied, AppliedMark};
-use super::txn::{Moment, Txn};
+use super::txn::{Moment, Txn, open, unsealed};
 use crate::id::LogIndex;
 use crate::store::{StateView, StoreError};
 use crate::time::{Stamp, WallTime};
@@ -29,4 +29,16 @@ pub fn inspect(store: &dyn StateView) -> Result<Option<AppliedMark>, StoreError>
             reason: "the state has no mark of what was applied".to_owned(),
         }),
     }
+}
+
+/// Looks at one pair on its way to or from a peer: whether it is what was written. Gives the mark
+/// of what was applied, for the pair that is it.
+///
+/// # Errors
+/// [`StoreError::Corrupt`]; [`StoreError::Contradiction`] for a mark of a newer version.
+pub fn inspect_pair(key: &[u8], value: &[u8]) -> Result<Option<AppliedMark>, StoreError> {
+    if key != Key::Applied.bytes() {
+        return unsealed(key, value).map(|_| None);
+    }
+    open::<Applied>(key, value).map(|mark| Some(mark.0))
 }

@@ -65,4 +65,4 @@ pub use check::{Law, Violation};
 pub use dump::{Dump, DumpedChunk, DumpedLocks, DumpedNode};
 #[cfg(feature = "fuzzing")]
 pub use fuzz::fuzz_apply;
-pub use inspect::inspect;
+pub use inspect::{inspect, inspect_pair};

@@ -13,10 +13,10 @@ use crate::store::StoreError;
 /// A directory that a record names: its absence is damage, not the caller's mistake.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`].
+/// [`StoreError::Contradiction`].
 pub fn known(txn: &Txn<'_>, ino: InodeId) -> Res<Inode> {
     let key = Key::Inode(ino);
-    Ok(txn.get(&key)?.ok_or_else(|| StoreError::Corrupt {
+    Ok(txn.get(&key)?.ok_or_else(|| StoreError::Contradiction {
         key: key.bytes(),
         reason: "a record names this inode, but it is not there".to_owned(),
     })?)
@@ -80,7 +80,7 @@ pub fn below(txn: &Txn<'_>, top: InodeId, dir: InodeId, name: &Name) -> Res<Opti
 /// Only that the state cannot be read.
 pub fn for_trash(txn: &Txn<'_>, dir: InodeId, name: &Name) -> Res<Vec<u8>> {
     let path = below(txn, InodeId::ROOT, dir, name)?.ok_or_else(|| {
-        Fail::Store(StoreError::Corrupt {
+        Fail::Store(StoreError::Contradiction {
             key: Key::Inode(dir).bytes(),
             reason: "the directory is not below the root".to_owned(),
         })
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_missing_is_damage() {
+    fn a_directory_that_is_missing_is_a_contradiction() {
         let bed = Bed::new();
         let moment = super::super::txn::Moment {
             index: crate::id::LogIndex(1),
@@ -278,7 +278,7 @@ mod tests {
         let txn = Txn::new(bed.tree.store(), moment);
         assert!(matches!(
             ancestors(&txn, InodeId(999)),
-            Err(Fail::Store(StoreError::Corrupt { .. }))
+            Err(Fail::Store(StoreError::Contradiction { .. }))
         ));
     }
 }

@@ -74,12 +74,12 @@ pub fn negated(stats: &DirStats) -> DirStats {
 /// A directory's sums.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] when the directory has none.
+/// [`StoreError::Contradiction`] when the directory has none.
 pub fn of_dir(txn: &Txn<'_>, dir: InodeId) -> Res<DirStats> {
     let key = Key::Stats(dir);
     let stats: Option<Stats> = txn.get(&key)?;
     Ok(stats
-        .ok_or_else(|| StoreError::Corrupt {
+        .ok_or_else(|| StoreError::Contradiction {
             key: key.bytes(),
             reason: "a directory without sums".to_owned(),
         })?
@@ -271,11 +271,11 @@ pub fn of_length_change(txn: &Txn<'_>, ino: InodeId, node: &Inode, to: u64) -> R
 /// Copies that a storage class wants: the longer of its keep and archive lists.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] when a node names a class that is not there.
+/// [`StoreError::Contradiction`] when a node names a class that is not there.
 pub fn goal(txn: &Txn<'_>, class: u8) -> Res<i128> {
     let key = Key::Class(class);
     let class: Option<StorageClass> = txn.value(&key)?;
-    let class = class.ok_or_else(|| StoreError::Corrupt {
+    let class = class.ok_or_else(|| StoreError::Contradiction {
         key: key.bytes(),
         reason: "a node names a storage class that is not there".to_owned(),
     })?;

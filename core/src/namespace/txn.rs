@@ -266,8 +266,28 @@ impl<'a> Txn<'a> {
         }
     }
 
-    /// The next few keys and values under a prefix, stored and pending together.
+    /// The next few keys and values under a prefix, stored and pending together; none when there
+    /// are no more.
     fn page(&self, prefix: &[u8], from: &Bound<Vec<u8>>) -> Result<Page, StoreError> {
+        let mut from = from.clone();
+        loop {
+            let (page, end) = self.page_or_gap(prefix, &from)?;
+            match end {
+                // Everything on this page is going; look beyond it. A command may remove a whole
+                // subtree, so this is no place for a recursion.
+                Some(end) if page.is_empty() => from = Bound::Excluded(end),
+                _ => return Ok(page),
+            }
+        }
+    }
+
+    /// One page of what is stored, under what is pending; and its last stored key, when more may be
+    /// stored behind it.
+    fn page_or_gap(
+        &self,
+        prefix: &[u8],
+        from: &Bound<Vec<u8>>,
+    ) -> Result<(Page, Option<Vec<u8>>), StoreError> {
         const PAGE: usize = 64;
         let lower = match from {
             Bound::Included(key) => Bound::Included(key.as_slice()),
@@ -298,13 +318,7 @@ impl<'a> Txn<'a> {
                 None => merged.remove(key),
             };
         }
-        if merged.is_empty()
-            && let Some(end) = horizon
-        {
-            // Everything on this page is going; look beyond it.
-            return self.page(prefix, &Bound::Excluded(end));
-        }
-        Ok(merged.into_iter().collect())
+        Ok((merged.into_iter().collect(), horizon))
     }
 
     /// A node.
@@ -469,20 +483,32 @@ type Page = Vec<(Vec<u8>, Vec<u8>)>;
 /// Decodes the value of a key.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`].
+/// [`StoreError::Corrupt`]; [`StoreError::Contradiction`] for what was written so.
 pub fn open<R: Record>(key: &[u8], value: &[u8]) -> Result<R, StoreError> {
-    let corrupt = |reason: String| StoreError::Corrupt {
+    let record = unsealed(key, value)?;
+    codec::decode(record).map_err(|error| StoreError::Contradiction {
         key: key.to_vec(),
-        reason,
+        reason: format!("{error}; a newer version may have written it"),
+    })
+}
+
+/// The record in a sealed value.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] when key and value are not those that were written.
+pub fn unsealed<'v>(key: &[u8], value: &'v [u8]) -> Result<&'v [u8], StoreError> {
+    let corrupt = |reason: &str| StoreError::Corrupt {
+        key: key.to_vec(),
+        reason: reason.to_owned(),
     };
     let Some((record, checksum)) = value.split_last_chunk::<4>() else {
-        return Err(corrupt("shorter than its checksum".to_owned()));
+        return Err(corrupt("shorter than its checksum"));
     };
     let computed = crc32c::crc32c_append(crc32c::crc32c(key), record);
     if u32::from_le_bytes(*checksum) != computed {
-        return Err(corrupt("checksum does not match".to_owned()));
+        return Err(corrupt("checksum does not match"));
     }
-    codec::decode(record).map_err(|error| corrupt(error.to_string()))
+    Ok(record)
 }
 
 #[cfg(test)]
@@ -641,5 +667,24 @@ mod tests {
         assert_eq!(visited(0, 9), [0, 5, 6, 16_383]);
         assert_eq!(visited(6, 9), [6, 16_383]);
         assert_eq!(visited(0, 2), [0, 5]);
+    }
+
+    #[test]
+    fn a_scan_over_any_number_of_keys_that_are_going_keeps_its_stack() {
+        let key = |name: usize| Key::Edge(InodeId::ROOT, format!("{name:08}").into_bytes()).bytes();
+        let mut store = MemStore::new();
+        let mut batch = WriteBatch::default();
+        for name in 0..600_000 {
+            batch.put(key(name), vec![0; 8]);
+        }
+        store.write(batch).unwrap();
+        let mut txn = Txn::new(&store, MOMENT);
+        for name in 0..600_000 {
+            txn.pending.delete(key(name));
+        }
+        let prefix = Key::Edge(InodeId::ROOT, Vec::new()).prefix();
+        assert!(!txn.any(&prefix).unwrap());
+        txn.pending.changes.remove(&key(599_999));
+        assert!(txn.any(&prefix).unwrap(), "the last of them stays");
     }
 }

@@ -3,6 +3,7 @@
 use super::machine::{Node, Purpose};
 use super::observe::{Observed, ObservedPayload};
 use super::peer::{PeerBody, PeerMessage};
+use super::pending::Commitment;
 use super::request::{NodeError, ResponseBody};
 use super::{ChunkOrder, Effect};
 use crate::codec;
@@ -14,6 +15,10 @@ use crate::raft::{self, Committed, Payload, RaftError, Role};
 use crate::store::{Pressure, StateStore, StoreError};
 use crate::time::Stamp;
 use crate::wal::record::{LogId, Record};
+
+/// Notices that are sent with an outcome: a removed tree makes one for each of its chunks, more than
+/// the longest record holds.
+const ANSWER_NOTICES_MAX: usize = 100_000;
 
 impl<D: Disk, S: StateStore> Node<D, S> {
     /// Runs the consensus machine until it wants nothing more.
@@ -47,8 +52,13 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             E::Proposed { proposal, result } => match result {
                 Ok(id) => {
                     let applied = self.namespace.applied().index;
-                    if let Some(settled) = self.pending.on_committed(proposal, id.index, applied) {
-                        self.answer_settled(settled, out);
+                    match self.pending.on_committed(proposal, id.index, applied) {
+                        Commitment::Noted => {}
+                        Commitment::Settled(settled) => self.answer_settled(settled, out),
+                        // The same request asked again gets its outcome from the state.
+                        Commitment::Missed(caller) => {
+                            self.answer(caller, Err(NodeError::Unknown), out);
+                        }
                     }
                 }
                 Err(error) => {
@@ -129,7 +139,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             let id = entry.id;
             match self.apply_entry(entry) {
                 Ok(outcome) => self.on_applied(id, outcome.as_ref(), out),
-                Err(Fault::State(error)) => return self.become_wiping(&error, out),
+                Err(Fault::State(error)) => return self.become_unfit(&error, out),
                 Err(Fault::Entry(reason)) => return self.become_stopped(reason, out),
             }
             last = Some(id);
@@ -258,7 +268,13 @@ impl<D: Disk, S: StateStore> Node<D, S> {
     fn answer_settled(&mut self, settled: super::pending::Settled, out: &mut Outbox<Effect>) {
         let (caller, _, index, outcome) = settled;
         let body = match outcome {
-            Some(outcome) => ResponseBody::Written { index, outcome },
+            Some(mut outcome) => {
+                // What others are told is told to them; it must not keep the caller from its answer.
+                if outcome.notices.len() > ANSWER_NOTICES_MAX {
+                    outcome.notices.clear();
+                }
+                ResponseBody::Written { index, outcome }
+            }
             None => ResponseBody::MembershipChanged { index },
         };
         self.answer(caller, Ok(body), out);

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::damage::{Damage, MARK};
 use super::observe::{Observed, Observer};
 use super::options::Options;
 use super::peer::TransferId;
 use super::pending::Pending;
 use super::repair::{self, Repair, Verdict};
 use super::request::NodeStatus;
-use super::transfer::{Incoming, Outgoing};
+use super::transfer::{Incoming, Judged, Outgoing};
 use super::{Effect, Event, Input};
 use crate::codec;
 use crate::crdt::Hlc;
@@ -68,8 +69,6 @@ pub(super) enum Purpose {
     Install(SnapshotId),
     /// A peer's state was installed to heal this node.
     Heal,
-    /// The damaged state was thrown away.
-    Wipe,
 }
 
 /// A checkpoint under way.
@@ -118,11 +117,14 @@ pub struct Node<D, S: StateStore> {
     pub(super) next_snapshot: u64,
     pub(super) outgoing: BTreeMap<TransferId, Outgoing<S::Snapshot>>,
     pub(super) incoming: Option<Incoming>,
-    /// The transfer that has arrived and is being judged.
-    pub(super) judging: Option<(NodeId, TransferId)>,
+    /// The transfer that has arrived and is being judged, or installed.
+    pub(super) judging: Option<Judged>,
+    /// A log that is nearly full asks for a snapshot again from then on.
+    pub(super) shorten_again: Instant,
     /// A peer's state that heals this node has arrived.
     pub(super) heal_pending: bool,
     pub(super) repair: Option<Repair>,
+    pub(super) damage: Damage,
     /// What the log gave back, and what is to be told of it, until the first flush has ended:
     /// before that it may be in the system's cache alone, and must not be acted upon.
     pub(super) found: Option<(GroupLog, Vec<String>)>,
@@ -151,7 +153,9 @@ impl<D: Disk, S: StateStore> Node<D, S> {
     ) -> Result<Self, OpenError> {
         let (wal, recovery) = Wal::open(disk, options.wal.clone(), options.life)?;
         let log = recovery.group(options.group);
-        let (namespace, applied) = open_state(store)?;
+        let (namespace, applied, unreadable) = open_state(store)?;
+        let marked = recovery.strays.iter().any(|file| file == MARK);
+        let damage = Damage::found(marked, unreadable);
         #[cfg(feature = "planted-bugs")]
         let namespace = namespace.with_bug(options.bug);
         let durable = namespace.applied().index;
@@ -176,8 +180,10 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             outgoing: BTreeMap::new(),
             incoming: None,
             judging: None,
+            shorten_again: Instant::ZERO,
             heal_pending: false,
             repair: None,
+            damage,
             found: None,
             observer: options.observe.then(Observer::default),
             members_told: None,
@@ -273,6 +279,15 @@ impl<D: Disk, S: StateStore> Node<D, S> {
 
     /// What the log gave back is durable: takes part, or heals first.
     fn begin(&mut self, log: GroupLog, out: &mut Outbox<Effect>) {
+        if self.damage.needs_healing() {
+            self.begin_healing(log, out);
+        } else {
+            self.take_part_with(log, out);
+        }
+    }
+
+    /// Takes part with the state that there is, or heals the log first.
+    pub(super) fn take_part_with(&mut self, log: GroupLog, out: &mut Outbox<Effect>) {
         match repair::judge(&log, self.durable) {
             Verdict::Whole => self.start_consensus(log, out),
             Verdict::Needs(index) if index <= self.durable => {
@@ -345,6 +360,15 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         if self.stopped.is_some() {
             return;
         }
+        self.leave_service("the node has stopped", out);
+        out.push(Effect::Stopped {
+            reason: reason.clone(),
+        });
+        self.stopped = Some(reason);
+    }
+
+    /// Takes no part in anything any more; who waits is told why.
+    pub(super) fn leave_service(&mut self, why: &str, out: &mut Outbox<Effect>) {
         self.raft = None;
         self.repair = None;
         self.leads = None;
@@ -352,32 +376,9 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         self.deferred.clear();
         self.outgoing.clear();
         self.incoming = None;
-        self.answer_all("the node has stopped", out);
-        out.push(Effect::Stopped {
-            reason: reason.clone(),
-        });
-        self.stopped = Some(reason);
-    }
-
-    /// Throws a damaged state away, so that the next start heals the node from a peer.
-    pub(super) fn become_wiping(&mut self, error: &StoreError, out: &mut Outbox<Effect>) {
-        out.push(Effect::Report {
-            message: format!("the state is damaged ({error}); it is thrown away, to be healed"),
-        });
-        self.raft = None;
-        self.leads = None;
-        self.inbox.clear();
-        self.deferred.clear();
-        self.outgoing.clear();
-        self.incoming = None;
+        self.judging = None;
         self.held = None;
-        self.answer_all("the node's state is damaged", out);
-        let store = self.namespace.store_mut();
-        let wiped = store.restore_begin().and_then(|()| store.restore_commit());
-        match wiped {
-            Ok(()) => self.want_checkpoint(Purpose::Wipe, out),
-            Err(error) => self.become_stopped(format!("state store: {error}"), out),
-        }
+        self.answer_all(why, out);
     }
 
     fn on_event(&mut self, event: Event, out: &mut Outbox<Effect>) {
@@ -397,6 +398,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             Event::Flushed { flush, result } => match self.wal.on_flushed(flush, result) {
                 Ok(write) => {
                     self.on_durable(write);
+                    self.maybe_end(flush, out);
                     if let Some((log, news)) = self.found.take() {
                         for message in news {
                             out.push(Effect::Report { message });
@@ -458,7 +460,10 @@ impl<D: Disk, S: StateStore> Node<D, S> {
 
     fn begin_flush(&mut self, out: &mut Outbox<Effect>) {
         match self.wal.start_flush() {
-            Ok(Some(flush)) => out.push(Effect::FlushStarted { flush }),
+            Ok(Some(flush)) => {
+                self.note_flush(flush);
+                out.push(Effect::FlushStarted { flush });
+            }
             Ok(None) => {}
             Err(error) => self.become_stopped(format!("log: {error}"), out),
         }
@@ -478,6 +483,7 @@ impl<D: Disk, S: StateStore> Machine for Node<D, S> {
         self.on_event(input.event, out);
         self.on_timers(out);
         self.apply_deferred(out);
+        self.maybe_shorten_log();
         self.run_consensus(out);
         self.tell_members(out);
         self.maybe_relieve(out);
@@ -504,6 +510,7 @@ impl<D: Disk, S: StateStore> Machine for Node<D, S> {
 
     fn check(&self) {
         self.wal.check();
+        self.pending.check();
         if let Some(raft) = &self.raft {
             raft.check();
         }
@@ -552,25 +559,28 @@ fn news(recovery: &Recovery) -> Vec<String> {
              {offset}; {dropped} frames after it were dropped"
         ));
     }
-    if !recovery.strays.is_empty() {
+    let strays: Vec<_> = recovery.strays.iter().filter(|it| *it != MARK).collect();
+    if !strays.is_empty() {
         news.push(format!(
-            "files that are not the log's were left alone: {:?}",
-            recovery.strays
+            "files that are not the log's were left alone: {strays:?}"
         ));
     }
     news
 }
 
-/// Opens the state; a damaged mark of what was applied means that the state is worth nothing, so
-/// an empty one takes its place and is healed from a peer.
-fn open_state<S: StateStore>(mut store: S) -> Result<(Namespace<S>, AppliedState), StoreError> {
-    if let Err(StoreError::Corrupt { .. }) = inspect(&store) {
-        store.restore_begin()?;
-        store.restore_commit()?;
+/// What was opened: the tree, what consensus kept beside it, and why neither can be read.
+type Opened<S> = (Namespace<S>, AppliedState, Option<StoreError>);
+
+/// Opens the state. With a damaged mark of what was applied nothing in it can be used, but it stays
+/// where it is until a peer has given another.
+fn open_state<S: StateStore>(store: S) -> Result<Opened<S>, StoreError> {
+    if let Err(error @ StoreError::Corrupt { .. }) = inspect(&store) {
+        let namespace = Namespace::over_damage(store);
+        return Ok((namespace, AppliedState::default(), Some(error)));
     }
     let namespace = Namespace::open(store)?;
     let applied = read_note(&namespace.applied().note)?;
-    Ok((namespace, applied))
+    Ok((namespace, applied, None))
 }
 
 /// Reads what consensus kept beside the state.
@@ -578,7 +588,7 @@ pub(super) fn read_note(note: &[u8]) -> Result<AppliedState, StoreError> {
     if note.is_empty() {
         return Ok(AppliedState::default());
     }
-    codec::decode(note).map_err(|error| StoreError::Corrupt {
+    codec::decode(note).map_err(|error| StoreError::Contradiction {
         key: crate::namespace::key::Key::Applied.bytes(),
         reason: error.to_string(),
     })

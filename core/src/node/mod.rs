@@ -4,6 +4,7 @@
 //! (flushes, checkpoints) comes back as events. Everything else goes out as effects.
 
 mod consensus;
+mod damage;
 #[cfg(feature = "fuzzing")]
 mod fuzz;
 mod machine;

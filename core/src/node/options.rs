@@ -44,6 +44,9 @@ pub struct Options {
     pub snapshot_give_up: Duration,
     /// A node that lost entries asks the next peer after this long.
     pub repair_retry: Duration,
+    /// A node whose state is damaged, but can be gone on with, waits this long for a peer's whole
+    /// one before it does.
+    pub heal_patience: Duration,
     /// Keep what checkers want to see; costs memory.
     pub observe: bool,
     /// Which bug the node has on purpose.
@@ -72,6 +75,7 @@ impl Options {
             snapshot_resend: Duration::from_millis(500),
             snapshot_give_up: Duration::from_secs(10),
             repair_retry: Duration::from_millis(500),
+            heal_patience: Duration::from_secs(60),
             observe: false,
             #[cfg(feature = "planted-bugs")]
             bug: None,

@@ -27,7 +27,8 @@ pub enum PeerBody {
     Raft(#[serde(with = "codec::bytes")] Vec<u8>),
     /// One part of a snapshot.
     Part(Part),
-    /// Every part before this one has arrived.
+    /// Every part before this one has arrived. Also said from time to time while the receiver works
+    /// on a transfer that has arrived completely.
     PartsReceived {
         /// Which transfer.
         transfer: TransferId,
@@ -56,6 +57,13 @@ pub enum PeerBody {
         /// The asking node's life.
         life: u64,
         /// Tells one wish from the next; comes back in the transfer's id.
+        wish: u64,
+    },
+    /// My own state is damaged: ask another.
+    RepairRefused {
+        /// The asking node's life.
+        life: u64,
+        /// Its wish.
         wish: u64,
     },
 }
@@ -106,7 +114,8 @@ impl PeerBody {
             | Self::PartsReceived { .. }
             | Self::TransferRefused { .. }
             | Self::SnapshotAnswer { .. }
-            | Self::RepairWanted { .. } => Class::Control,
+            | Self::RepairWanted { .. }
+            | Self::RepairRefused { .. } => Class::Control,
         }
     }
 }

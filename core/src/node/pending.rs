@@ -37,16 +37,29 @@ pub(super) struct WaitingRead {
     pub query: Query,
 }
 
+/// Where somebody waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Proposed(ProposalId),
+    Committed(LogIndex),
+    Asked(ReadId),
+    Reading(LogIndex),
+    Snapshot(LogIndex),
+}
+
+/// Names somebody who waits: when waiting ends, then a number.
+type Ticket = (Instant, u64);
+
 /// Everything that waits.
 #[derive(Default)]
 pub(super) struct Pending {
     next_id: u64,
+    /// Where everybody waits, who has waited longest first.
+    tickets: BTreeMap<Ticket, Place>,
     /// Proposed, not known to be committed.
     proposals: BTreeMap<ProposalId, (Caller, Proposed)>,
-    /// Committed at this index, not applied yet.
-    committed: BTreeMap<LogIndex, (Caller, Proposed)>,
-    /// Applied before consensus said that it is committed; kept while proposals wait.
-    outcomes: BTreeMap<LogIndex, Option<Outcome>>,
+    /// Committed at this index, not applied yet; and the number it was proposed under.
+    committed: BTreeMap<LogIndex, (u64, Caller, Proposed)>,
     /// Reads that wait for their index.
     asked: BTreeMap<ReadId, WaitingRead>,
     /// Reads that wait for their index to be applied.
@@ -58,35 +71,58 @@ pub(super) struct Pending {
 /// A proposal that can be answered: what it was, where it stands, and, for a command, its outcome.
 pub(super) type Settled = (Caller, Proposed, LogIndex, Option<Outcome>);
 
+/// What a commitment came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Commitment {
+    /// Nobody asks any more, or the outcome follows when the entry is applied.
+    Noted,
+    /// It can be answered now.
+    Settled(Settled),
+    /// A command was applied before it was said to be committed, which consensus does not do:
+    /// there is an outcome, but it is not known here.
+    Missed(Caller),
+}
+
 impl Pending {
     /// How many wait.
     pub fn len(&self) -> usize {
-        let writes = self.proposals.len() + self.committed.len();
-        writes + self.asked.len() + self.reads.len() + self.snapshots.len()
+        self.tickets.len()
+    }
+
+    /// Somebody begins to wait; gives the number.
+    fn enter(&mut self, caller: &Caller, place: impl FnOnce(u64) -> Place) -> u64 {
+        self.next_id += 1;
+        let id = self.next_id;
+        self.tickets.insert((caller.deadline, id), place(id));
+        id
+    }
+
+    fn leave(&mut self, caller: &Caller, id: u64) {
+        self.tickets.remove(&(caller.deadline, id));
     }
 
     /// Notes a proposal and names it.
     pub fn propose(&mut self, caller: Caller, what: Proposed) -> ProposalId {
-        self.next_id += 1;
-        self.proposals
-            .insert(ProposalId(self.next_id), (caller, what));
-        ProposalId(self.next_id)
+        let id = self.enter(&caller, |id| Place::Proposed(ProposalId(id)));
+        self.proposals.insert(ProposalId(id), (caller, what));
+        ProposalId(id)
     }
 
     /// Notes a read barrier and names it.
     pub fn ask(&mut self, read: WaitingRead) -> ReadId {
-        self.next_id += 1;
-        self.asked.insert(ReadId(self.next_id), read);
-        ReadId(self.next_id)
+        let id = self.enter(&read.caller, |id| Place::Asked(ReadId(id)));
+        self.asked.insert(ReadId(id), read);
+        ReadId(id)
     }
 
     /// Notes a read that knows which index it needs.
     pub fn wait_for(&mut self, index: LogIndex, read: WaitingRead) {
-        self.next_id += 1;
-        self.reads.insert((index, self.next_id), read);
+        let id = self.enter(&read.caller, |_| Place::Reading(index));
+        self.reads.insert((index, id), read);
     }
 
-    /// The proposal is committed at `index`; gives what can be answered.
+    /// The proposal is committed at `index`, with everything up to `applied` applied. Consensus
+    /// says so of a command before it has it applied.
     ///
     /// A membership that holds already is confirmed by the old entry that set it, which is not
     /// going to be applied again.
@@ -95,121 +131,262 @@ impl Pending {
         proposal: ProposalId,
         index: LogIndex,
         applied: LogIndex,
-    ) -> Option<Settled> {
-        let (caller, what) = self.proposals.remove(&proposal)?;
-        let outcome = self.outcomes.get(&index).cloned();
-        self.maybe_forget_outcomes();
-        match outcome {
-            Some(outcome) => Some((caller, what, index, outcome)),
-            None if what == Proposed::Membership && index <= applied => {
-                Some((caller, what, index, None))
-            }
-            None => {
-                self.committed.insert(index, (caller, what));
-                None
-            }
+    ) -> Commitment {
+        let Some((caller, what)) = self.proposals.remove(&proposal) else {
+            return Commitment::Noted;
+        };
+        if index > applied {
+            let place = Place::Committed(index);
+            self.tickets.insert((caller.deadline, proposal.0), place);
+            self.committed.insert(index, (proposal.0, caller, what));
+            return Commitment::Noted;
+        }
+        self.leave(&caller, proposal.0);
+        match what {
+            Proposed::Membership => Commitment::Settled((caller, what, index, None)),
+            Proposed::Command => Commitment::Missed(caller),
         }
     }
 
     /// The proposal failed; gives whom to tell.
     pub fn on_failed(&mut self, proposal: ProposalId) -> Option<Caller> {
-        let caller = self.proposals.remove(&proposal).map(|(caller, _)| caller);
-        self.maybe_forget_outcomes();
-        caller
+        let (caller, _) = self.proposals.remove(&proposal)?;
+        self.leave(&caller, proposal.0);
+        Some(caller)
     }
 
     /// The entry at `index` was applied; gives what can be answered.
     pub fn on_applied(&mut self, index: LogIndex, outcome: Option<&Outcome>) -> Option<Settled> {
-        if let Some((caller, what)) = self.committed.remove(&index) {
-            return Some((caller, what, index, outcome.cloned()));
-        }
-        if !self.proposals.is_empty() {
-            self.outcomes.insert(index, outcome.cloned());
-        }
-        None
+        let (id, caller, what) = self.committed.remove(&index)?;
+        self.leave(&caller, id);
+        Some((caller, what, index, outcome.cloned()))
     }
 
     /// The barrier's answer is here.
     pub fn take_asked(&mut self, read: ReadId) -> Option<WaitingRead> {
-        self.asked.remove(&read)
+        let waiting = self.asked.remove(&read)?;
+        self.leave(&waiting.caller, read.0);
+        Some(waiting)
     }
 
     /// Reads that this applied index satisfies.
     pub fn take_ready(&mut self, applied: LogIndex) -> Vec<WaitingRead> {
         let later = self.reads.split_off(&(applied.next(), 0));
-        std::mem::replace(&mut self.reads, later)
-            .into_values()
-            .collect()
+        let ready = std::mem::replace(&mut self.reads, later);
+        for ((_, id), read) in &ready {
+            self.leave(&read.caller, *id);
+        }
+        ready.into_values().collect()
     }
 
     /// Notes somebody who waits until a durable snapshot holds `index`.
     pub fn wait_for_snapshot(&mut self, index: LogIndex, caller: Caller) {
-        self.next_id += 1;
-        self.snapshots.insert((index, self.next_id), caller);
+        let id = self.enter(&caller, |_| Place::Snapshot(index));
+        self.snapshots.insert((index, id), caller);
     }
 
     /// Whom a durable snapshot of this index satisfies.
     pub fn take_snapshotted(&mut self, applied: LogIndex) -> Vec<Caller> {
         let later = self.snapshots.split_off(&(applied.next(), 0));
-        std::mem::replace(&mut self.snapshots, later)
-            .into_values()
-            .collect()
+        let ready = std::mem::replace(&mut self.snapshots, later);
+        for ((_, id), caller) in &ready {
+            self.leave(caller, *id);
+        }
+        ready.into_values().collect()
     }
 
     /// The earliest moment at which waiting ends for somebody.
     pub fn deadline(&self) -> Option<Instant> {
-        let proposals = self.proposals.values().chain(self.committed.values());
-        let reads = self.asked.values().chain(self.reads.values());
-        proposals
-            .map(|(caller, _)| caller.deadline)
-            .chain(reads.map(|read| read.caller.deadline))
-            .chain(self.snapshots.values().map(|caller| caller.deadline))
-            .min()
+        self.tickets.first_key_value().map(|((at, _), _)| *at)
     }
 
     /// Takes out whoever has waited too long: writers, then readers.
     pub fn take_expired(&mut self, now: Instant) -> (Vec<Caller>, Vec<Caller>) {
-        self.take_where(|caller| caller.deadline <= now)
+        let (mut writers, mut readers) = (Vec::new(), Vec::new());
+        while self.deadline().is_some_and(|at| at <= now) {
+            let (ticket, place) = self.tickets.pop_first().expect("there is a first one");
+            self.take_out(ticket, place, &mut writers, &mut readers);
+        }
+        (writers, readers)
     }
 
     /// Takes out everybody: writers, then readers.
     pub fn take_all(&mut self) -> (Vec<Caller>, Vec<Caller>) {
-        self.take_where(|_| true)
+        self.take_expired(Instant(u64::MAX))
     }
 
-    /// Forgets a client.
+    /// Forgets a client: a step over everybody who waits.
     pub fn forget(&mut self, client: ClientId) {
-        self.take_where(|caller| caller.client == client);
-    }
-
-    fn take_where(&mut self, which: impl Fn(&Caller) -> bool) -> (Vec<Caller>, Vec<Caller>) {
-        let (mut writers, mut readers) = (Vec::new(), Vec::new());
-        let mut writer = |caller: &Caller| {
-            let take = which(caller);
-            if take {
-                writers.push(*caller);
-            }
-            !take
-        };
-        self.proposals.retain(|_, (caller, _)| writer(caller));
-        self.committed.retain(|_, (caller, _)| writer(caller));
-        let mut reader = |caller: &Caller| {
-            let take = which(caller);
-            if take {
-                readers.push(*caller);
-            }
-            !take
-        };
-        self.asked.retain(|_, read| reader(&read.caller));
-        self.reads.retain(|_, read| reader(&read.caller));
-        self.snapshots.retain(|_, caller| reader(caller));
-        self.maybe_forget_outcomes();
-        (writers, readers)
-    }
-
-    fn maybe_forget_outcomes(&mut self) {
-        if self.proposals.is_empty() {
-            self.outcomes.clear();
+        let theirs = |(caller, _): &(Caller, Proposed)| caller.client == client;
+        let tickets = &mut self.tickets;
+        for (id, (caller, _)) in self.proposals.extract_if(.., |_, it| theirs(it)) {
+            tickets.remove(&(caller.deadline, id.0));
         }
+        let theirs = |_: &LogIndex, it: &mut (u64, Caller, Proposed)| it.1.client == client;
+        for (_, (id, caller, _)) in self.committed.extract_if(.., theirs) {
+            tickets.remove(&(caller.deadline, id));
+        }
+        let theirs = |_: &ReadId, it: &mut WaitingRead| it.caller.client == client;
+        for (id, read) in self.asked.extract_if(.., theirs) {
+            tickets.remove(&(read.caller.deadline, id.0));
+        }
+        let theirs = |_: &(LogIndex, u64), it: &mut WaitingRead| it.caller.client == client;
+        for ((_, id), read) in self.reads.extract_if(.., theirs) {
+            tickets.remove(&(read.caller.deadline, id));
+        }
+        let theirs = |_: &(LogIndex, u64), it: &mut Caller| it.client == client;
+        for ((_, id), caller) in self.snapshots.extract_if(.., theirs) {
+            tickets.remove(&(caller.deadline, id));
+        }
+    }
+
+    fn take_out(
+        &mut self,
+        (_, id): Ticket,
+        place: Place,
+        writers: &mut Vec<Caller>,
+        readers: &mut Vec<Caller>,
+    ) {
+        match place {
+            Place::Proposed(proposal) => {
+                writers.extend(self.proposals.remove(&proposal).map(|(caller, _)| caller));
+            }
+            Place::Committed(index) => {
+                writers.extend(self.committed.remove(&index).map(|(_, caller, _)| caller));
+            }
+            Place::Asked(read) => readers.extend(self.asked.remove(&read).map(|it| it.caller)),
+            Place::Reading(index) => {
+                readers.extend(self.reads.remove(&(index, id)).map(|it| it.caller));
+            }
+            Place::Snapshot(index) => readers.extend(self.snapshots.remove(&(index, id))),
+        }
+    }
+
+    /// Panics when somebody is lost, or waits nowhere.
+    pub fn check(&self) {
+        let writes = self.proposals.len() + self.committed.len();
+        let reads = self.asked.len() + self.reads.len() + self.snapshots.len();
+        assert_eq!(
+            self.tickets.len(),
+            writes + reads,
+            "whoever waits has a ticket, and nobody else"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{InodeId, SessionId};
+
+    fn caller(client: u64, deadline: u64) -> Caller {
+        Caller {
+            client: ClientId(client),
+            call: CallId(1),
+            deadline: Instant(deadline),
+        }
+    }
+
+    fn read(client: u64, deadline: u64) -> WaitingRead {
+        let session = SessionId(1);
+        WaitingRead {
+            caller: caller(client, deadline),
+            query: Query::TrashPath {
+                session,
+                inode: InodeId::ROOT,
+            },
+        }
+    }
+
+    /// One in each place, each with its own deadline: from 10 to 14.
+    fn everywhere() -> Pending {
+        let mut pending = Pending::default();
+        let moved = pending.propose(caller(1, 13), Proposed::Command);
+        let noted = pending.on_committed(moved, LogIndex(5), LogIndex(4));
+        assert_eq!(noted, Commitment::Noted);
+        pending.propose(caller(2, 10), Proposed::Command);
+        pending.ask(read(3, 14));
+        pending.wait_for(LogIndex(7), read(4, 11));
+        pending.wait_for_snapshot(LogIndex(7), caller(5, 12));
+        pending.check();
+        pending
+    }
+
+    fn clients(callers: &[Caller]) -> Vec<u64> {
+        callers.iter().map(|caller| caller.client.0).collect()
+    }
+
+    #[test]
+    fn each_waits_until_its_own_deadline_wherever_it_waits() {
+        let mut pending = everywhere();
+        for (at, writer, reader) in [
+            (9, None, None),
+            (10, Some(2), None),
+            (11, None, Some(4)),
+            (12, None, Some(5)),
+            (13, Some(1), None),
+            (14, None, Some(3)),
+        ] {
+            let next = pending.deadline();
+            assert_eq!(next, Some(Instant(at.max(10))));
+            let (writers, readers) = pending.take_expired(Instant(at));
+            pending.check();
+            assert_eq!(clients(&writers), Vec::from_iter(writer));
+            assert_eq!(clients(&readers), Vec::from_iter(reader));
+        }
+        assert_eq!(pending.deadline(), None);
+    }
+
+    #[test]
+    fn whoever_is_answered_or_forgotten_waits_no_more() {
+        let mut pending = everywhere();
+        let (_, _, index, _) = pending.on_applied(LogIndex(5), None).unwrap();
+        assert_eq!(index, LogIndex(5));
+        assert_eq!(pending.take_ready(LogIndex(7)).len(), 1);
+        assert_eq!(clients(&pending.take_snapshotted(LogIndex(7))), [5]);
+        pending.check();
+        assert_eq!(pending.len(), 2);
+        for client in 1..=5 {
+            let mut pending = everywhere();
+            pending.forget(ClientId(client));
+            pending.check();
+            assert_eq!(pending.len(), 4);
+        }
+        let (writers, readers) = everywhere().take_all();
+        assert_eq!((writers.len(), readers.len()), (2, 3));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_by_who_waits() {
+        let mut pending = Pending::default();
+        let mut before = pending.propose(caller(1, 9), Proposed::Command);
+        for index in 0..10_000u64 {
+            let orphan = pending.propose(caller(2, 9), Proposed::Command);
+            pending.forget(ClientId(2));
+            let noted = pending.on_committed(orphan, LogIndex(2 * index + 1), LogIndex(2 * index));
+            assert_eq!(noted, Commitment::Noted);
+            assert_eq!(pending.on_applied(LogIndex(2 * index + 1), None), None);
+            // A busy node always has one more under way.
+            let next = pending.propose(caller(1, 9), Proposed::Command);
+            let (at, applied) = (LogIndex(2 * index + 2), LogIndex(2 * index + 1));
+            assert_eq!(pending.on_committed(before, at, applied), Commitment::Noted);
+            assert!(pending.on_applied(at, None).is_some());
+            before = next;
+        }
+        pending.check();
+        assert_eq!(pending.len(), 1);
+    }
+
+    #[test]
+    fn a_membership_that_held_already_is_settled_and_a_command_never_invented() {
+        let mut pending = Pending::default();
+        let change = pending.propose(caller(1, 9), Proposed::Membership);
+        let settled = pending.on_committed(change, LogIndex(3), LogIndex(4));
+        let expected = (caller(1, 9), Proposed::Membership, LogIndex(3), None);
+        assert_eq!(settled, Commitment::Settled(expected));
+        let command = pending.propose(caller(1, 9), Proposed::Command);
+        let missed = pending.on_committed(command, LogIndex(3), LogIndex(4));
+        assert_eq!(missed, Commitment::Missed(caller(1, 9)));
+        pending.check();
     }
 }

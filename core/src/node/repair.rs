@@ -6,10 +6,15 @@
 //! Every peer's applied state is a prefix of what is committed, so any peer will do. What lies
 //! behind the hole stays: it may have been acknowledged.
 //!
+//! A damaged value in the state is healed the same way, see `damage`.
+//!
 //! Two kinds of damage cannot be healed, because it is not known what was promised: a vote that
 //! may have been lost, and a log whose end is not known. Such a node is replaced under a new id.
 
+use std::collections::BTreeSet;
+
 use crate::id::{LogIndex, NodeId};
+use crate::time::Instant;
 use crate::wal::record::{LogId, Record};
 use crate::wal::{Damaged, GroupLog};
 
@@ -21,6 +26,10 @@ pub(super) struct Repair {
     pub log: GroupLog,
     /// Number of the present wish.
     pub wish: u64,
+    /// When the node goes on with the state that it has; `None` when it cannot.
+    pub keep_after: Option<Instant>,
+    /// Who said last that its own state is damaged.
+    refused: BTreeSet<NodeId>,
     /// Whom to ask, in turn.
     peers: Vec<NodeId>,
 }
@@ -69,6 +78,8 @@ impl Repair {
             at_least,
             log,
             wish: 0,
+            keep_after: None,
+            refused: BTreeSet::new(),
             peers: peers.into_iter().collect(),
         }
     }
@@ -81,7 +92,23 @@ impl Repair {
             return None;
         }
         let at = usize::try_from(self.wish % count).expect("fewer peers than memory");
-        Some((self.peers[at], self.wish))
+        let peer = self.peers[at];
+        self.refused.remove(&peer);
+        Some((peer, self.wish))
+    }
+
+    /// A peer says that its own state is damaged.
+    pub fn on_refused(&mut self, from: NodeId, wish: u64) {
+        if wish == self.wish && self.peers.contains(&from) {
+            self.refused.insert(from);
+        }
+    }
+
+    /// Whether the node's own state is the best there is, and can be gone on with.
+    pub fn is_hopeless(&self, now: Instant) -> bool {
+        self.keep_after.is_some_and(|end| {
+            now >= end || self.peers.iter().all(|peer| self.refused.contains(peer))
+        })
     }
 }
 

@@ -11,10 +11,32 @@ use crate::disk::Disk;
 use crate::id::{NodeId, SessionId};
 use crate::limits;
 use crate::machine::Outbox;
-use crate::namespace::op::{Command, Op, Query, RequestId};
+use crate::namespace::op::{Answer, Command, Op, Query, RequestId};
 use crate::raft::{self, ReadPolicy};
 use crate::store::StateStore;
 use crate::time::WallTime;
+
+/// Longest encoded answer, bytes: what wraps it on the wire stays below the longest record.
+const ANSWER_BYTES_MAX: usize = limits::RECORD_BYTES_MAX - limits::PAGE_BYTES;
+
+/// Whether an answer can be sent. Only lists can be long, so only they are measured.
+fn fits_the_wire(answer: &Answer) -> bool {
+    let list = matches!(
+        answer,
+        Answer::Bytes(_)
+            | Answer::Entries { .. }
+            | Answer::Chunks { .. }
+            | Answer::Quotas(_)
+            | Answer::Inodes(_)
+            | Answer::Paths(_)
+            | Answer::Detached(_)
+            | Answer::Classes(_)
+            | Answer::OpenFiles(_)
+            | Answer::Locks(_)
+            | Answer::Counts { .. }
+    );
+    !list || codec::encoded_bytes(answer) <= ANSWER_BYTES_MAX
+}
 
 impl<D: Disk, S: StateStore> Node<D, S> {
     /// A client asks.
@@ -90,8 +112,9 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         op: Op,
         out: &mut Outbox<Effect>,
     ) {
-        if self.leads.is_some() && self.is_store_full() {
-            // Nothing is proposed that could not be applied soon.
+        if self.leads.is_some() && (self.is_store_full() || self.wal.is_crowded()) {
+            // Nothing is proposed that could not be applied soon, or would take the room that the
+            // log needs to become shorter.
             return self.answer(caller, Err(NodeError::Overloaded), out);
         }
         let stamp = self.hlc.stamp(self.wall_us);
@@ -173,11 +196,17 @@ impl<D: Disk, S: StateStore> Node<D, S> {
     pub(super) fn answer_read(&mut self, read: WaitingRead, out: &mut Outbox<Effect>) {
         let index = self.namespace.applied().index;
         match self.namespace.query(self.wall_time(), &read.query) {
+            Ok(Ok(answer)) if !fits_the_wire(&answer) => {
+                let reason = format!(
+                    "the answer is longer than {ANSWER_BYTES_MAX} bytes; ask for a part of it"
+                );
+                self.answer(read.caller, Err(NodeError::Invalid { reason }), out);
+            }
             Ok(result) => self.answer(read.caller, Ok(ResponseBody::Read { index, result }), out),
             Err(error) => {
-                let reason = "the node's state is damaged".to_owned();
+                let reason = format!("{error}; ask another node");
                 self.answer(read.caller, Err(NodeError::Unavailable { reason }), out);
-                self.become_wiping(&error, out);
+                self.on_read_fault(&error, out);
             }
         }
     }
@@ -230,5 +259,38 @@ impl<D: Disk, S: StateStore> Node<D, S> {
     /// The wall clock as MooseFS counts; it ends in 2106.
     fn wall_time(&self) -> WallTime {
         WallTime(u32::try_from(self.wall_us / 1_000_000).unwrap_or(u32::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::LogIndex;
+    use crate::native::ToClient;
+    use crate::native::request::CallId;
+
+    #[test]
+    fn the_longest_answer_that_fits_is_sent_and_a_longer_one_is_noticed() {
+        // One byte says which answer it is, five how long.
+        let longest = Answer::Bytes(vec![7; ANSWER_BYTES_MAX - 6]);
+        assert!(fits_the_wire(&longest));
+        let index = LogIndex(u64::MAX);
+        let result = Ok(longest);
+        let response = Response {
+            call: CallId(u64::MAX),
+            result: Ok(ResponseBody::Read { index, result }),
+        };
+        let sent = ToClient::Response(response);
+        assert_eq!(ToClient::from_bytes(&sent.to_bytes()), Ok(sent));
+        for longer in [
+            Answer::Bytes(vec![7; ANSWER_BYTES_MAX]),
+            Answer::Paths(vec![vec![7; 1 << 20]; 17]),
+            Answer::OpenFiles(vec![
+                (SessionId(1 << 30), crate::id::InodeId(1 << 20));
+                2 << 20
+            ]),
+        ] {
+            assert!(!fits_the_wire(&longer));
+        }
     }
 }

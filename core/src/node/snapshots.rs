@@ -5,15 +5,16 @@ use std::sync::Arc;
 use super::Effect;
 use super::machine::{Node, Purpose, Running, Timer, read_note};
 use super::peer::{Part, PeerBody, PeerMessage, TransferId};
-use super::transfer::{Incoming, Outgoing};
+use super::transfer::{Incoming, Judged, Outgoing, PartError};
 use crate::disk::Disk;
 use crate::id::{LogIndex, NodeId};
 use crate::machine::Outbox;
+use crate::namespace::inspect_pair;
+#[cfg(feature = "planted-bugs")]
 use crate::namespace::key::Key;
 use crate::native::request::ResponseBody;
 use crate::raft::{self, SnapshotId, SnapshotMeta};
 use crate::store::{CheckpointId, Pressure, StateStore, StoreError, WriteBatch};
-use crate::wal::record::LogId;
 
 impl<D: Disk, S: StateStore> Node<D, S> {
     /// A peer said something.
@@ -57,6 +58,9 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 wish,
             } => {
                 self.on_repair_wanted(from, at_least, TransferId::Repair { life, wish }, out);
+            }
+            PeerBody::RepairRefused { life, wish } => {
+                self.on_repair_refused(from, TransferId::Repair { life, wish }, out);
             }
         }
     }
@@ -122,6 +126,15 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         }
     }
 
+    /// Has the log shortened when it fills up, whatever its bytes: a snapshot, then a purge.
+    pub(super) fn maybe_shorten_log(&mut self) {
+        if self.raft.is_none() || !self.wal.is_crowded() || self.now < self.shorten_again {
+            return;
+        }
+        self.shorten_again = self.now + self.options.checkpoint_retry;
+        self.inbox.push_back(raft::Input::TakeSnapshot);
+    }
+
     /// A snapshot of the state as it is now, to be sent once it is durable.
     fn take_snapshot(&mut self) -> (SnapshotMeta, Arc<S::Snapshot>) {
         self.next_snapshot += 1;
@@ -165,13 +178,11 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 self.inbox.push_back(raft::Input::SnapshotBuilt { meta });
                 self.answer_snapshotted(ended.applied, out);
             }
-            Purpose::Install(id) => self.inbox.push_back(raft::Input::SnapshotInstalled { id }),
-            Purpose::Heal => self.on_healed(out),
-            Purpose::Wipe => {
-                let reason = "the damaged state was thrown away; start the node again, and it \
-                              heals itself from a peer";
-                return self.become_stopped(reason.to_owned(), out);
+            Purpose::Install(id) => {
+                self.clear_damage(out);
+                self.inbox.push_back(raft::Input::SnapshotInstalled { id });
             }
+            Purpose::Heal => self.on_healed(out),
         }
         self.begin_checkpoint(out);
     }
@@ -221,6 +232,9 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         transfer: TransferId,
         out: &mut Outbox<Effect>,
     ) {
+        if self.damage.needs_healing() {
+            return self.refuse_repair(from, transfer, out);
+        }
         let known = self.outgoing.contains_key(&transfer);
         if known || self.raft.is_none() || self.namespace.applied().index < at_least {
             return;
@@ -247,8 +261,8 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         let options = &self.options;
         let (window, bytes) = (options.snapshot_window, options.snapshot_part_bytes);
         let (now, resend) = (self.now, options.snapshot_resend);
-        let mut fault = None;
-        for outgoing in self.outgoing.values_mut() {
+        let mut faults = Vec::new();
+        for (transfer, outgoing) in &mut self.outgoing {
             loop {
                 match outgoing.next_part(window, bytes, now, resend) {
                     Ok(Some(part)) => {
@@ -267,17 +281,39 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                     }
                     Ok(None) => break,
                     Err(error) => {
-                        fault = Some(error);
+                        faults.push((*transfer, error));
                         break;
                     }
                 }
             }
         }
-        if let Some(error) = fault {
-            return self.become_wiping(&error, out);
+        for (transfer, error) in faults {
+            self.on_send_fault(transfer, &error, out);
         }
         if !self.outgoing.is_empty() {
             self.timers.arm(Timer::Transfers, now, resend);
+        }
+    }
+
+    /// The state that a peer is to have cannot be read: nothing damaged leaves this node.
+    fn on_send_fault(
+        &mut self,
+        transfer: TransferId,
+        error: &StoreError,
+        out: &mut Outbox<Effect>,
+    ) {
+        if let Some(outgoing) = self.outgoing.get(&transfer) {
+            let to = outgoing.to;
+            self.refuse_repair(to, transfer, out);
+        }
+        self.end_transfer(transfer, Err(error.to_string()));
+        self.on_read_fault(error, out);
+    }
+
+    /// Tells a peer that heals itself to ask another.
+    fn refuse_repair(&self, to: NodeId, transfer: TransferId, out: &mut Outbox<Effect>) {
+        if let TransferId::Repair { life, wish } = transfer {
+            self.send(to, PeerBody::RepairRefused { life, wish }, out);
         }
     }
 
@@ -297,6 +333,22 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             outgoing.maybe_resend(now);
         }
         self.send_parts(out);
+        self.tell_judging(out);
+    }
+
+    /// Tells the sender of what is being judged or installed that it is worked on, so that it does
+    /// not give up: a large state takes its time.
+    fn tell_judging(&mut self, out: &mut Outbox<Effect>) {
+        if let Some(Judged {
+            from,
+            transfer,
+            parts: next,
+        }) = self.judging
+        {
+            self.send(from, PeerBody::PartsReceived { transfer, next }, out);
+            let resend = self.options.snapshot_resend;
+            self.timers.arm(Timer::Transfers, self.now, resend);
+        }
     }
 
     /// The transport lost the peer.
@@ -329,25 +381,30 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             return;
         }
         let transfer = part.transfer;
-        if let Err(error) = self.take_part(from, part) {
-            let reason = error.to_string();
-            self.incoming = None;
-            self.send(from, PeerBody::TransferRefused { transfer, reason }, out);
-            return;
+        match self.take_part(from, part) {
+            Ok(Some(next)) => self.send(from, PeerBody::PartsReceived { transfer, next }, out),
+            // The first part of it is still on its way.
+            Ok(None) => {}
+            Err(error) => {
+                let reason = error.to_string();
+                let message = format!("refused the state that {from} sent: {reason}");
+                out.push(Effect::Report { message });
+                self.incoming = None;
+                self.send(from, PeerBody::TransferRefused { transfer, reason }, out);
+            }
         }
-        let Some(incoming) = &self.incoming else {
-            return;
-        };
-        let next = incoming.next;
-        self.send(from, PeerBody::PartsReceived { transfer, next }, out);
+    }
+
+    /// Whether a part belongs to the transfer that is arriving.
+    fn is_arriving(&self, from: NodeId, transfer: TransferId) -> bool {
+        self.incoming
+            .as_ref()
+            .is_some_and(|incoming| incoming.from == from && incoming.transfer == transfer)
     }
 
     /// Whether a part belongs to a transfer that this node can use now.
     fn expects(&self, from: NodeId, part: &Part) -> bool {
-        let known = self
-            .incoming
-            .as_ref()
-            .is_some_and(|incoming| incoming.from == from && incoming.transfer == part.transfer);
+        let known = self.is_arriving(from, part.transfer);
         match part.transfer {
             TransferId::Repair { life, wish } => {
                 let wanted = self.repair.as_ref().is_some_and(|repair| {
@@ -360,7 +417,10 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 });
                 known || (wanted && life == self.options.life)
             }
-            TransferId::Snapshot { .. } => self.raft.is_some() && !self.is_installing(),
+            // What consensus judges is the state being built: no other may take its place.
+            TransferId::Snapshot { .. } => {
+                self.raft.is_some() && (known || (self.judging.is_none() && !self.is_installing()))
+            }
         }
     }
 
@@ -381,14 +441,12 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             || self.wanted.iter().any(install)
     }
 
-    fn take_part(&mut self, from: NodeId, part: Part) -> Result<(), StoreError> {
-        let known = self
-            .incoming
-            .as_ref()
-            .is_some_and(|incoming| incoming.from == from && incoming.transfer == part.transfer);
-        if !known {
+    /// Takes a part into the state that is being built; gives the first one that is missing, when
+    /// the transfer is known.
+    fn take_part(&mut self, from: NodeId, part: Part) -> Result<Option<u64>, PartError> {
+        if !self.is_arriving(from, part.transfer) {
             if part.number != 0 {
-                return Ok(());
+                return Ok(None);
             }
             self.namespace.store_mut().restore_begin()?;
             let (transfer, last) = (part.transfer, part.meta.applied.last);
@@ -399,20 +457,22 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 last,
                 next: 0,
                 complete: false,
+                mark: None,
+                snapshot: None,
                 touched,
             });
         }
         let Some(incoming) = self.incoming.as_mut() else {
-            return Ok(());
+            return Ok(None);
         };
         if part.number != incoming.next || incoming.complete {
-            return Ok(());
+            return Ok(Some(incoming.next));
         }
-        incoming.next += 1;
-        incoming.complete = part.last;
-        incoming.touched = self.now;
         let mut batch = WriteBatch::default();
         for (key, value) in part.pairs {
+            if let Some(mark) = inspect_pair(&key, &value)? {
+                incoming.mark = Some(mark);
+            }
             #[cfg(feature = "planted-bugs")]
             if self.options.bug == Some(crate::planted::Bug::SnapshotWithoutSessions)
                 && is_of_sessions(&key)
@@ -422,46 +482,50 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             batch.put(key, value);
         }
         self.namespace.store_mut().restore_write(batch)?;
+        incoming.next += 1;
+        incoming.touched = self.now;
+        let next = incoming.next;
         if part.last {
+            judge_state(incoming)?;
+            incoming.complete = true;
             self.on_complete(from, part.transfer, part.header);
         }
-        Ok(())
+        Ok(Some(next))
     }
 
-    /// The last part is here.
+    /// The last part is here, and the state is the one that was promised.
     fn on_complete(&mut self, from: NodeId, transfer: TransferId, header: Vec<u8>) {
-        match transfer {
-            TransferId::Snapshot { number, .. } => {
-                self.next_snapshot += 1;
-                let id = SnapshotId(self.next_snapshot);
-                self.inbox.push_back(raft::Input::SnapshotReceived {
-                    from,
-                    transfer: number,
-                    header,
-                    id,
-                });
-            }
-            TransferId::Repair { .. } => self.heal_pending = true,
+        let TransferId::Snapshot { number, .. } = transfer else {
+            self.heal_pending = true;
+            return;
+        };
+        self.next_snapshot += 1;
+        let id = SnapshotId(self.next_snapshot);
+        let mut parts = 0;
+        if let Some(incoming) = self.incoming.as_mut() {
+            incoming.snapshot = Some(id);
+            parts = incoming.next;
         }
-        self.judging = Some((from, transfer));
+        self.inbox.push_back(raft::Input::SnapshotReceived {
+            from,
+            transfer: number,
+            header,
+            id,
+        });
+        self.judging = Some(Judged {
+            from,
+            transfer,
+            parts,
+        });
+        let resend = self.options.snapshot_resend;
+        self.timers.arm(Timer::Transfers, self.now, resend);
     }
 
-    /// Puts the state that arrived in place of the present one.
-    fn adopt_incoming(
-        &mut self,
-        last: Option<LogId>,
-        out: &mut Outbox<Effect>,
-    ) -> Result<(), StoreError> {
-        let store = self.namespace.store_mut();
-        store.restore_commit()?;
+    /// Puts the state that arrived, and was judged, in place of the present one.
+    fn adopt_incoming(&mut self, out: &mut Outbox<Effect>) -> Result<(), StoreError> {
+        self.namespace.store_mut().restore_commit()?;
         self.namespace.reload()?;
         self.applied = read_note(&self.namespace.applied().note)?;
-        if self.applied.last != last {
-            return Err(StoreError::Corrupt {
-                key: Key::Applied.bytes(),
-                reason: format!("a peer sent {:?} as {last:?}", self.applied.last),
-            });
-        }
         self.held = None;
         let applied = self.namespace.applied().index;
         out.push(Effect::StateReplaced { applied });
@@ -470,15 +534,10 @@ impl<D: Disk, S: StateStore> Node<D, S> {
 
     /// Consensus wants the snapshot that arrived to become the state.
     pub(super) fn install(&mut self, meta: &SnapshotMeta, out: &mut Outbox<Effect>) {
-        let complete = self
+        let incoming = self
             .incoming
-            .as_ref()
-            .is_some_and(|incoming| incoming.complete);
-        assert!(
-            complete,
-            "consensus installs a snapshot that has not arrived"
-        );
-        self.incoming = None;
+            .take_if(|incoming| incoming.complete && incoming.snapshot == Some(meta.id))
+            .expect("consensus installs a snapshot that has arrived");
         // What waited was committed before, so the snapshot holds it. Who asked for it here is told
         // that its outcome is not known.
         assert!(
@@ -488,8 +547,16 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             "consensus installs a snapshot older than what it had applied"
         );
         self.deferred.clear();
-        if let Err(error) = self.adopt_incoming(meta.applied.last, out) {
-            return self.become_wiping(&error, out);
+        if incoming.last != meta.applied.last {
+            // Its parts and its header are of two states: nothing of it is used.
+            let reason = format!(
+                "{} sent the state of {:?} as that of {:?}",
+                incoming.from, incoming.last, meta.applied.last
+            );
+            return self.become_stopped(reason, out);
+        }
+        if let Err(error) = self.adopt_incoming(out) {
+            return self.become_unfit(&error, out);
         }
         let view = Arc::new(self.namespace.store().snapshot());
         self.held = Some((meta.clone(), view));
@@ -508,11 +575,12 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         answer: Vec<u8>,
         out: &mut Outbox<Effect>,
     ) {
-        let judged = |(from, transfer): &mut (NodeId, TransferId)| {
-            let wanted = matches!(transfer, TransferId::Snapshot { number: n, .. } if *n == number);
-            *from == to && wanted
+        let judged = |judged: &mut Judged| {
+            let wanted =
+                matches!(judged.transfer, TransferId::Snapshot { number: n, .. } if n == number);
+            judged.from == to && wanted
         };
-        let Some((_, transfer)) = self.judging.take_if(judged) else {
+        let Some(Judged { transfer, .. }) = self.judging.take_if(judged) else {
             return;
         };
         if self
@@ -540,6 +608,9 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             return;
         }
         self.incoming = None;
+        if self.maybe_keep_state(out) {
+            return;
+        }
         let Some(repair) = self.repair.as_mut() else {
             return;
         };
@@ -563,6 +634,24 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         }
     }
 
+    /// A peer cannot heal this node, for it is damaged itself.
+    fn on_repair_refused(&mut self, from: NodeId, wish: TransferId, out: &mut Outbox<Effect>) {
+        let TransferId::Repair { life, wish: number } = wish else {
+            return;
+        };
+        let Some(repair) = self.repair.as_mut().filter(|_| life == self.options.life) else {
+            return;
+        };
+        repair.on_refused(from, number);
+        if self.is_arriving(from, wish) {
+            // It met the damage on the way.
+            self.incoming = None;
+        }
+        if self.incoming.is_none() && !self.is_healing() {
+            self.maybe_keep_state(out);
+        }
+    }
+
     /// The state that heals this node has arrived.
     pub(super) fn maybe_heal(&mut self, out: &mut Outbox<Effect>) {
         if !std::mem::take(&mut self.heal_pending) {
@@ -571,9 +660,13 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         let Some(incoming) = self.incoming.take() else {
             return;
         };
-        match self.adopt_incoming(incoming.last, out) {
+        if !incoming.complete {
+            self.incoming = Some(incoming);
+            return;
+        }
+        match self.adopt_incoming(out) {
             Ok(()) => self.want_checkpoint(Purpose::Heal, out),
-            Err(error) => self.become_wiping(&error, out),
+            Err(error) => self.become_unfit(&error, out),
         }
     }
 
@@ -584,6 +677,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             return;
         };
         self.timers.disarm(Timer::Repair);
+        self.clear_damage(out);
         let index = self.namespace.applied().index;
         match self.settle_log(repair.log, out) {
             Ok(()) => out.push(Effect::Report {
@@ -592,6 +686,17 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             Err(error) => self.become_stopped(format!("log: {error}"), out),
         }
     }
+}
+
+/// Whether what arrived is the state that was promised. Asked before it takes the present one's
+/// place, which a mistake of the sender must not cost.
+fn judge_state(incoming: &Incoming) -> Result<(), PartError> {
+    let mark = incoming.mark.as_ref().ok_or(PartError::NoMark)?;
+    let (found, promised) = (read_note(&mark.note)?.last, incoming.last);
+    if found != promised || found.map_or(LogIndex(0), |id| id.index) != mark.index {
+        return Err(PartError::Other { found, promised });
+    }
+    Ok(())
 }
 
 /// Whether a key belongs to a session: itself, its memory, what it has open or locked.

@@ -97,6 +97,7 @@ struct StoreState {
     now: MemStore,
     running: BTreeMap<CheckpointId, (MemStore, usize)>,
     durable: MemStore,
+    full: bool,
     /// Changes that may be without a checkpoint; `None` when there is no bound.
     changes_max: Option<usize>,
     /// Changes since the last checkpoint that ended well began.
@@ -167,6 +168,9 @@ impl StateStore for TestStore {
 
     fn write(&mut self, batch: WriteBatch) -> Result<(), StoreError> {
         let mut state = self.state();
+        if state.full {
+            return Err(StoreError::Full);
+        }
         assert!(
             state.changes_max.is_none_or(|max| state.changes < max),
             "nothing is written into a full store"
@@ -231,6 +235,9 @@ struct Cluster {
     checkpoint_interval: Duration,
     /// Checkpoints that are still to fail.
     failing_checkpoints: u32,
+    flush_ns: u64,
+    /// Most segments of each log.
+    segments_max: u32,
     /// Nodes whose checkpoints all fail.
     stuck: BTreeSet<NodeId>,
 }
@@ -255,6 +262,8 @@ impl Cluster {
             snapshot_log_bytes,
             checkpoint_interval: Duration::from_millis(700),
             failing_checkpoints: 0,
+            flush_ns: 200_000,
+            segments_max: 1_024,
             stuck: BTreeSet::new(),
         };
         for id in 1..=count {
@@ -288,6 +297,7 @@ impl Cluster {
             wal: WalOptions {
                 record_bytes_max: 8_000,
                 segment_bytes: 64 << 10,
+                segments_max: self.segments_max,
                 ..WalOptions::small(id)
             },
             bootstrap: Some(all.clone()),
@@ -338,7 +348,8 @@ impl Cluster {
                     self.send(to, life, 1_000_000, Arrival::Message(id, message));
                 }
                 Effect::FlushStarted { flush } => {
-                    self.send(id, life, 200_000, Arrival::Flushed(flush));
+                    let delay = self.flush_ns;
+                    self.send(id, life, delay, Arrival::Flushed(flush));
                 }
                 Effect::CheckpointStarted { checkpoint } => {
                     self.send(id, life, 5_000_000, Arrival::Checkpointed(checkpoint));
@@ -727,7 +738,7 @@ fn a_failed_checkpoint_does_not_keep_help_from_a_node_far_behind() {
 }
 
 #[test]
-fn a_damaged_state_is_thrown_away_and_healed_from_a_peer() {
+fn a_damaged_state_is_kept_until_a_peer_has_given_a_whole_one() {
     let mut cluster = Cluster::with_snapshots_each(3, 2_000);
     cluster.open_session();
     for seq in 1..=60 {
@@ -743,8 +754,20 @@ fn a_damaged_state_is_thrown_away_and_healed_from_a_peer() {
         cluster.node(broken).stopped().is_some(),
         "the node stops rather than guess"
     );
+    let keys = |cluster: &Cluster| cluster.hosts[&broken].store.state().now.len();
+    let before = keys(&cluster);
     cluster.kill(broken);
+    // No peer can be reached: what there is stays.
+    cluster.cut.insert(broken);
     cluster.start(broken).unwrap();
+    cluster.run_for(Duration::from_secs(10));
+    assert!(cluster.node(broken).status().repairing);
+    assert!(
+        keys(&cluster) + 20 > before,
+        "{} of {before}",
+        keys(&cluster)
+    );
+    cluster.cut.clear();
     cluster.assert_converged();
     assert!(
         cluster
@@ -960,4 +983,416 @@ fn a_follower_without_room_applies_later_and_nothing_twice() {
     cluster.stuck.clear();
     cluster.assert_converged();
     assert_eq!(cluster.names(follower).len(), 90);
+}
+
+fn get_attr(inode: InodeId) -> Query {
+    Query::GetAttr {
+        caller: caller(),
+        inode,
+        opened: false,
+    }
+}
+
+impl Cluster {
+    fn ask_later(&mut self, id: NodeId, body: RequestBody) -> CallId {
+        self.calls += 1;
+        let call = CallId(self.calls);
+        let request = Request { call, body };
+        self.step(
+            id,
+            Event::Request {
+                client: ClientId(1),
+                request,
+            },
+        );
+        call
+    }
+
+    /// Delivers a peer's message now.
+    fn step_message(&mut self, to: NodeId, from: NodeId, body: super::peer::PeerBody) {
+        let group = GroupId(1);
+        let message = super::peer::PeerMessage { group, body }.to_bytes();
+        self.step(to, Event::Message { from, message });
+    }
+
+    fn restart_all(&mut self) {
+        for id in 1..=3 {
+            self.kill(NodeId(id));
+        }
+        for id in 1..=3 {
+            self.start(NodeId(id)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn full_state_stores_stop_the_nodes_and_lose_nothing() {
+    let mut cluster = Cluster::with_snapshots_each(3, 2_000);
+    cluster.open_session();
+    for seq in 1..=60 {
+        cluster.mkdir(&format!("d{seq:02}"), seq);
+    }
+    cluster.run_for(Duration::from_secs(2));
+    for host in cluster.hosts.values() {
+        host.store.state().full = true;
+    }
+    let leader = cluster.leader();
+    cluster.ask_later(
+        leader,
+        RequestBody::Write {
+            session: SessionId(1),
+            lane: Lane(0),
+            seq: RequestSeq(61),
+            op: mkdir("straw"),
+        },
+    );
+    for _ in 0..6 {
+        cluster.run_for(Duration::from_secs(5));
+        for host in cluster.hosts.values() {
+            assert!(host.store.state().now.len() > 120, "the state stays");
+        }
+        for id in (1..=3).map(NodeId) {
+            if cluster.node(id).stopped().is_some() {
+                cluster.kill(id);
+                cluster.start(id).unwrap();
+            }
+        }
+    }
+    let stops = |line: &&String| line.starts_with("stopped: no space left in the state store");
+    assert!(cluster.reports.iter().filter(stops).count() >= 3);
+    // The administrator gives the stores room and starts all nodes again.
+    for host in cluster.hosts.values() {
+        host.store.state().full = false;
+    }
+    cluster.restart_all();
+    let leader = cluster.leader();
+    assert_eq!(cluster.names(leader).len(), 61);
+    cluster.assert_converged();
+}
+
+fn read_fast(query: Query) -> RequestBody {
+    let not_before = LogIndex(0);
+    RequestBody::Read {
+        consistency: Consistency::Fast { not_before },
+        query,
+    }
+}
+
+#[test]
+fn a_bad_record_at_every_node_costs_that_record_and_nothing_else() {
+    let mut cluster = Cluster::with_snapshots_each(3, 2_000);
+    cluster.open_session();
+    let first = cluster.mkdir("d00", 1);
+    for seq in 2..=60 {
+        cluster.mkdir(&format!("d{seq:02}"), seq);
+    }
+    cluster.run_for(Duration::from_secs(2));
+    for host in cluster.hosts.values() {
+        host.store.rot(&Key::Inode(first).bytes());
+    }
+    // A client reads it, and tries the next node when one does not answer.
+    for id in 1..=3 {
+        let refused = cluster.call(NodeId(id), read_fast(get_attr(first)));
+        assert!(
+            matches!(refused, Err(NodeError::Unavailable { .. })),
+            "{refused:?}"
+        );
+    }
+    cluster.run_for(Duration::from_secs(2));
+    cluster.restart_all();
+    cluster.run_for(Duration::from_secs(5));
+    // Each has asked the others, and knows by now that nobody has better.
+    let leader = cluster.leader();
+    assert_eq!(cluster.names(leader).len(), 60);
+    for id in 1..=3 {
+        let refused = cluster.call(NodeId(id), read_fast(get_attr(first)));
+        assert!(
+            matches!(refused, Err(NodeError::Unavailable { .. })),
+            "{refused:?}"
+        );
+        assert_eq!(cluster.node(NodeId(id)).stopped(), None, "it goes on");
+    }
+    let leader = cluster.leader();
+    cluster.mkdir("later", 61);
+    assert_eq!(cluster.names(leader).len(), 61);
+}
+
+#[test]
+fn damage_found_by_a_reader_is_healed_after_the_next_start_and_the_mark_goes() {
+    let mut cluster = Cluster::new(3);
+    cluster.open_session();
+    let one = cluster.mkdir("one", 1);
+    cluster.run_for(Duration::from_secs(2));
+    let id = cluster.follower();
+    let key = Key::Inode(one).bytes();
+    let good = cluster.hosts[&id].store.get(&key).unwrap();
+    cluster.hosts[&id].store.rot(&key);
+    let refused = cluster.call(id, read_fast(get_attr(one)));
+    assert!(matches!(refused, Err(NodeError::Unavailable { .. })));
+    cluster.run_for(Duration::from_millis(10));
+    let marked = |cluster: &Cluster| {
+        let files = &cluster.hosts[&id].disk.state().durable;
+        files.contains_key(super::damage::MARK)
+    };
+    assert!(cluster.node(id).stopped().is_some());
+    assert!(marked(&cluster), "it stops when the mark is durable");
+    cluster.kill(id);
+    cluster.start(id).unwrap();
+    cluster.run_for(Duration::from_secs(3));
+    assert_eq!(cluster.hosts[&id].store.get(&key).unwrap(), good);
+    assert!(!marked(&cluster), "healed is healed");
+    cluster.assert_converged();
+}
+
+#[test]
+fn a_damaged_value_is_not_handed_to_a_node_far_behind() {
+    let mut cluster = Cluster::with_snapshots_each(3, 2_000);
+    cluster.open_session();
+    let first = cluster.mkdir("d00", 1);
+    let late = cluster.follower();
+    cluster.kill(late);
+    for seq in 2..=60 {
+        cluster.mkdir(&format!("d{seq:02}"), seq);
+    }
+    let leader = cluster.leader();
+    cluster.run_for(Duration::from_secs(2));
+    let key = Key::Inode(first).bytes();
+    let good = cluster.hosts[&leader].store.get(&key).unwrap();
+    cluster.hosts[&leader].store.rot(&key);
+    for seq in 61..=100 {
+        cluster.mkdir(&format!("d{seq:02}"), seq);
+    }
+    cluster.run_for(Duration::from_secs(2));
+    cluster.start(late).unwrap();
+    cluster.run_for(Duration::from_secs(3));
+    if cluster.node(leader).stopped().is_some() {
+        // It met its own damage, and heals first.
+        cluster.kill(leader);
+        cluster.start(leader).unwrap();
+    }
+    cluster.run_for(Duration::from_secs(3));
+    assert_eq!(cluster.names(late).len(), 100);
+    assert_eq!(cluster.hosts[&late].store.get(&key).unwrap(), good);
+}
+
+#[test]
+fn a_part_with_a_damaged_value_is_refused_and_the_state_stays() {
+    let mut cluster = Cluster::new(3);
+    cluster.open_session();
+    cluster.mkdir("one", 1);
+    cluster.run_for(Duration::from_secs(1));
+    let (leader, id) = (cluster.leader(), cluster.follower());
+    let before = cluster.contents(id);
+    let meta = raft::SnapshotMeta {
+        id: raft::SnapshotId(9),
+        applied: cluster.node(leader).applied.clone(),
+    };
+    let key = Key::Inode(ROOT).bytes();
+    let mut value = cluster.hosts[&leader].store.get(&key).unwrap().unwrap();
+    value[3] ^= 1;
+    let transfer = super::peer::TransferId::Snapshot {
+        life: 77,
+        number: 9,
+    };
+    for pairs in [vec![(key, value)], Vec::new()] {
+        let part = super::peer::Part {
+            transfer,
+            number: 0,
+            meta: meta.clone(),
+            header: Vec::new(),
+            pairs,
+            last: true,
+        };
+        let body = super::peer::PeerBody::Part(part);
+        cluster.step_message(id, leader, body);
+    }
+    let refused = cluster
+        .reports
+        .iter()
+        .filter(|line| line.starts_with("refused the state"));
+    assert_eq!(refused.count(), 2, "damage, and a state without its mark");
+    assert_eq!(cluster.contents(id), before);
+    assert!(cluster.node(id).incoming.is_none());
+}
+
+#[test]
+fn damage_in_one_read_leaves_the_reads_beside_it_right() {
+    let mut cluster = Cluster::new(3);
+    cluster.open_session();
+    let one = cluster.mkdir("one", 1);
+    let two = cluster.mkdir("two", 2);
+    cluster.run_for(Duration::from_secs(1));
+    let id = cluster.follower();
+    cluster.hosts[&id].store.rot(&Key::Inode(one).bytes());
+    let next = cluster.node(id).namespace().applied().index.next();
+    let body = |inode| RequestBody::Read {
+        consistency: Consistency::Fast { not_before: next },
+        query: get_attr(inode),
+    };
+    // Both wait for one index; the first finds damage.
+    let (a, b) = (
+        cluster.ask_later(id, body(one)),
+        cluster.ask_later(id, body(two)),
+    );
+    cluster.mkdir("three", 3);
+    cluster.run_for(Duration::from_millis(500));
+    let refused = &cluster.responses[&a].result;
+    assert!(matches!(refused, Err(NodeError::Unavailable { .. })));
+    let answered = &cluster.responses[&b].result;
+    assert!(
+        matches!(answered, Ok(ResponseBody::Read { result: Ok(_), .. })),
+        "{answered:?}"
+    );
+}
+
+#[test]
+fn a_request_that_fits_the_wire_and_no_command_is_refused() {
+    let mut cluster = Cluster::new(1);
+    cluster.open_session();
+    let op = Op::Mkdir {
+        caller: caller(),
+        parent: ROOT,
+        name: vec![b'x'; (16 << 20) - 4_096],
+        mode: 0,
+        umask: 0,
+        copy_setgid: false,
+    };
+    let body = RequestBody::Write {
+        session: SessionId(1),
+        lane: Lane(0),
+        seq: RequestSeq(1),
+        op: op.clone(),
+    };
+    let wire = crate::native::ToNode::Request(Request {
+        call: CallId(1),
+        body,
+    });
+    let bytes = wire.to_bytes();
+    let arrived = crate::native::ToNode::from_bytes(&bytes);
+    assert!(arrived == Ok(wire), "the wire takes it");
+    let refused = cluster.write(NodeId(1), 1, op);
+    assert!(matches!(refused, Err(NodeError::Invalid { .. })));
+}
+
+#[test]
+fn no_other_transfer_takes_the_place_of_one_that_is_judged() {
+    let mut cluster = Cluster::with_snapshots_each(3, 2_000);
+    cluster.open_session();
+    let old = cluster.leader();
+    cluster.cut.insert(old);
+    for lane in 0..300 {
+        cluster.ask_later(
+            old,
+            RequestBody::Write {
+                session: SessionId(1),
+                lane: Lane(lane + 1),
+                seq: RequestSeq(1),
+                op: mkdir(&format!("lost{lane}")),
+            },
+        );
+    }
+    for seq in 1..=60 {
+        cluster.mkdir(&format!("d{seq:02}"), seq);
+    }
+    cluster.run_for(Duration::from_secs(2));
+    let leader = cluster.leader();
+    cluster.flush_ns = 100_000_000;
+    cluster.cut.clear();
+    let mut found = false;
+    for _ in 0..20_000 {
+        cluster.run_for(Duration::from_micros(500));
+        let node = cluster.node(old);
+        let judged = node.judging.is_some();
+        let complete = node
+            .incoming
+            .as_ref()
+            .is_some_and(|incoming| incoming.complete);
+        if judged && complete {
+            found = true;
+            break;
+        }
+    }
+    assert!(found, "a transfer was judged");
+    let meta = raft::SnapshotMeta {
+        id: raft::SnapshotId(9),
+        applied: cluster.node(leader).applied.clone(),
+    };
+    let body = super::peer::PeerBody::Part(super::peer::Part {
+        transfer: super::peer::TransferId::Snapshot {
+            life: 77,
+            number: 9,
+        },
+        number: 0,
+        meta,
+        header: Vec::new(),
+        pairs: Vec::new(),
+        last: false,
+    });
+    cluster.step_message(old, leader, body);
+    let incoming = cluster.node(old).incoming.as_ref().expect("it stays");
+    assert!(incoming.complete, "what is judged stays");
+    cluster.flush_ns = 200_000;
+    cluster.assert_converged();
+    assert_eq!(cluster.names(old).len(), 60);
+}
+
+/// REVIEW 7: a restart with more than a thousand entries behind the checkpoint.
+#[test]
+#[ignore = "shows a finding of the review"]
+fn review_restart_far_behind_the_checkpoint() {
+    let mut cluster = Cluster::new(3);
+    cluster.checkpoint_interval = Duration::from_secs(36_000);
+    for id in 1..=3 {
+        cluster.kill(NodeId(id));
+        cluster.start(NodeId(id)).unwrap();
+    }
+    cluster.snapshot_log_bytes = 1 << 30;
+    cluster.restart_all();
+    cluster.open_session();
+    for seq in 1..=1_300 {
+        cluster.mkdir(&format!("d{seq:04}"), seq);
+    }
+    cluster.restart_all();
+    let leader = cluster.leader();
+    assert_eq!(cluster.names(leader).len(), 1_300);
+}
+
+#[test]
+fn a_log_that_cannot_be_shortened_refuses_proposals_long_before_it_is_full() {
+    let mut cluster = Cluster::with_snapshots_each(3, 1 << 30);
+    cluster.segments_max = 24;
+    cluster.checkpoint_interval = Duration::from_secs(3_600);
+    cluster.restart_all();
+    cluster.open_session();
+    cluster.stuck = cluster.hosts.keys().copied().collect();
+    let leader = cluster.leader();
+    let mut made = 0;
+    let refused = loop {
+        match cluster.write(leader, made + 1, mkdir(&format!("d{made:04}"))) {
+            Ok(_) => made += 1,
+            Err(error) => break error,
+        }
+        assert!(made < 5_000, "the log was never full");
+    };
+    assert_eq!(refused, NodeError::Overloaded);
+    // What an election needs has room, and what was acknowledged is there.
+    cluster.restart_all();
+    cluster.run_for(Duration::from_secs(2));
+    for id in 1..=3 {
+        assert_eq!(cluster.node(NodeId(id)).stopped(), None);
+    }
+    let leader = cluster.leader();
+    assert_eq!(cluster.names(leader).len() as u64, made);
+    // With the cause gone the log becomes shorter by itself, and takes what it refused.
+    cluster.stuck.clear();
+    cluster.run_for(Duration::from_secs(5));
+    for _ in 0..10 {
+        cluster.mkdir(&format!("d{made:04}"), made + 1);
+        made += 1;
+    }
+    for id in 1..=3 {
+        let used = cluster.node(NodeId(id)).wal.live_segment_count();
+        assert!(used <= 4, "{used} segments of node {id} are in use");
+    }
+    cluster.assert_converged();
 }

@@ -8,7 +8,9 @@ use std::ops::{Bound, ControlFlow};
 
 use super::peer::{Part, TransferId};
 use crate::id::NodeId;
-use crate::raft::SnapshotMeta;
+use crate::namespace::inspect_pair;
+use crate::namespace::record::AppliedMark;
+use crate::raft::{SnapshotId, SnapshotMeta};
 use crate::store::{StateView, StoreError};
 use crate::time::{Duration, Instant};
 use crate::wal::record::LogId;
@@ -100,6 +102,10 @@ impl<V: StateView> Outgoing<V> {
 
     /// The receiver has every part before `next`.
     pub fn on_received(&mut self, next: u64, now: Instant, resend: Duration) {
+        if self.is_delivered() && next == self.confirmed {
+            // The receiver works on it: installing a large state takes longer than a part's way.
+            self.progress_at = now;
+        }
         let sent_at_most = self.confirmed + self.starts.len() as u64 - 1;
         if next <= self.confirmed || next > sent_at_most {
             return;
@@ -133,7 +139,8 @@ impl<V: StateView> Outgoing<V> {
 /// Keys and values, in order of key.
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Reads about `bytes` of keys and values after `after`; the flag tells whether they are the last.
+/// Reads about `bytes` of keys and values after `after`, none of them damaged; the flag tells whether
+/// they are the last.
 fn read_pairs<V: StateView>(
     view: &V,
     after: &[u8],
@@ -145,16 +152,21 @@ fn read_pairs<V: StateView>(
         Bound::Excluded(after)
     };
     let (mut pairs, mut taken, mut last) = (Vec::new(), 0, true);
+    let mut damage = None;
     view.scan(from, Bound::Unbounded, &mut |key, value| {
         if taken >= bytes && !pairs.is_empty() {
             last = false;
+            return ControlFlow::Break(());
+        }
+        if let Err(error) = inspect_pair(key, value) {
+            damage = Some(error);
             return ControlFlow::Break(());
         }
         taken += key.len() + value.len();
         pairs.push((key.to_vec(), value.to_vec()));
         ControlFlow::Continue(())
     })?;
-    Ok((pairs, last))
+    damage.map_or(Ok((pairs, last)), Err)
 }
 
 /// A state on its way from a peer, into the store's other half.
@@ -167,23 +179,66 @@ pub(super) struct Incoming {
     pub last: Option<LogId>,
     /// Next part expected.
     pub next: u64,
-    /// Whether the last part is here.
+    /// Whether the last part is here, and what arrived is what the sender said.
     pub complete: bool,
+    /// The mark of what was applied, once its part is here.
+    pub mark: Option<AppliedMark>,
+    /// The name under which consensus judges it, when it has arrived for consensus.
+    pub snapshot: Option<SnapshotId>,
     /// When the last part came.
     pub touched: Instant,
+}
+
+/// A transfer that has arrived completely and that consensus judges: until it has, no other is
+/// taken, for the store builds one state at a time.
+pub(super) struct Judged {
+    /// From whom.
+    pub from: NodeId,
+    /// Its name there.
+    pub transfer: TransferId,
+    /// Parts of it.
+    pub parts: u64,
+}
+
+/// Why a part is not taken. The present state stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum PartError {
+    /// A pair is damaged, on the way or at the sender; or this node's store cannot take it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The state that arrived does not say what was applied to it: a fault of the sender.
+    #[error("the state that arrived has no mark of what was applied")]
+    NoMark,
+    /// The state that arrived is not the one that was promised: a fault of the sender.
+    #[error("the state that arrived is that of {found:?}, promised was that of {promised:?}")]
+    Other {
+        /// The entry that it ends with.
+        found: Option<LogId>,
+        /// The entry that it should end with.
+        promised: Option<LogId>,
+    },
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raft::{AppliedState, SnapshotId};
+    use crate::namespace::key::Key;
+    use crate::raft::AppliedState;
     use crate::store::{MemStore, StateStore, WriteBatch};
+
+    /// As the namespace seals a value.
+    fn sealed(key: &[u8], record: &[u8]) -> Vec<u8> {
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(key), record);
+        [record, &checksum.to_le_bytes()].concat()
+    }
 
     fn outgoing(keys: u32) -> Outgoing<MemStore> {
         let mut store = MemStore::new();
         let mut batch = WriteBatch::default();
         for key in 0..keys {
-            batch.put(key.to_be_bytes().to_vec(), vec![7; 10]);
+            let key = key.to_be_bytes().to_vec();
+            let value = sealed(&key, &[7; 6]);
+            batch.put(key, value);
         }
         store.write(batch).unwrap();
         Outgoing::new(
@@ -231,6 +286,43 @@ mod tests {
             assert_eq!(deliver(outgoing(keys), |_| false), expected);
             assert_eq!(deliver(outgoing(keys), |sent| sent * 7 % 5 < 2), expected);
         }
+    }
+
+    #[test]
+    fn a_damaged_pair_is_not_sent() {
+        let mut store = MemStore::new();
+        let mut batch = WriteBatch::default();
+        let key = Key::ShardIds.bytes();
+        let mut value = sealed(&key, &[7; 6]);
+        batch.put(key.clone(), value.clone());
+        store.write(batch).unwrap();
+        assert!(read_pairs(&store, &[], 100).is_ok());
+        value[2] ^= 1;
+        let mut batch = WriteBatch::default();
+        batch.put(key, value);
+        store.write(batch).unwrap();
+        let read = read_pairs(&store, &[], 100);
+        assert!(matches!(read, Err(StoreError::Corrupt { .. })), "{read:?}");
+    }
+
+    #[test]
+    fn a_receiver_that_works_on_what_has_arrived_is_waited_for() {
+        let mut out = outgoing(3);
+        let (resend, give_up) = (Duration::from_secs(1), Duration::from_secs(10));
+        let mut sent = 0;
+        while out
+            .next_part(8, 40, Instant::ZERO, resend)
+            .unwrap()
+            .is_some()
+        {
+            sent += 1;
+        }
+        out.on_received(sent, Instant::ZERO, resend);
+        assert!(out.is_delivered());
+        let later = Instant::ZERO + give_up;
+        assert!(out.is_stalled(later, give_up));
+        out.on_received(sent, later, resend);
+        assert!(!out.is_stalled(later, give_up));
     }
 
     #[test]

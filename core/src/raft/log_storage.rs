@@ -122,8 +122,11 @@ impl Log {
             log.push(entry(id, payload));
         }
         let effects = log.reconcile(applied);
-        // A commit mark is a hint: what the log no longer holds, it cannot promise.
-        log.committed = log.committed.min(log.last());
+        // A commit mark is a hint: of an entry that the log does not hold it promises nothing, and
+        // an entry of another term at its place is not the one that was committed.
+        log.committed = log
+            .committed
+            .filter(|id| log.id_at(id.index) == Some(*id) || Some(*id) <= log.purged);
         Ok((log, effects))
     }
 
@@ -651,5 +654,33 @@ mod tests {
             }),
             "a purge of a later term than what is left"
         );
+    }
+
+    fn id(term: u64, index: u64) -> LogId {
+        LogId {
+            term: Term(term),
+            leader: NodeId(1),
+            index: LogIndex(index),
+        }
+    }
+
+    #[test]
+    fn a_commit_mark_promises_nothing_of_an_entry_that_is_not_there() {
+        let entry = |id| (id, WirePayload::Blank.encode());
+        let of = |committed| {
+            let recovered = Recovered {
+                committed: Some(committed),
+                entries: vec![entry(id(1, 1)), entry(id(1, 2)), entry(id(3, 3))],
+                ..Recovered::default()
+            };
+            let (log, _) = Log::recover(&recovered).unwrap();
+            log.committed.as_ref().map(ours)
+        };
+        assert_eq!(of(id(1, 2)), Some(id(1, 2)));
+        assert_eq!(of(id(3, 3)), Some(id(3, 3)));
+        // Beyond the end, of another term at its place, and both.
+        for other in [id(3, 4), id(1, 3), id(2, 3), id(2, 9)] {
+            assert_eq!(of(other), None, "{other:?}");
+        }
     }
 }

@@ -600,7 +600,7 @@ impl RaftMachine {
         let shell = Arc::clone(&self.shell);
         let (times, node) = (self.times.change, self.options.node);
         self.spawn(async move {
-            let result = change_membership(&raft, node, voters, learners, times).await;
+            let result = change_membership(&raft, &shell, node, (voters, learners), times).await;
             changing.store(false, Ordering::Relaxed);
             shell.proposal_ends(proposal, result);
         });
@@ -749,11 +749,16 @@ impl RaftMachine {
         let Some(applied) = self.applied else {
             return false;
         };
-        if applied.index <= self.snapshot_tried || self.shell.is_building() {
+        let tried = applied.index <= self.snapshot_tried && !self.snapshot_wanted;
+        if tried || self.shell.is_building() {
             return false;
         }
         let snapshot = self.shell.snapshot_index();
-        let wanted = std::mem::take(&mut self.snapshot_wanted) && snapshot < applied.index;
+        let asked = std::mem::take(&mut self.snapshot_wanted);
+        let wanted = asked && snapshot < applied.index;
+        if asked && !wanted {
+            return self.purge(snapshot);
+        }
         let behind = {
             let log = self.shell.log();
             log.bytes_after(snapshot)
@@ -769,6 +774,23 @@ impl RaftMachine {
         self.spawn(async move {
             // A stopped core has said so already.
             let _ = raft.trigger().snapshot().await;
+        });
+        true
+    }
+
+    /// Drops what the durable state holds from the log, but for the entries that are to be kept: after
+    /// a restart nothing else would before the next snapshot, for which a full log has no room.
+    fn purge(&mut self, snapshot: LogIndex) -> bool {
+        let through = snapshot.0.saturating_sub(self.options.log_keep_entries);
+        let purged = self.shell.log().purged().map_or(0, |id| ours(&id).index.0);
+        let Some(raft) = self.raft.clone().filter(|_| through > purged) else {
+            return false;
+        };
+        // openraft counts from 0.
+        let through = through.saturating_sub(1);
+        self.spawn(async move {
+            // A stopped core has said so already.
+            let _ = raft.trigger().purge_log(through).await;
         });
         true
     }

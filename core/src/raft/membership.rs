@@ -10,6 +10,7 @@ use openraft::{AsyncRuntime, ChangeMembers, ServerState};
 use super::RaftError;
 use super::machine::{CAUGHT_UP_ENTRIES, Raft, write_error};
 use super::runtime::Runtime;
+use super::shell::Shell;
 use super::types::{Types, ours};
 use crate::id::NodeId;
 use crate::time::Duration;
@@ -30,9 +31,9 @@ pub(super) struct ChangeTimes {
 /// that nobody finishes (the next leader's change does).
 pub(super) async fn change_membership(
     raft: &Raft,
+    shell: &Shell,
     node: NodeId,
-    voters: BTreeSet<NodeId>,
-    learners: BTreeSet<NodeId>,
+    (voters, learners): (BTreeSet<NodeId>, BTreeSet<NodeId>),
     times: ChangeTimes,
 ) -> Result<LogId, RaftError> {
     if voters.is_empty() {
@@ -55,7 +56,7 @@ pub(super) async fn change_membership(
     }
     // Voters that stay need not be asked: one of them may be the dead one that is replaced next.
     let newcomers = voters.difference(&before.voters).copied().collect();
-    catch_up(raft, node, &newcomers, times).await?;
+    catch_up(raft, shell, node, &newcomers, times).await?;
     // This node goes last: whoever is gone must not propose a change.
     let mut idle: BTreeSet<NodeId> = before.all.difference(&before.voters).copied().collect();
     let leads_as_learner = idle.remove(&node);
@@ -124,13 +125,23 @@ fn members(raft: &Raft) -> Members {
 /// Waits until every new voter lacks next to nothing.
 async fn catch_up(
     raft: &Raft,
+    shell: &Shell,
     node: NodeId,
     newcomers: &BTreeSet<NodeId>,
     times: ChangeTimes,
 ) -> Result<(), RaftError> {
     let mut best = 0;
     let mut waited = Duration::ZERO;
+    // A snapshot on its way: entries show no progress meanwhile. The owner gives a transfer up that
+    // stands still, so one that has lived for long is getting on.
+    let (mut transfer, mut lived) = (None, Duration::ZERO);
     loop {
+        let present = newcomers.iter().find_map(|new| shell.transfer_to(*new));
+        if present.is_none() || present != transfer {
+            (transfer, lived) = (present, Duration::ZERO);
+        } else if lived >= times.catch_up / 2 {
+            waited = Duration::ZERO;
+        }
         let (behind, matched) = {
             let metrics = raft.metrics();
             let metrics = metrics.borrow_watched();
@@ -166,6 +177,7 @@ async fn catch_up(
         }
         Runtime::sleep(times.poll).await;
         waited += times.poll;
+        lived += times.poll;
     }
 }
 

@@ -87,7 +87,7 @@ struct Applying {
 #[derive(Default)]
 struct Pending {
     proposals: BTreeMap<ProposalId, ()>,
-    /// When each proposal is given up, oldest first.
+    /// When each proposal that is ever given up is, oldest first.
     deadlines: VecDeque<(Instant, ProposalId)>,
 }
 
@@ -429,6 +429,13 @@ impl Shell {
         }
     }
 
+    /// The newest transfer to a peer that is under way. The owner ends one that makes no progress.
+    pub(super) fn transfer_to(&self, peer: NodeId) -> Option<u64> {
+        let snapshots = lock(&self.snapshots);
+        let mut theirs = snapshots.transfers.iter().filter(|(_, it)| it.to == peer);
+        theirs.next_back().map(|(transfer, _)| *transfer)
+    }
+
     pub(super) fn on_snapshot_sent(&self, transfer: u64, result: Result<Vec<u8>, String>) {
         let waiting = lock(&self.snapshots).transfers.remove(&transfer);
         let taken = waiting.is_some_and(|transfer| transfer.outcome.send(result).is_ok());
@@ -446,7 +453,10 @@ impl Shell {
             before.is_none(),
             "proposal {proposal:?} was made while another of its name is open"
         );
-        pending.deadlines.push_back((deadline, proposal));
+        // One without an end is not in this queue, where it would stand before all others.
+        if deadline < Instant(u64::MAX) {
+            pending.deadlines.push_back((deadline, proposal));
+        }
     }
 
     /// Answers a proposal, unless that has been done.
@@ -534,5 +544,57 @@ impl Drop for Transfer<'_> {
     fn drop(&mut self) {
         let sender = lock(&self.shell.snapshots).transfers.remove(&self.transfer);
         drop(sender);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Recovered;
+    use super::*;
+
+    fn shell() -> Arc<Shell> {
+        let (log, _) = Log::recover(&Recovered::default()).unwrap();
+        Shell::new(
+            NodeId(1),
+            1,
+            log,
+            AppliedState::default(),
+            #[cfg(feature = "planted-bugs")]
+            None,
+        )
+    }
+
+    #[test]
+    fn it_is_known_to_whom_a_snapshot_is_on_its_way() {
+        let shell = shell();
+        let meta = SnapshotMeta {
+            id: SnapshotId(1),
+            applied: AppliedState::default(),
+        };
+        let first = shell.send_snapshot(NodeId(2), Vec::new(), meta.clone());
+        let second = shell.send_snapshot(NodeId(2), Vec::new(), meta);
+        assert_eq!(shell.transfer_to(NodeId(2)), Some(2));
+        assert_eq!(shell.transfer_to(NodeId(3)), None);
+        drop(second);
+        assert_eq!(shell.transfer_to(NodeId(2)), Some(1));
+        drop(first);
+        assert_eq!(shell.transfer_to(NodeId(2)), None);
+    }
+
+    #[test]
+    fn a_change_without_an_end_does_not_keep_others_waiting() {
+        let shell = shell();
+        shell.proposal_begins(ProposalId(1), Instant(u64::MAX));
+        shell.proposal_begins(ProposalId(2), Instant(10));
+        assert_eq!(shell.proposal_deadline(), Some(Instant(10)));
+        shell.expire_proposals(Instant(10));
+        let [Effect::Proposed { proposal, result }] = &shell.take_effects()[..] else {
+            panic!("one is given up");
+        };
+        assert_eq!(
+            (*proposal, result),
+            (ProposalId(2), &Err(RaftError::Unknown))
+        );
+        assert_eq!(shell.proposal_count(), 1, "the change goes on");
     }
 }

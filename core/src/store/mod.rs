@@ -16,11 +16,11 @@ pub use mem::MemStore;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CheckpointId(pub u64);
 
-/// What a store can say no with. After any of these the replica stops serving and heals itself
-/// from a peer; it never goes on with half a state.
+/// What a store, or a state read from it, can say no with. The replica never goes on with half a
+/// state, and throws nothing away: what it has is replaced only by a peer's whole state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The stored bytes are not what was written.
+    /// The stored bytes are not what was written: damage of this replica, which a peer can heal.
     #[error("value of key {key:02x?} is damaged: {reason}")]
     Corrupt {
         /// The key.
@@ -28,7 +28,16 @@ pub enum StoreError {
         /// What is wrong with its value.
         reason: String,
     },
-    /// No space is left.
+    /// What was written is there, and means what cannot be: two records contradict each other, or a
+    /// newer version of this program wrote them. The same on every replica, so no peer can heal it.
+    #[error("the state contradicts itself at key {key:02x?}: {reason}")]
+    Contradiction {
+        /// The key.
+        key: Vec<u8>,
+        /// What cannot be.
+        reason: String,
+    },
+    /// No space is left. What is stored is as it was: make room and start again.
     #[error("no space left in the state store")]
     Full,
     /// Reading or writing failed.
@@ -93,6 +102,9 @@ pub trait StateView {
 }
 
 /// The state of one group.
+///
+/// A store that was just opened holds what its last finished checkpoint held, durably: its user
+/// counts what is applied there as a durable snapshot, and lets the log be purged up to it.
 pub trait StateStore: StateView {
     /// The state as it was at one moment; later writes do not show in it.
     type Snapshot: StateView + Send + 'static;
@@ -136,7 +148,7 @@ pub trait StateStore: StateView {
     /// snapshots. A crash before the next finished checkpoint returns to the state before.
     ///
     /// # Errors
-    /// See [`StoreError`].
+    /// See [`StoreError`]; then the present state stays.
     ///
     /// # Panics
     /// When none is being built.

@@ -125,7 +125,8 @@ pub struct Wal<D> {
     wanted: u64,
     /// Highest frame known to be durable. Invariant: `flushed < next_frame`.
     flushed: u64,
-    /// Whether what recovery read still has to be flushed once.
+    /// Whether a flush has to begin although no record waits for one: what recovery read has to be
+    /// flushed once, and so has a file that was put beside the log.
     flush_owed: bool,
     /// First frame that matters, as frames say it. Invariant: what it drops is durably superseded.
     start: u64,
@@ -287,6 +288,7 @@ impl<D: Disk> Wal<D> {
         self.maybe_write_marks()?;
         self.hand_over()?;
         let flush = self.disk.start_flush();
+        self.flush_owed = false;
         self.in_flight = Some(InFlight {
             flush,
             frame: self.next_frame - 1,
@@ -318,10 +320,46 @@ impl<D: Disk> Wal<D> {
             return Err(self.poison(&format!("a flush failed: {error}")));
         }
         self.flushed = done.frame;
-        self.flush_owed = false;
         self.reclaim();
         self.maybe_note();
         Ok(WriteId(done.write))
+    }
+
+    /// Makes a file of zeros beside the log, of which only that it is there is told: the next
+    /// opening names it among its strays. Durable with the next flush.
+    ///
+    /// # Errors
+    /// [`WalError::Disk`], also when it is there already; [`WalError::Poisoned`].
+    ///
+    /// # Panics
+    /// When the name is that of a segment.
+    pub fn put_beside(&mut self, file: &str) -> Result<(), WalError> {
+        self.refuse_if_poisoned()?;
+        assert!(
+            segment::file_number(file).is_none(),
+            "{file} is a name of the log's own"
+        );
+        self.disk.create(file, PAGE_BYTES as u64)?;
+        self.flush_owed = true;
+        Ok(())
+    }
+
+    /// Removes what [`Self::put_beside`] made. Durable with the next flush.
+    ///
+    /// # Errors
+    /// [`WalError::Disk`]; [`WalError::Poisoned`].
+    ///
+    /// # Panics
+    /// As [`Self::put_beside`].
+    pub fn remove_beside(&mut self, file: &str) -> Result<(), WalError> {
+        self.refuse_if_poisoned()?;
+        assert!(
+            segment::file_number(file).is_none(),
+            "{file} is a name of the log's own"
+        );
+        self.disk.remove(file)?;
+        self.flush_owed = true;
+        Ok(())
     }
 
     /// Groups whose entries keep the oldest segment from being reused: those that should be
@@ -342,6 +380,16 @@ impl<D: Disk> Wal<D> {
     #[must_use]
     pub fn segment_count(&self) -> usize {
         self.segments.len() + self.retiring.len() + self.free.len()
+    }
+
+    /// Whether more than three quarters of the segments there may be are in use: the log should
+    /// become shorter, and what can wait should not be appended before it has.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        // What the next flushes will free is not counted: without a record there would be none.
+        let start = self.start_next.map_or(self.start, |(start, _)| start);
+        let free = self.segments.partition_point(|s| s.first < start);
+        (self.segments.len() - free) * 4 > self.options.segments_max as usize * 3
     }
 
     /// Segments whose content still matters.

@@ -42,14 +42,16 @@ pub struct OptionsError {
 }
 
 impl WalOptions {
-    /// For a production disk: 64 MiB segments, 16 GiB at most.
+    /// For a production disk: 64 MiB segments, 16 GiB at most. Batches begin at whole pages: a disk
+    /// of 4 KiB sectors that offers 512 rewrites a whole one, and a torn rewrite would spoil what
+    /// was flushed beside it.
     #[must_use]
     pub fn new(owner: NodeId) -> Self {
         Self {
             owner,
             segment_bytes: 64 << 20,
             record_bytes_max: 2 * COMMAND_BYTES_MAX,
-            align_bytes: SECTOR_BYTES as u32,
+            align_bytes: PAGE_BYTES as u32,
             segments_max: 256,
             reserve_segments: 1,
             buffer_bytes_max: 4 << 20,
@@ -62,6 +64,7 @@ impl WalOptions {
         Self {
             segment_bytes: SEGMENT_BYTES_MIN,
             record_bytes_max: 2_000,
+            align_bytes: SECTOR_BYTES as u32,
             segments_max: 1_024,
             buffer_bytes_max: 4_096,
             ..Self::new(owner)

@@ -175,6 +175,8 @@ pub(super) struct World {
     hash: blake3::Hasher,
     next_name: u64,
     pub(super) proposed: BTreeMap<ProposalId, Option<Result<LogId, RaftError>>>,
+    /// Those of them that change the membership.
+    changes: BTreeSet<ProposalId>,
     open_reads: BTreeMap<ReadId, OpenRead>,
     pub(super) reads: BTreeMap<ReadId, Result<LogIndex, RaftError>>,
     /// Highest index that anybody was told is committed, or has read.
@@ -206,6 +208,7 @@ impl World {
             hash: blake3::Hasher::new(),
             next_name: 1,
             proposed: BTreeMap::new(),
+            changes: BTreeSet::new(),
             open_reads: BTreeMap::new(),
             reads: BTreeMap::new(),
             seen: LogIndex(0),
@@ -403,6 +406,7 @@ impl World {
         let proposal = ProposalId(self.next_name);
         self.next_name += 1;
         self.proposed.insert(proposal, None);
+        self.changes.insert(proposal);
         self.input(
             node,
             Input::ChangeMembership {
@@ -435,6 +439,12 @@ impl World {
             Effect::Proposed { proposal, result } => {
                 if let Ok(id) = &result {
                     self.seen = self.seen.max(id.index);
+                    let applied = self.nodes[&node].app.applied.last;
+                    assert!(
+                        self.changes.contains(&proposal) || applied < Some(*id),
+                        "a command is said to be committed before it is applied: whoever waits \
+                         for its outcome counts on it"
+                    );
                 }
                 let before = self.proposed.insert(proposal, Some(result));
                 assert_eq!(before, Some(None), "a proposal is answered once");
