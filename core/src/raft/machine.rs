@@ -322,8 +322,7 @@ impl RaftMachine {
             },
         };
         let log = LogStore::new(Arc::clone(&self.shell), self.options.append_bytes_max);
-        let committed = recovered.committed.map_or(LogIndex(0), |id| id.index);
-        let state = StateMachine::new(Arc::clone(&self.shell), &recovered.applied, committed);
+        let state = StateMachine::new(Arc::clone(&self.shell), &recovered.applied);
         let started = Arc::new(Mutex::new(None));
         let slot = Arc::clone(&started);
         let node = self.options.node;

@@ -34,8 +34,6 @@ pub(super) struct StateMachine {
     shell: Arc<Shell>,
     last: Option<OLogId>,
     membership: OStoredMembership,
-    /// What was known to be committed at the start: openraft applies it again before it is there.
-    again: LogIndex,
 }
 
 /// openraft's snapshot of a state of ours.
@@ -59,13 +57,12 @@ pub(super) fn our_applied(meta: &OSnapshotMeta) -> AppliedState {
 }
 
 impl StateMachine {
-    pub(super) fn new(shell: Arc<Shell>, applied: &AppliedState, committed: LogIndex) -> Self {
+    pub(super) fn new(shell: Arc<Shell>, applied: &AppliedState) -> Self {
         let snapshot = their_snapshot(applied, None);
         Self {
             shell,
             last: snapshot.meta.last_log_id,
             membership: snapshot.meta.last_membership,
-            again: committed,
         }
     }
 
@@ -81,11 +78,6 @@ impl StateMachine {
             self.last
         );
         self.shell.ask(Effect::Apply { entries });
-        if last <= self.again {
-            // The owner applies nothing before the start is over, and all of this is in memory
-            // already: it came with the log.
-            return Ok(());
-        }
         let wanted = LogIndex(last.0.saturating_sub(BEHIND_MAX));
         self.shell.applied(wanted).await.map_err(io::Error::other)
     }

@@ -632,39 +632,6 @@ fn what_cannot_be_recovered_is_named() {
     ));
 }
 
-/// A crash long after the last checkpoint: more is applied again than the owner may be behind.
-#[test]
-fn a_long_log_is_applied_again_without_waiting_for_the_owner() {
-    let id = |index| LogId {
-        term: Term(1),
-        leader: NodeId(1),
-        index: LogIndex(index),
-    };
-    let entries: Vec<_> = (1..=5_000)
-        .map(|index| (id(index), WirePayload::Blank.encode()))
-        .collect();
-    let recovered = Recovered {
-        committed: Some(id(4_000)),
-        entries,
-        ..Recovered::default()
-    };
-    let mut machine = RaftMachine::new(
-        Options::new(NodeId(1)),
-        recovered,
-        Seed::from_u64(1),
-        Instant::ZERO,
-    );
-    let mut out = Outbox::new();
-    machine.step(Instant::ZERO, Input::Tick, &mut out);
-    let mut applied = Vec::new();
-    for effect in out.drain() {
-        if let Effect::Apply { entries } = effect.effect {
-            applied.extend(entries.into_iter().map(|entry| entry.id.index.0));
-        }
-    }
-    assert!(applied.iter().copied().eq(1..=4_000), "{}", applied.len());
-}
-
 /// A crash after a snapshot was installed and before the log was purged.
 #[test]
 fn a_log_that_a_snapshot_overtook_or_contradicts_is_replaced() {

@@ -423,7 +423,7 @@ fn a_reload_takes_over_what_may_change_and_names_the_rest() {
     let reload = configuration.reload().unwrap();
     assert_eq!(reload.changed, [Key::LogLevel]);
     assert_eq!(reload.need_restart, []);
-    assert_eq!(configuration.settings().log_filter(), "info");
+    assert_eq!(configuration.settings().log_filter(), "info,openraft=warn");
     assert_eq!(
         configuration.settings().source(Key::LogLevel),
         Source::Default
