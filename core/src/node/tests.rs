@@ -1336,10 +1336,8 @@ fn no_other_transfer_takes_the_place_of_one_that_is_judged() {
     assert_eq!(cluster.names(old).len(), 60);
 }
 
-/// REVIEW 7: a restart with more than a thousand entries behind the checkpoint.
 #[test]
-#[ignore = "shows a finding of the review"]
-fn review_restart_far_behind_the_checkpoint() {
+fn a_restart_far_behind_the_checkpoint_comes_back() {
     let mut cluster = Cluster::new(3);
     cluster.checkpoint_interval = Duration::from_secs(36_000);
     for id in 1..=3 {
