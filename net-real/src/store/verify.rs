@@ -126,7 +126,7 @@ fn walk(path: &Path) -> Result<StateSum, PageError> {
             format!("the sum of the state was {written:?}, found is {found:?}"),
         ));
     }
-    Ok(written)
+    Ok(walk.state)
 }
 
 fn wrong(page: PageNumber, what: impl Into<String>) -> PageError {
