@@ -125,6 +125,7 @@ mod tests {
             dial,
             meant: None,
             joins: false,
+            priority: 0,
             standing: Standing::Open,
             known: std::collections::BTreeMap::new(),
         }));
