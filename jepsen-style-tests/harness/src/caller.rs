@@ -15,7 +15,7 @@ use crate::wire::{Connection, WireError};
 /// How long a connection may take.
 const CONNECT_PATIENCE: Duration = Duration::from_millis(500);
 /// How long one node may take to answer before another is asked.
-const NODE_PATIENCE: Duration = Duration::from_millis(1_500);
+const NODE_PATIENCE: Duration = Duration::from_millis(700);
 /// Pause before the next node is asked.
 const PAUSE: Duration = Duration::from_millis(20);
 

@@ -413,8 +413,18 @@ impl Cluster {
         Ok((old, new))
     }
 
-    /// Waits until the leader says that the voters, of a membership that is not under change, are
-    /// as wanted.
+    /// The voters that the leader knows; `None` without a leader, or while they are changed.
+    pub async fn voters(&self) -> Option<BTreeSet<NodeId>> {
+        let statuses = self.statuses().await;
+        let leading = statuses.into_iter().flatten().filter(|status| status.leads);
+        let membership = leading.max_by_key(|status| status.term)?.membership;
+        match &membership.voters[..] {
+            [voters] => Some(voters.clone()),
+            _ => None,
+        }
+    }
+
+    /// Waits until the leader knows voters as wanted.
     async fn wait_for_voters(
         &self,
         until: Instant,
@@ -423,21 +433,15 @@ impl Cluster {
         is_wanted: impl Fn(&BTreeSet<NodeId>) -> bool,
     ) -> Result<BTreeSet<NodeId>, ClusterError> {
         loop {
-            let statuses = self.statuses().await;
-            let leading = statuses.into_iter().flatten().filter(|status| status.leads);
-            let leading = leading.max_by_key(|status| status.term);
-            let membership = leading.map(|status| status.membership);
-            if let Some(membership) = &membership
-                && let [voters] = &membership.voters[..]
-                && is_wanted(voters)
-            {
+            let voters = self.voters().await;
+            if let Some(voters) = voters.as_ref().filter(|voters| is_wanted(voters)) {
                 return Ok(voters.clone());
             }
             if Instant::now() > until {
                 return Err(ClusterError::NotInTime {
                     what: what.to_owned(),
                     seconds: patience.as_secs(),
-                    last: format!("the leader's membership is {membership:?}"),
+                    last: format!("the leader knows voters {voters:?}"),
                 });
             }
             tokio::time::sleep(LOOK_PAUSE).await;

@@ -20,6 +20,9 @@ use crate::wire;
 const REPLACE_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a paused node is asked for its status, in vain.
 const SILENCE: Duration = Duration::from_millis(200);
+/// How long a node that has just become a voter may take to say who it is.
+const ANSWER: Duration = Duration::from_secs(3);
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// A fault, as it is written down: a line when it begins, one when its effect was looked for, one
 /// when it was undone.
@@ -296,11 +299,23 @@ impl Nemesis<'_> {
             .cluster
             .replace(seat, round.fault(), REPLACE_PATIENCE)
             .await?;
-        self.effect(
-            round,
-            sight(old != new, format!("{new} took the place of {old}")),
-        )?;
-        self.end(round, sight(true, format!("{old} is no member any more")))?;
+        let address = self.cluster.seats()[seat].address;
+        let answers = wire::status(address, ANSWER)
+            .await
+            .map(|status| status.node);
+        let what = format!("{answers:?} answers where {old} was");
+        self.effect(round, sight(answers == Some(new), what))?;
+        // The leader may change at this very moment: it is asked until there is one.
+        let until = Instant::now() + ANSWER;
+        let voters = loop {
+            match self.cluster.voters().await {
+                Some(voters) => break voters,
+                None if Instant::now() > until => break Default::default(),
+                None => tokio::time::sleep(LOOK_PAUSE).await,
+            }
+        };
+        let is_done = voters.contains(&new) && !voters.contains(&old);
+        self.end(round, sight(is_done, format!("voters: {voters:?}")))?;
         Ok(())
     }
 }

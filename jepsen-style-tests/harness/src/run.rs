@@ -33,6 +33,8 @@ use crate::workload::{Common, Member, PATIENCE, Way, open_session, plain};
 const FORM_PATIENCE: Duration = Duration::from_secs(60);
 /// How long it may take to come back once everything is healed.
 const RECOVER_PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked whether a node has died meanwhile.
+const LOOK_FOR_DEATHS: Duration = Duration::from_secs(1);
 /// Findings of one round that are shown while the run goes on.
 const SHOWN_MAX: usize = 5;
 
@@ -366,9 +368,7 @@ impl<'a> World<'a> {
 
     async fn live(&mut self) -> Result<(), Trouble> {
         self.cluster.start_all()?;
-        let formed = self.cluster.agreed(FORM_PATIENCE).await;
-        self.look_for_deaths()?;
-        formed?;
+        self.await_agreement(FORM_PATIENCE).await?;
         eprintln!("{} nodes have formed a cluster", self.plan.nodes);
         self.make_members().await?;
         for round in self.plan.rounds.clone() {
@@ -464,8 +464,12 @@ impl<'a> World<'a> {
         let mut working = self.begin_work(round, &layout, &stop);
         let struck = self.strike(round).await;
         stop.store(true, Ordering::SeqCst);
+        if struck.is_err() {
+            // Nobody will answer any more: what is under way stays unknown.
+            working.abort_all();
+            return struck;
+        }
         self.members = end_work(&mut working).await?;
-        struck?;
         let index = self.cluster.settled(RECOVER_PATIENCE).await?;
         self.look_for_deaths()?;
         keeper::look_again(&mut keeper, round.number, &layout).await?;
@@ -512,11 +516,32 @@ impl<'a> World<'a> {
         let struck = nemesis.strike(round).await;
         self.look_for_deaths()?;
         struck?;
-        let agreed = self.cluster.agreed(RECOVER_PATIENCE).await;
-        self.look_for_deaths()?;
-        agreed?;
+        self.await_agreement(RECOVER_PATIENCE).await?;
         tokio::time::sleep(Duration::from_millis(round.tail_ms)).await;
         Ok(())
+    }
+
+    /// Waits until all nodes agree, and no longer than until one has died.
+    async fn await_agreement(&mut self, patience: Duration) -> Result<(), Trouble> {
+        let until = Instant::now() + patience;
+        loop {
+            let agreed = self.cluster.agreed(LOOK_FOR_DEATHS).await;
+            self.look_for_deaths()?;
+            match agreed {
+                Ok(_) => return Ok(()),
+                Err(ClusterError::NotInTime { what, last, .. }) if Instant::now() > until => {
+                    let seconds = patience.as_secs();
+                    return Err(ClusterError::NotInTime {
+                        what,
+                        seconds,
+                        last,
+                    }
+                    .into());
+                }
+                Err(ClusterError::NotInTime { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     fn look_for_deaths(&mut self) -> Result<(), Trouble> {
@@ -603,9 +628,7 @@ impl<'a> World<'a> {
             self.cluster.kill(seat)?;
         }
         self.cluster.start_all()?;
-        let agreed = self.cluster.agreed(RECOVER_PATIENCE).await;
-        self.look_for_deaths()?;
-        agreed?;
+        self.await_agreement(RECOVER_PATIENCE).await?;
         for (round, layout) in &self.layouts {
             let mut reader = Reader::strict(self.cluster.addresses());
             write_json(&self.files.last(*round), &reader.tree(layout).await?)?;
