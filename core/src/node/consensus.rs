@@ -216,7 +216,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         if let Some(outcome) = outcome {
             self.command_others(id, outcome, out);
         }
-        if let Some(settled) = self.pending.on_applied(id.index, outcome) {
+        for settled in self.pending.on_applied(id.index, outcome) {
             self.answer_settled(settled, out);
         }
     }

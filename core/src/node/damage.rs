@@ -166,6 +166,12 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             Verdict::Whole => LogIndex(1),
             Verdict::Lost(_) => unreachable!("such a node was not opened"),
         };
+        // Nor older than this one's own, so that nothing is applied a second time.
+        let own = match self.damage.unreadable {
+            Some(_) => LogIndex(0),
+            None => self.durable,
+        };
+        let at_least = at_least.max(own);
         let fits = match repair::judge(&log, self.durable) {
             Verdict::Needs(index) => index <= self.durable,
             Verdict::Whole => true,

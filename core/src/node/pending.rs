@@ -58,8 +58,9 @@ pub(super) struct Pending {
     tickets: BTreeMap<Ticket, Place>,
     /// Proposed, not known to be committed.
     proposals: BTreeMap<ProposalId, (Caller, Proposed)>,
-    /// Committed at this index, not applied yet; and the number it was proposed under.
-    committed: BTreeMap<LogIndex, (u64, Caller, Proposed)>,
+    /// Committed at this index, not applied yet, by the number it was proposed under: a membership
+    /// that holds already is confirmed by the one entry that set it, for all who ask for it.
+    committed: BTreeMap<(LogIndex, u64), (Caller, Proposed)>,
     /// Reads that wait for their index.
     asked: BTreeMap<ReadId, WaitingRead>,
     /// Reads that wait for their index to be applied.
@@ -138,7 +139,7 @@ impl Pending {
         if index > applied {
             let place = Place::Committed(index);
             self.tickets.insert((caller.deadline, proposal.0), place);
-            self.committed.insert(index, (proposal.0, caller, what));
+            self.committed.insert((index, proposal.0), (caller, what));
             return Commitment::Noted;
         }
         self.leave(&caller, proposal.0);
@@ -156,10 +157,14 @@ impl Pending {
     }
 
     /// The entry at `index` was applied; gives what can be answered.
-    pub fn on_applied(&mut self, index: LogIndex, outcome: Option<&Outcome>) -> Option<Settled> {
-        let (id, caller, what) = self.committed.remove(&index)?;
-        self.leave(&caller, id);
-        Some((caller, what, index, outcome.cloned()))
+    pub fn on_applied(&mut self, index: LogIndex, outcome: Option<&Outcome>) -> Vec<Settled> {
+        let all = (index, 0)..(index.next(), 0);
+        let settled: Vec<_> = self.committed.extract_if(all, |_, _| true).collect();
+        let settled = settled.into_iter().map(|((_, id), (caller, what))| {
+            self.leave(&caller, id);
+            (caller, what, index, outcome.cloned())
+        });
+        settled.collect()
     }
 
     /// The barrier's answer is here.
@@ -222,8 +227,8 @@ impl Pending {
         for (id, (caller, _)) in self.proposals.extract_if(.., |_, it| theirs(it)) {
             tickets.remove(&(caller.deadline, id.0));
         }
-        let theirs = |_: &LogIndex, it: &mut (u64, Caller, Proposed)| it.1.client == client;
-        for (_, (id, caller, _)) in self.committed.extract_if(.., theirs) {
+        let theirs = |_: &(LogIndex, u64), it: &mut (Caller, Proposed)| it.0.client == client;
+        for ((_, id), (caller, _)) in self.committed.extract_if(.., theirs) {
             tickets.remove(&(caller.deadline, id));
         }
         let theirs = |_: &ReadId, it: &mut WaitingRead| it.caller.client == client;
@@ -252,7 +257,8 @@ impl Pending {
                 writers.extend(self.proposals.remove(&proposal).map(|(caller, _)| caller));
             }
             Place::Committed(index) => {
-                writers.extend(self.committed.remove(&index).map(|(_, caller, _)| caller));
+                let taken = self.committed.remove(&(index, id));
+                writers.extend(taken.map(|(caller, _)| caller));
             }
             Place::Asked(read) => readers.extend(self.asked.remove(&read).map(|it| it.caller)),
             Place::Reading(index) => {
@@ -340,7 +346,7 @@ mod tests {
     #[test]
     fn whoever_is_answered_or_forgotten_waits_no_more() {
         let mut pending = everywhere();
-        let (_, _, index, _) = pending.on_applied(LogIndex(5), None).unwrap();
+        let (_, _, index, _) = pending.on_applied(LogIndex(5), None).remove(0);
         assert_eq!(index, LogIndex(5));
         assert_eq!(pending.take_ready(LogIndex(7)).len(), 1);
         assert_eq!(clients(&pending.take_snapshotted(LogIndex(7))), [5]);
@@ -365,12 +371,12 @@ mod tests {
             pending.forget(ClientId(2));
             let noted = pending.on_committed(orphan, LogIndex(2 * index + 1), LogIndex(2 * index));
             assert_eq!(noted, Commitment::Noted);
-            assert_eq!(pending.on_applied(LogIndex(2 * index + 1), None), None);
+            assert_eq!(pending.on_applied(LogIndex(2 * index + 1), None), []);
             // A busy node always has one more under way.
             let next = pending.propose(caller(1, 9), Proposed::Command);
             let (at, applied) = (LogIndex(2 * index + 2), LogIndex(2 * index + 1));
             assert_eq!(pending.on_committed(before, at, applied), Commitment::Noted);
-            assert!(pending.on_applied(at, None).is_some());
+            assert_eq!(pending.on_applied(at, None).len(), 1);
             before = next;
         }
         pending.check();
@@ -387,6 +393,23 @@ mod tests {
         let command = pending.propose(caller(1, 9), Proposed::Command);
         let missed = pending.on_committed(command, LogIndex(3), LogIndex(4));
         assert_eq!(missed, Commitment::Missed(caller(1, 9)));
+        pending.check();
+    }
+
+    /// Two who want the membership that is being made are confirmed by the one entry.
+    #[test]
+    fn all_whom_one_entry_confirms_are_answered() {
+        let mut pending = Pending::default();
+        for client in 1..=2 {
+            let proposal = pending.propose(caller(client, 10), Proposed::Membership);
+            let noted = pending.on_committed(proposal, LogIndex(5), LogIndex(4));
+            assert_eq!(noted, Commitment::Noted);
+        }
+        pending.check();
+        let settled = pending.on_applied(LogIndex(5), None);
+        let clients: Vec<_> = settled.iter().map(|(who, ..)| who.client).collect();
+        assert_eq!(clients, [ClientId(1), ClientId(2)]);
+        assert_eq!(pending.len(), 0);
         pending.check();
     }
 }

@@ -65,6 +65,7 @@ pub struct Caller {
 }
 
 /// What one attempt came to.
+#[expect(clippy::large_enum_variant, reason = "one lives at a time")]
 enum Attempt {
     Answered(ResponseBody, NodeId),
     /// It did not arrive, or was refused without effect.
