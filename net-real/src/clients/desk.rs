@@ -171,7 +171,9 @@ impl Desk {
     #[must_use]
     pub fn closed_because(&self) -> Option<String> {
         match self.phase() {
-            Phase::Forming => Some("the cluster is not formed or joined yet".to_owned()),
+            Phase::Forming => {
+                Some("the node is starting, or its cluster is not formed or joined yet".to_owned())
+            }
             Phase::Opening | Phase::Running => None,
             Phase::Ending => Some("the node is shutting down".to_owned()),
             Phase::Ended(why) => Some(format!("the node has stopped: {why}")),
