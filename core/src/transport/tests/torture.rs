@@ -62,7 +62,7 @@ fn torture(seed: u64, nodes: u64, wipes: bool) {
     for host in world.hosts.values_mut() {
         host.start = Some(start.clone());
     }
-    if wipes && seed % 2 == 0 {
+    if wipes && seed.is_multiple_of(2) {
         for node in 1..=nodes {
             world.start(NodeId(node));
         }
