@@ -30,6 +30,11 @@ fn fault(world: &mut World, nodes: u64, wipes: bool) {
             let node = someone(world, nodes);
             world.crash(node, true);
             world.wipe(node);
+            if world.rng.chance(1, 2) {
+                // An operator who does not know better lets it join again.
+                let join = world.join(node.0 % nodes + 1);
+                world.hosts.get_mut(&node).expect("a host").start = Some(join);
+            }
         }
         3 | 4 => world.reset_one(),
         5 | 6 => {
@@ -58,8 +63,11 @@ fn torture(seed: u64, nodes: u64, wipes: bool) {
         options.handed_bytes_max = 2_000;
     };
     world.socket_bytes = world.rng.between(50, 6_000) as usize;
-    let start = world.together(1..=nodes);
-    for host in world.hosts.values_mut() {
+    // A founder under its old id with a new disk would refuse the cluster itself: one has joined.
+    let founders = if wipes && nodes > 2 { nodes - 1 } else { nodes };
+    let (start, join) = (world.together(1..=founders), world.join(1));
+    for (node, host) in &mut world.hosts {
+        let start = if node.0 > founders { &join } else { &start };
         host.start = Some(start.clone());
     }
     if wipes && seed.is_multiple_of(2) {
