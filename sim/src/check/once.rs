@@ -63,9 +63,12 @@ impl OnceChecker {
         {
             self.judge_request(index, request, command, outcome)?;
         }
-        if let (Op::CloseSession { session }, Ok(_)) = (&command.op, &outcome.result) {
-            // Its lanes are forgotten with it.
-            self.lanes.retain(|(ended, _), _| ended != session);
+        if let (Op::CloseSession { session }, Ok(_)) = (&command.op, &outcome.result)
+            && !outcome.repeated
+        {
+            // Its lanes are forgotten with it, but for the end itself: that has an answer to repeat.
+            self.lanes
+                .retain(|(ended, _), newest| ended != session || newest.index == index);
         }
         Ok(())
     }
@@ -292,5 +295,21 @@ mod tests {
             applied(0, command(1, 2, &close, gone)),
         ])
         .unwrap();
+    }
+
+    #[test]
+    fn a_session_that_ended_itself_answers_a_repeat_of_that_and_of_nothing_else() {
+        let mut close = write(1, 1, 1);
+        close.op = Op::CloseSession {
+            session: SessionId(1),
+        };
+        let ended = applied(0, command(1, 1, &close, done(1)));
+        let again = applied(0, command(1, 2, &close, repeat(done(1))));
+        judge(&[ended.clone(), again.clone()]).unwrap();
+        let third = applied(0, command(1, 3, &close, repeat(done(1))));
+        judge(&[ended.clone(), again.clone(), third]).unwrap();
+        let other = applied(0, command(1, 2, &write(1, 2, 1), repeat(done(1))));
+        assert!(judge(&[ended, other]).is_err());
+        assert!(judge(&[again]).is_err(), "nobody ended it before");
     }
 }
