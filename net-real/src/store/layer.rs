@@ -15,8 +15,7 @@ use super::stats::StoreStats;
 /// Key, and its new value or `None` when it was removed.
 pub(super) type Map = BTreeMap<Box<[u8]>, Option<Box<[u8]>>>;
 
-/// What an entry takes beside its key and value: two allocations and its place in the tree.
-/// Measured, see `docs/protocols/store.md`.
+/// What an entry takes beside its key and value, about: two allocations and its place in the tree.
 pub(super) const ENTRY_BYTES: usize = 96;
 
 /// The layer that takes new changes.
