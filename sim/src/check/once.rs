@@ -310,6 +310,7 @@ mod tests {
         judge(&[ended.clone(), again.clone(), third]).unwrap();
         let other = applied(0, command(1, 2, &write(1, 2, 1), repeat(done(1))));
         assert!(judge(&[ended, other]).is_err());
-        assert!(judge(&[again]).is_err(), "nobody ended it before");
+        let unfounded = applied(0, command(1, 1, &close, repeat(done(1))));
+        assert!(judge(&[unfounded]).is_err(), "nobody ended it before");
     }
 }
