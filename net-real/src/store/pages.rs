@@ -177,7 +177,8 @@ impl PageFile {
         Page::parse(number, bytes)
     }
 
-    /// Reads a long value, and tells how many pages it takes.
+    /// Reads a long value, and tells how many pages it takes: at least as many as it needs, more
+    /// when a longer one was there before it in the same transaction.
     pub fn read_overflow(
         &self,
         first: PageNumber,
@@ -186,20 +187,21 @@ impl PageFile {
         let mut header = [0; HEADER_BYTES];
         let offset = self.offset(first)?;
         read_exact(&self.file, offset, &mut header, first)?;
-        let pages = (HEADER_BYTES - 1 + length) / self.page_bytes + 1;
+        let needed = ((HEADER_BYTES - 1 + length) / self.page_bytes + 1) as u64;
         if u64_at(&header, 0) != Some(first) || u16_at(&header, 10) != Some(PAGE_OVERFLOW) {
             return Err(damaged(first, "it is no page of a long value"));
         }
-        if u32_at(&header, 12).map(u64::from) != Some(pages as u64) {
-            return Err(damaged(first, "a long value has the wrong number of pages"));
+        let pages = u32_at(&header, 12).map_or(0, u64::from);
+        if pages < needed {
+            return Err(damaged(first, "a long value has too few pages"));
         }
         // Nothing is allocated for a length that the file cannot have.
-        if first.saturating_add(pages as u64) > self.pages()? {
+        if first.saturating_add(needed) > self.pages()? {
             return Err(damaged(first, "a long value ends behind the file's end"));
         }
         let mut value = vec![0; length];
         read_exact(&self.file, offset + HEADER_BYTES as u64, &mut value, first)?;
-        Ok((value, pages as u64))
+        Ok((value, pages))
     }
 
     fn offset(&self, page: PageNumber) -> Result<u64, PageError> {

@@ -24,7 +24,7 @@ pub enum Verdict {
     },
     /// There is no state.
     Nothing,
-    /// Something is wrong; the state is to be thrown away and healed from a peer.
+    /// Something is wrong; the state is to be set aside and healed from a peer.
     Damaged {
         /// What.
         reason: String,

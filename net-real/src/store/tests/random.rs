@@ -5,6 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::store::Found;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -31,7 +32,7 @@ fn changes() -> impl Strategy<Value = Vec<(Vec<u8>, Option<Vec<u8>>)>> {
     let value = prop_oneof![
         3 => Just(None),
         6 => vec(any::<u8>(), 0..8).prop_map(Some),
-        1 => (any::<u8>(), 1_000..9_000_usize).prop_map(|(byte, count)| Some(vec![byte; count])),
+        1 => (any::<u8>(), 1_000..20_000_usize).prop_map(|(byte, count)| Some(vec![byte; count])),
     ];
     vec((key(), value), 0..40)
 }
@@ -213,4 +214,26 @@ proptest! {
         let opened = Some(open(options(directory.path())));
         run(&mut OnDisk { directory, opened }, &steps);
     }
+}
+
+/// Found by the test above: a long value that is replaced within its own transaction.
+#[test]
+fn a_long_value_that_was_replaced_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = Some(open(options(directory.path())));
+    let mut subject = OnDisk { directory, opened };
+    let store = subject.store();
+    store.restore_begin().unwrap();
+    for value in [vec![0; 4_081], Vec::new()] {
+        let mut batch = WriteBatch::default();
+        batch.put(vec![7], value);
+        store.restore_write(batch).unwrap();
+    }
+    store.restore_commit().unwrap();
+    subject.wait_for_checkpoints();
+    subject.crash();
+    assert_eq!(
+        *subject.store().found(),
+        Found::Checkpoint { verified: true }
+    );
 }
