@@ -12,6 +12,7 @@
 //! | [`crdt`] | join-semilattices and their laws |
 //! | [`disk`], [`wal`] | what a disk can do, and the write-ahead log on top of it |
 //! | [`membership`] | who takes part in a group, and as what |
+//! | [`moosefs`] | what MooseFS's own clients and chunkservers say, and hear |
 //! | [`native`] | what native clients and operators say to a node, and hear |
 //! | [`transport`] | a node's connections to its peers, and how nodes become a cluster |
 //! | [`store`] | ordered keys with snapshots and checkpoints |
@@ -31,6 +32,7 @@ pub mod id;
 pub mod limits;
 pub mod machine;
 pub mod membership;
+pub mod moosefs;
 pub mod namespace;
 pub mod native;
 #[cfg(feature = "planted-bugs")]

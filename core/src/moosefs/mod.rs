@@ -1,0 +1,16 @@
+//! What MooseFS's own programs say on the wire: mounts, tools and chunkservers of 3.0.117, and
+//! older ones where the forms differ by a version.
+//!
+//! Pure: bytes to values and back. Who may say what, and what comes of it, is decided elsewhere.
+//! Integers are big-endian, nothing is aligned or padded.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`frame`] | a stream of bytes as packets |
+//! | [`reader`], [`writer`] | the fields of a packet |
+//! | [`version`] | versions of programs, and the one that is reported |
+
+pub mod frame;
+pub mod reader;
+pub mod version;
+pub mod writer;
