@@ -16,7 +16,7 @@ impl Version {
     #[must_use]
     pub const fn new(major: u16, middle: u8, minor: u8) -> Self {
         assert!(minor < 128, "the minor number is doubled within one byte");
-        Self((major as u32) << 16 | (middle as u32) << 8 | minor as u32 * 2)
+        Self(((major as u32) << 16) | ((middle as u32) << 8) | (minor as u32 * 2))
     }
 }
 
