@@ -181,11 +181,7 @@ impl Ideal {
         let Wish::Write(op) = wish else { return None };
         let seq = self.seqs.entry(session).or_default();
         *seq += 1;
-        let request = RequestId {
-            session,
-            lane: Lane(0),
-            seq: RequestSeq(*seq),
-        };
+        let request = RequestId::new(session, Lane(0), RequestSeq(*seq));
         Some(command(Some(request), op))
     }
 

@@ -429,7 +429,7 @@ fn ask_again(driven: &mut Driven, command: &Command, outcome: &Outcome) -> Resul
     let dump = driven.node.namespace().dump().map_err(|e| e.to_string())?;
     let lane = command.request.and_then(|id| {
         let lane = dump.lanes.get(&(id.session, id.lane))?;
-        Some(lane.0 == id.seq)
+        Some(lane.0.seq == id.seq)
     });
     if !remembered || lane != Some(true) {
         return Ok(());

@@ -252,6 +252,8 @@ impl<S: StateStore> Namespace<S> {
         }
         let last = LaneLast {
             seq: request.seq,
+            print: request.print,
+            at: moment.now,
             outcome: Outcome {
                 notices: Vec::new(),
                 ..outcome.clone()
@@ -347,8 +349,10 @@ fn recall(txn: &Txn<'_>, request: RequestId) -> Res<Lane> {
     }
     let record: Option<LaneRecord> = txn.get(&Key::Lane(request.session, request.lane))?;
     match record.and_then(|record| record.0) {
-        Some(last) if last.seq == request.seq => Ok(Lane::Repeated(last.outcome)),
-        Some(last) if last.seq > request.seq => Err(FsError::Stale.into()),
+        Some(last) if last.seq == request.seq && last.print == request.print => {
+            Ok(Lane::Repeated(last.outcome))
+        }
+        Some(last) if last.seq >= request.seq => Err(FsError::Stale.into()),
         _ => Ok(Lane::New),
     }
 }
@@ -364,18 +368,16 @@ fn before_all() -> Moment {
 
 #[cfg(test)]
 mod tests {
-    use super::super::op::{NodeKind, Op, Reply, SessionParams, SetAttr};
+    use super::super::op::{
+        Answer, LastRequest, NodeKind, Op, Query, Reply, SessionParams, SetAttr,
+    };
     use super::super::testing::{Bed, ROOT, create, mkdir, root, set_attr, user};
     use super::*;
     use crate::id::{self, RequestSeq};
     use crate::store::MemStore;
 
     fn request(session: SessionId, lane: u32, seq: u64) -> Option<RequestId> {
-        Some(RequestId {
-            session,
-            lane: id::Lane(lane),
-            seq: RequestSeq(seq),
-        })
+        Some(RequestId::new(session, id::Lane(lane), RequestSeq(seq)))
     }
 
     #[test]
@@ -547,5 +549,41 @@ mod tests {
         };
         let result = bed.tree.query(WallTime(1), &query);
         assert!(matches!(result, Err(StoreError::Corrupt { .. })));
+    }
+
+    /// Where a node numbers requests for a client, a number alone does not name one.
+    #[test]
+    fn another_request_under_the_number_of_the_last_is_not_its_repeat() {
+        let mut bed = Bed::new();
+        let session = bed.session_with(|_| {});
+        let ask = |bed: &mut Bed, seq, print, name: &str| {
+            bed.now += 1;
+            let id = RequestId {
+                print,
+                ..RequestId::new(session, id::Lane(3), RequestSeq(seq))
+            };
+            let command = bed.command(Some(id), mkdir(&root(), ROOT, name));
+            bed.apply(&command)
+        };
+        let first = ask(&mut bed, 7, 70, "one");
+        let at = WallTime(bed.now);
+        assert!(first.result.is_ok());
+        let again = ask(&mut bed, 7, 70, "one");
+        assert!(again.repeated, "same number, same print");
+        assert_eq!(again.result, first.result);
+        let other = ask(&mut bed, 7, 71, "two");
+        assert_eq!(other.result, Err(FsError::Stale));
+        let last = LastRequest {
+            lane: id::Lane(3),
+            seq: RequestSeq(7),
+            print: 70,
+            at,
+        };
+        let asked = bed.ask(Query::LastRequests { session });
+        assert_eq!(asked, Ok(Answer::LastRequests(vec![last])));
+        let nobody = Query::LastRequests {
+            session: SessionId(99),
+        };
+        assert_eq!(bed.ask(nobody), Err(FsError::BadSession));
     }
 }

@@ -339,6 +339,7 @@ pub fn ask(txn: &Txn<'_>, query: &Query) -> Res<Answer> {
         Query::TrashPath { session, inode } => trash::path(txn, *session, *inode),
         Query::DetachedAttr { session, inode } => trash::detached_attr(txn, *session, *inode),
         Query::GetSession { session } => session::get(txn, *session),
+        Query::LastRequests { session } => session::last_requests(txn, *session),
         Query::ListOpenFiles { session } => session::list_open_files(txn, *session),
         Query::GetXattr {
             caller,

@@ -12,8 +12,8 @@ use super::Namespace;
 use super::error::FsError;
 use super::key::Key;
 use super::op::{
-    Acl, AclKind, DirStats, HeldLock, Name, NodeKind, PosixLockKind, QuotaLimits, Reply,
-    SessionParams, StorageClass, Whereabouts,
+    Acl, AclKind, DirStats, HeldLock, LastRequest, Name, NodeKind, PosixLockKind, QuotaLimits,
+    Reply, SessionParams, StorageClass, Whereabouts,
 };
 use super::record::{
     AclRecord, Applied, Chunk, ChunkSlot, Class, DetachedBytes, Edge, FlockTable, Flocks, Inode,
@@ -21,7 +21,7 @@ use super::record::{
     Sustained, Trashed, Xattr,
 };
 use super::txn::open;
-use crate::id::{ChunkId, InodeId, Lane, RequestSeq, SessionId, Slot};
+use crate::id::{ChunkId, InodeId, Lane, SessionId, Slot};
 use crate::store::{StateStore, StoreError};
 use crate::time::WallTime;
 
@@ -41,7 +41,7 @@ pub struct Dump {
     /// Locks of files that have any, or anybody waiting.
     pub locks: BTreeMap<InodeId, DumpedLocks>,
     /// The last request of each lane and how it ended.
-    pub lanes: BTreeMap<(SessionId, Lane), (RequestSeq, Result<Reply, FsError>)>,
+    pub lanes: BTreeMap<(SessionId, Lane), (LastRequest, Result<Reply, FsError>)>,
     /// Storage classes.
     pub classes: BTreeMap<u8, StorageClass>,
     /// How many inodes and chunks each slot gave out that gave out any.
@@ -333,7 +333,9 @@ fn take_shared(dump: &mut Dump, parsed: &Key, key: &[u8], value: &[u8]) -> Resul
         }
         Key::Lane(session, lane) => {
             let record: LaneRecord = open(key, value)?;
-            let last = record.0.map(|last| (last.seq, last.outcome.result));
+            let last = record
+                .0
+                .map(|last| (last.request(*lane), last.outcome.result));
             let last = last.map(|last| ((*session, *lane), last));
             dump.lanes.extend(last);
         }

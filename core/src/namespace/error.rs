@@ -113,8 +113,9 @@ pub enum FsError {
     /// The thing named is in use (administrative requests).
     #[error("still active")]
     Active,
-    /// A request older than the newest of its lane: its outcome is no longer known. A client that
-    /// keeps one request outstanding per lane never sees this.
+    /// A request older than the newest of its lane, whose outcome is no longer known, or one under
+    /// the number of another. A client that keeps one request outstanding per lane, and numbers its
+    /// requests itself, never sees this.
     #[error("request is older than the newest of its lane")]
     Stale,
 }

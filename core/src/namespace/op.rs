@@ -23,6 +23,36 @@ pub struct RequestId {
     pub lane: Lane,
     /// Which request of the lane: rises with every new one, equal means repeated.
     pub seq: RequestSeq,
+    /// Tells what is asked from what else might come under this number: a fingerprint of the
+    /// request as its client sent it, where the number is chosen by the node that the client asks.
+    /// 0 for clients that number their requests themselves.
+    pub print: u64,
+}
+
+impl RequestId {
+    /// Of a client that numbers its requests itself.
+    #[must_use]
+    pub const fn new(session: SessionId, lane: Lane, seq: RequestSeq) -> Self {
+        Self {
+            session,
+            lane,
+            seq,
+            print: 0,
+        }
+    }
+}
+
+/// The last request of a lane that is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LastRequest {
+    /// Which lane.
+    pub lane: Lane,
+    /// Its number.
+    pub seq: RequestSeq,
+    /// Its fingerprint.
+    pub print: u64,
+    /// When it was carried out, by its proposer's clock.
+    pub at: WallTime,
 }
 
 /// What one log entry asks for.
@@ -902,6 +932,9 @@ pub enum Query {
     ListClasses,
     /// A session's values. [`Answer::Session`], `BadSession`.
     GetSession { session: SessionId },
+    /// The last request of each of a session's lanes, in order of lane. [`Answer::LastRequests`],
+    /// `BadSession`.
+    LastRequests { session: SessionId },
     /// Files a session has open; session 0: all pairs. [`Answer::OpenFiles`].
     ListOpenFiles { session: SessionId },
     /// Locks of an inode; inode 0: all. [`Answer::Locks`].
@@ -1200,6 +1233,8 @@ pub enum Answer {
         params: SessionParams,
         disconnected: Option<WallTime>,
     },
+    /// Last requests, in order of lane.
+    LastRequests(Vec<LastRequest>),
     /// Open files.
     OpenFiles(Vec<(SessionId, InodeId)>),
     /// Locks held, in order.

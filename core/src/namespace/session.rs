@@ -172,6 +172,23 @@ pub fn get(txn: &Txn<'_>, session: SessionId) -> Res<Answer> {
     })
 }
 
+/// The last request of each of a session's lanes.
+///
+/// # Errors
+/// `BadSession`.
+pub fn last_requests(txn: &Txn<'_>, session: SessionId) -> Res<Answer> {
+    record(txn, session)?;
+    let mut out = Vec::new();
+    let prefix = Key::Lane(session, Lane(0)).prefix();
+    txn.scan::<LaneRecord>(&prefix, None, |key, record| {
+        if let (Key::Lane(_, lane), Some(last)) = (key, record.0) {
+            out.push(last.request(lane));
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(Answer::LastRequests(out))
+}
+
 /// Files that a session has open, in order of inode; for session 0 those of all sessions.
 ///
 /// # Errors

@@ -31,6 +31,7 @@ fn fits_the_wire(answer: &Answer) -> bool {
             | Answer::Paths(_)
             | Answer::Detached(_)
             | Answer::Classes(_)
+            | Answer::LastRequests(_)
             | Answer::OpenFiles(_)
             | Answer::Locks(_)
             | Answer::Counts { .. }
@@ -70,7 +71,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 seq,
                 op,
             } => {
-                let request = (session != SessionId(0)).then_some(RequestId { session, lane, seq });
+                let request = (session != SessionId(0)).then(|| RequestId::new(session, lane, seq));
                 self.on_write(caller, request, op, out);
             }
             RequestBody::Read { consistency, query } => {

@@ -82,11 +82,7 @@ impl Session {
 impl Held {
     /// The request's name.
     pub fn request(&self) -> RequestId {
-        RequestId {
-            session: self.session.id,
-            lane: self.lane,
-            seq: self.seq,
-        }
+        RequestId::new(self.session.id, self.lane, self.seq)
     }
 
     /// The request under the next number: once that one is applied, this one cannot be any more.
@@ -154,11 +150,7 @@ impl Core {
     /// Opens one. The answer may get lost on the way: then there is a session that nobody uses,
     /// until the cluster clears it away.
     async fn open_session(&self, deadline: Instant) -> Result<SessionId, Fail> {
-        let nobody = RequestId {
-            session: SessionId(0),
-            lane: Lane(0),
-            seq: RequestSeq(0),
-        };
+        let nobody = RequestId::new(SessionId(0), Lane(0), RequestSeq(0));
         let params = self.options.session.clone();
         let ask = write_of(nobody, Op::OpenSession { params });
         let mut tries = Tries::new(self, deadline);

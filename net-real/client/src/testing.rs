@@ -228,7 +228,9 @@ impl Fake {
                     lane,
                     seq,
                     op,
-                } if session != SessionId(0) => Some((node, RequestId { session, lane, seq }, op)),
+                } if session != SessionId(0) => {
+                    Some((node, RequestId::new(session, lane, seq), op))
+                }
                 _ => None,
             })
             .collect()
@@ -265,7 +267,7 @@ impl Fake {
                 lane,
                 seq,
                 op,
-            } => Some((RequestId { session, lane, seq }, op)),
+            } => Some((RequestId::new(session, lane, seq), op)),
             _ => None,
         });
         let writes: Vec<_> = writes.collect();
@@ -438,7 +440,7 @@ impl State {
                 seq,
                 op,
             } => {
-                let request = (session != SessionId(0)).then_some(RequestId { session, lane, seq });
+                let request = (session != SessionId(0)).then(|| RequestId::new(session, lane, seq));
                 let outcome = self.apply(request, op);
                 let index = LogIndex(self.index);
                 Ok(ResponseBody::Written { index, outcome })

@@ -70,11 +70,11 @@ impl Client {
         tokio::spawn(writing.run(Box::new(op)));
         told.await.unwrap_or_else(|_| {
             Err(Error::Unknown(Unknown {
-                request: RequestId {
-                    session: SessionId(0),
-                    lane: mfsha_core::id::Lane(0),
-                    seq: mfsha_core::id::RequestSeq(0),
-                },
+                request: RequestId::new(
+                    SessionId(0),
+                    mfsha_core::id::Lane(0),
+                    mfsha_core::id::RequestSeq(0),
+                ),
                 last: "the task that writes was ended".to_owned(),
                 settling: Settling(watch::channel(None).1),
             }))

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use mfsha_core::id::{ChunkId, InodeId, SessionId};
 use mfsha_core::limits;
 use mfsha_core::namespace::error::FsError;
-use mfsha_core::namespace::op::{Command, NodeKind, Notice, Op, Outcome, Reply};
+use mfsha_core::namespace::op::{Command, LastRequest, NodeKind, Notice, Op, Outcome, Reply};
 use mfsha_core::time::WallTime;
 
 use crate::state::Model;
@@ -102,7 +102,13 @@ impl Model {
             let lives = self.sessions.contains_key(&request.session);
             if lives {
                 let key = (request.session, request.lane);
-                self.lanes.insert(key, (request.seq, result.clone()));
+                let last = LastRequest {
+                    lane: request.lane,
+                    seq: request.seq,
+                    print: request.print,
+                    at: command.now,
+                };
+                self.lanes.insert(key, (last, result.clone()));
             }
         }
         Outcome {
@@ -140,11 +146,11 @@ impl Model {
             outcome.result = Err(FsError::Invalid);
             return Some(outcome);
         }
-        let (seq, result) = self.lanes.get(&(request.session, request.lane))?;
-        if request.seq > *seq {
+        let (last, result) = self.lanes.get(&(request.session, request.lane))?;
+        if request.seq > last.seq {
             return None;
         }
-        if request.seq < *seq {
+        if request.seq < last.seq || request.print != last.print {
             outcome.result = Err(FsError::Stale);
         } else {
             outcome.result = result.clone();

@@ -162,6 +162,11 @@ impl Generator {
             && rng.chance(1, 4)
         {
             id.seq = RequestSeq(id.seq.0.saturating_sub(1));
+        } else if let Some(id) = &mut command.request
+            && rng.chance(1, 4)
+        {
+            // Another request under the number of that one.
+            id.print ^= 1;
         }
         command
     }
@@ -179,10 +184,10 @@ impl Generator {
         };
         let seq = self.seqs.entry((session, lane)).or_default();
         seq.0 += rng.between(1, 2);
+        let print = rng.below(2);
         Some(RequestId {
-            session,
-            lane,
-            seq: *seq,
+            print,
+            ..RequestId::new(session, lane, *seq)
         })
     }
 }

@@ -81,6 +81,13 @@ impl Model {
                     disconnected: session.disconnected,
                 })
             }
+            Query::LastRequests { session } => {
+                self.sessions.get(session).ok_or(FsError::BadSession)?;
+                let lasts = self.lanes.iter().filter(|((of, _), _)| of == session);
+                Ok(Answer::LastRequests(
+                    lasts.map(|(_, (last, _))| *last).collect(),
+                ))
+            }
             Query::ListOpenFiles { session } => {
                 self.session(*session)?;
                 let all = *session == SessionId(0);

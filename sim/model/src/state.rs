@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mfsha_core::id::{ChunkId, InodeId, Lane, RequestSeq, SessionId};
+use mfsha_core::id::{ChunkId, InodeId, Lane, SessionId};
 use mfsha_core::limits;
 use mfsha_core::namespace::Ceilings;
 use mfsha_core::namespace::error::FsError;
 use mfsha_core::namespace::op::{
-    Acl, ClassMode, DirStats, LabelExpr, Name, NodeKind, QuotaLimits, Reply, SessionParams,
-    StorageClass, Whereabouts,
+    Acl, ClassMode, DirStats, LabelExpr, LastRequest, Name, NodeKind, QuotaLimits, Reply,
+    SessionParams, StorageClass, Whereabouts,
 };
 use mfsha_core::time::WallTime;
 
@@ -142,7 +142,7 @@ pub struct Model {
     pub(crate) open_files: BTreeSet<(SessionId, InodeId)>,
     pub(crate) locks: BTreeMap<InodeId, Locks>,
     /// The newest request of each lane and how it ended (P-ONCE).
-    pub(crate) lanes: BTreeMap<(SessionId, Lane), (RequestSeq, Result<Reply, FsError>)>,
+    pub(crate) lanes: BTreeMap<(SessionId, Lane), (LastRequest, Result<Reply, FsError>)>,
     /// How many ids were ever given out (P-IDS).
     pub(crate) given: Given,
     /// How many names were ever given.

@@ -130,11 +130,8 @@ impl<R: Reference> LinearChecker<R> {
                 seq,
                 op,
             } => {
-                let request = (*session != SessionId(0)).then_some(RequestId {
-                    session: *session,
-                    lane: *lane,
-                    seq: *seq,
-                });
+                let request =
+                    (*session != SessionId(0)).then(|| RequestId::new(*session, *lane, *seq));
                 let floor = request.map_or(newest, |request| self.first_floor(request, newest));
                 Call::Write {
                     request,

@@ -183,7 +183,7 @@ impl Checker for OnceChecker {
                 } = *body
                     && session != SessionId(0)
                 {
-                    let request = RequestId { session, lane, seq };
+                    let request = RequestId::new(session, lane, seq);
                     self.calls.insert(*call, request);
                 }
             }

@@ -64,11 +64,11 @@ pub fn write(session: u32, lane: u32, seq: u64) -> Command {
     Command {
         stamp: Stamp::MIN,
         now: WallTime(0),
-        request: Some(RequestId {
-            session: SessionId(session),
-            lane: Lane(lane),
-            seq: RequestSeq(seq),
-        }),
+        request: Some(RequestId::new(
+            SessionId(session),
+            Lane(lane),
+            RequestSeq(seq),
+        )),
         op: Op::TouchAtime {
             inode: InodeId(seq as u32),
         },

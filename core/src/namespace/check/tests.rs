@@ -453,6 +453,8 @@ fn owners_and_classes() {
     breaks(Law::Owners, |_, txn| {
         let last = LaneLast {
             seq: RequestSeq(1),
+            print: 0,
+            at: WallTime(0),
             outcome: Outcome {
                 result: Ok(Reply::Done),
                 notices: Vec::new(),

@@ -9,9 +9,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::crdt::{GCounter, LOG_REPLICA, Lattice, LinkCounter, Lww, OrSet, PnCounter};
-use crate::id::{ChunkId, InodeId, LogIndex, RequestSeq, SessionId};
+use crate::id::{ChunkId, InodeId, Lane, LogIndex, RequestSeq, SessionId};
 use crate::namespace::op::{
-    Acl, DirStats, NodeKind, Outcome, PosixLockKind, QuotaLimits, SessionParams, StorageClass,
+    Acl, DirStats, LastRequest, NodeKind, Outcome, PosixLockKind, QuotaLimits, SessionParams,
+    StorageClass,
 };
 use crate::time::WallTime;
 
@@ -292,10 +293,28 @@ pub struct LaneRecord(pub Option<LaneLast>);
 pub struct LaneLast {
     /// The request's number; the record with the highest stays.
     pub seq: RequestSeq,
+    /// The request's fingerprint.
+    pub print: u64,
+    /// When it was carried out, by its proposer's clock.
+    pub at: WallTime,
     /// Its first outcome.
     pub outcome: Outcome,
     /// The session ended: nothing is left to remember.
     pub gone: bool,
+}
+
+impl LaneLast {
+    /// The request without what came of it.
+    #[must_use]
+    pub fn request(&self, lane: Lane) -> LastRequest {
+        let Self { seq, print, at, .. } = *self;
+        LastRequest {
+            lane,
+            seq,
+            print,
+            at,
+        }
+    }
 }
 
 impl Lattice for LaneRecord {

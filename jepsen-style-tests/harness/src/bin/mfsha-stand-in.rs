@@ -190,7 +190,7 @@ impl Node {
                     op,
                 },
             ) => {
-                let id = RequestId { session, lane, seq };
+                let id = RequestId::new(session, lane, seq);
                 let id = (session != SessionId(0) && self.mistake != Mistake::Twice).then_some(id);
                 let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
                 let (is_lost, result) = self.write(&mut held, id, op);

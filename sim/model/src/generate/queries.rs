@@ -22,7 +22,7 @@ kinds! {
     TestPosixLock 8, ReadChunk 12, ListChunks 6, StatFs 4, DirStats 8, GetTrashTime 5, GetSclass 5,
     GetEattr 5, GetArchived 5, GetQuota 6, ListQuotas 4, Parents 5, Paths 8, ListTrash 5,
     ListSustained 3, TrashPath 4, DetachedAttr 4, ListClasses 2, GetSession 3, ListOpenFiles 3,
-    ListLocks 5,
+    LastRequests 4, ListLocks 5,
 }
 
 impl Draw<'_> {
@@ -154,6 +154,9 @@ impl Draw<'_> {
             }
             K::ListClasses => Query::ListClasses,
             K::GetSession => Query::GetSession {
+                session: self.session(),
+            },
+            K::LastRequests => Query::LastRequests {
                 session: self.session(),
             },
             K::ListOpenFiles => Query::ListOpenFiles {

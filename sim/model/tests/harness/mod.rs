@@ -280,6 +280,7 @@ impl<S: Subject> Run<S> {
         ];
         for (session, _) in self.model.sessions() {
             queries.push(Query::GetSession { session });
+            queries.push(Query::LastRequests { session });
         }
         let inodes: Vec<InodeId> = self.model.inodes().collect();
         for inode in inodes {
