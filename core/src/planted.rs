@@ -38,6 +38,9 @@ pub enum Bug {
     CountersMergedByAdding,
     /// 14: a request that comes again, as after a failover, is carried out again. P-ONCE.
     RetryExecutesTwice,
+    /// 14: a write that a face asks again, of another leader, gets another number. P-ONCE, seen as
+    /// P-LINEAR.
+    AskedAgainAnew,
     /// 16: a state taken over from a peer lacks sessions, their memory, open files and locks.
     /// P-SESSION, seen as P-CONVERGE.
     SnapshotWithoutSessions,

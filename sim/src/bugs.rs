@@ -149,6 +149,15 @@ pub const ALL: &[Planted] = &[
         set: &["workload.attempt_ms=200"],
     },
     Planted {
+        name: "asked-again-anew",
+        bug: Bug::AskedAgainAnew,
+        mistake: "14",
+        what: "a write that a node asks again of another leader gets another number",
+        promise: "P-ONCE",
+        judges: &["linear"],
+        set: &["node.faces=true"],
+    },
+    Planted {
         name: "snapshot-without-sessions",
         bug: Bug::SnapshotWithoutSessions,
         mistake: "16",

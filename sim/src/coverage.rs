@@ -63,6 +63,7 @@ pub const REQUIRED: &[&str] = &[
     "write answered after a retry",
     "write answered as a repeat",
     "write answered by another node than was asked first",
+    "write answered by a follower",
     "write unknown after lost leadership",
     "read strict",
     "read strict at a follower",
@@ -215,6 +216,9 @@ impl Coverage {
                 let read = self.reads.remove(&call.0);
                 match result {
                     Ok(ResponseBody::Written { outcome, .. }) => {
+                        if self.follows(*node) {
+                            self.reached("write answered by a follower");
+                        }
                         if *attempt > 1 {
                             self.reached("write answered after a retry");
                         }
@@ -238,16 +242,20 @@ impl Coverage {
         }
     }
 
+    /// Whether a node is a follower.
+    ///
+    /// Seats hold nodes of the same order until one is replaced; a coverage count may miss some, so
+    /// only seats whose node never changed are looked at.
+    fn follows(&self, node: mfsha_core::id::NodeId) -> bool {
+        let seat = Seat(node.0.saturating_sub(1).min(255) as u8);
+        usize::from(seat.0) < self.seats && self.roles.get(&seat) == Some(&Role::Follower)
+    }
+
     fn on_read(&mut self, node: mfsha_core::id::NodeId, read: Option<Consistency>) {
         match read {
             Some(Consistency::Strict) => {
                 self.reached("read strict");
-                // Seats hold nodes of the same order until one is replaced; a coverage count may
-                // miss some, so only seats whose node never changed are looked at.
-                let seat = Seat(node.0.saturating_sub(1).min(255) as u8);
-                if usize::from(seat.0) < self.seats
-                    && self.roles.get(&seat) == Some(&Role::Follower)
-                {
+                if self.follows(node) {
                     self.reached("read strict at a follower");
                 }
             }

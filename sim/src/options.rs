@@ -116,6 +116,9 @@ pub struct NodeOptions {
     /// Room in the store for changes that are not durable, bytes; 0 for no bound.
     #[serde(default)]
     pub store_bytes_max: usize,
+    /// Half of all requests are asked as a face does, which knows no leader.
+    #[serde(default)]
+    pub faces: bool,
 }
 
 /// Options of the network.
@@ -447,6 +450,7 @@ impl NodeOptions {
             repair_retry_ms: *rng.pick(&[100, 500]),
             // Little room makes checkpoints common, and a full store too.
             store_bytes_max: *rng.pick(&[0, 0, 2 << 10, 16 << 10]),
+            faces: rng.chance(1, 2),
         }
     }
 }

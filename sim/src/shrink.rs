@@ -45,6 +45,7 @@ const PLAINER: &[&str] = &[
     "node.request_timeout_ms=5000",
     "node.pending_max=1000",
     "node.store_bytes_max=0",
+    "node.faces=false",
     "disk.pages_tear=false",
     "workload.stray_percent=0",
     "leave_rest_broken=false",

@@ -345,7 +345,10 @@ impl Machine for Toy {
                 }),
                 (Ok(()), None) => {}
             },
-            Event::Request { client, request } => self.on_request(client, request, out),
+            Event::Request { client, request } | Event::Ask { client, request } => {
+                self.on_request(client, request, out);
+            }
+            Event::AskWrite { .. } => unreachable!("nobody in the world asks so"),
             Event::PeerUp { .. }
             | Event::PeerLost { .. }
             | Event::Checkpointed { .. }

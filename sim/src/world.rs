@@ -405,9 +405,11 @@ impl<K: Kind> World<K> {
                 request,
                 ..
             } => {
-                let event = node::Event::Request {
-                    client: connection,
-                    request,
+                let client = connection;
+                let event = if self.options.node.faces && request.call.0 % 2 == 0 {
+                    node::Event::Ask { client, request }
+                } else {
+                    node::Event::Request { client, request }
                 };
                 self.step(to.seat().expect("a node has a seat"), event)
                     .await;

@@ -87,6 +87,8 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             }
             E::RoleChanged { role, term, leader } => {
                 self.leads = (role == Role::Leader).then_some(term);
+                self.leader = leader;
+                self.asks.on_leader_changed();
                 out.push(Effect::RoleChanged {
                     group: self.options.group,
                     role,

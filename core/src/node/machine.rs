@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::ask::Asks;
 use super::damage::{Damage, MARK};
 use super::observe::{Observed, Observer};
 use super::options::Options;
@@ -99,11 +100,14 @@ pub struct Node<D, S: StateStore> {
     /// What consensus is still to be told, in order.
     pub(super) inbox: VecDeque<raft::Input>,
     pub(super) pending: Pending,
+    pub(super) asks: Asks,
     /// Committed entries that wait, in order, because the store is full. Consensus hands out a
     /// bounded number before it hears that they were applied.
     pub(super) deferred: VecDeque<Committed>,
     /// The term in which this node leads, as consensus last said.
     pub(super) leads: Option<Term>,
+    /// Who leads, as consensus last said.
+    pub(super) leader: Option<NodeId>,
     pub(super) hlc: Hlc,
     pub(super) timers: Timers<Timer>,
     /// The checkpoint that runs, and what for.
@@ -168,8 +172,10 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             writes: VecDeque::new(),
             inbox: VecDeque::new(),
             pending: Pending::default(),
+            asks: Asks::default(),
             deferred: VecDeque::new(),
             leads: None,
+            leader: None,
             hlc: Hlc::new(options.node, 0),
             timers: Timers::default(),
             checkpoint: None,
@@ -372,6 +378,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         self.raft = None;
         self.repair = None;
         self.leads = None;
+        self.leader = None;
         self.inbox.clear();
         self.deferred.clear();
         self.outgoing.clear();
@@ -379,6 +386,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         self.judging = None;
         self.held = None;
         self.answer_all(why, out);
+        self.end_asks(out);
     }
 
     fn on_event(&mut self, event: Event, out: &mut Outbox<Effect>) {
@@ -393,6 +401,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             }
             Event::PeerLost { peer } => {
                 self.drop_transfers_with(peer);
+                self.on_asks_lost(peer);
                 self.inbox.push_back(raft::Input::PeerLost { peer });
             }
             Event::Flushed { flush, result } => match self.wal.on_flushed(flush, result) {
@@ -412,7 +421,17 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 self.on_checkpointed(checkpoint, result, out);
             }
             Event::Request { client, request } => self.on_request(client, request, out),
-            Event::ClientGone { client } => self.pending.forget(client),
+            Event::Ask { client, request } => self.on_ask(client, request, out),
+            Event::AskWrite {
+                client,
+                call,
+                request,
+                op,
+            } => self.on_ask_write(client, call, request, *op, out),
+            Event::ClientGone { client } => {
+                self.pending.forget(client);
+                self.asks.forget(client);
+            }
         }
     }
 
@@ -485,6 +504,9 @@ impl<D: Disk, S: StateStore> Machine for Node<D, S> {
         self.apply_deferred(out);
         self.maybe_shorten_log();
         self.run_consensus(out);
+        while self.move_asks(out) {
+            self.run_consensus(out);
+        }
         self.tell_members(out);
         self.maybe_relieve(out);
         if self.stopped.is_none() {
@@ -502,7 +524,7 @@ impl<D: Disk, S: StateStore> Machine for Node<D, S> {
         }
         let raft = self.raft.as_ref().and_then(Machine::deadline);
         let timer = self.timers.next().map(|(at, _)| at);
-        [raft, timer, self.pending.deadline()]
+        [raft, timer, self.pending.deadline(), self.asks.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -511,6 +533,7 @@ impl<D: Disk, S: StateStore> Machine for Node<D, S> {
     fn check(&self) {
         self.wal.check();
         self.pending.check();
+        self.asks.check();
         if let Some(raft) = &self.raft {
             raft.check();
         }

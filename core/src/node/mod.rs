@@ -3,6 +3,7 @@
 //! A node owns its disk and its state store and writes to them itself; what finishes later
 //! (flushes, checkpoints) comes back as events. Everything else goes out as effects.
 
+mod ask;
 mod consensus;
 mod damage;
 #[cfg(feature = "fuzzing")]
@@ -22,8 +23,8 @@ mod transfer;
 use crate::disk::{DiskError, FlushId};
 use crate::id::{ChunkId, GroupId, LogIndex, NodeId, Term};
 use crate::membership::Membership;
-use crate::namespace::op::Notice;
-use crate::native::request::{ClientId, Request, Response};
+use crate::namespace::op::{Notice, Op, RequestId};
+use crate::native::request::{CallId, ClientId, Request, Response};
 use crate::raft::Role;
 use crate::store::{CheckpointId, StoreError};
 use crate::transport::Class;
@@ -89,6 +90,26 @@ pub enum Event {
         client: ClientId,
         /// What.
         request: Request,
+    },
+    /// A face of this node asks for a client that knows no leader: a write goes to whoever leads,
+    /// and both writes and reads are asked again until they have an outcome. Answered like a
+    /// request, once. A write of session 0 is not remembered, so it may take effect more than once.
+    Ask {
+        /// Who.
+        client: ClientId,
+        /// What.
+        request: Request,
+    },
+    /// The same for a write that the face numbers for its client.
+    AskWrite {
+        /// Who.
+        client: ClientId,
+        /// The request's name on that connection.
+        call: CallId,
+        /// Its name in the replicated state.
+        request: RequestId,
+        /// What to do.
+        op: Box<Op>,
     },
     /// A client's connection is gone; its answers need not be sent.
     ClientGone {

@@ -32,7 +32,14 @@ pub struct Options {
     pub checkpoint_retry: Duration,
     /// A request without an outcome after this long is answered as not available.
     pub request_timeout: Duration,
-    /// Requests that may wait at once; more are refused as overload.
+    /// What a face of this node asks has its outcome after this long, or none: longer than an
+    /// election, shorter than programs wait.
+    pub ask_timeout: Duration,
+    /// What was asked in vain is asked again after this long, and at once when another leads.
+    pub ask_retry: Duration,
+    /// What was asked of the leader is asked again when it has not answered for this long.
+    pub ask_resend: Duration,
+    /// Requests that may wait at once, and asks of faces; more are refused as overload.
     pub pending_max: usize,
     /// Bytes of keys and values in one message of a snapshot, about.
     pub snapshot_part_bytes: usize,
@@ -69,6 +76,9 @@ impl Options {
             checkpoint_interval: Duration::from_secs(30),
             checkpoint_retry: Duration::from_secs(1),
             request_timeout: Duration::from_secs(5),
+            ask_timeout: Duration::from_secs(30),
+            ask_retry: Duration::from_millis(50),
+            ask_resend: Duration::from_secs(1),
             pending_max: 100_000,
             snapshot_part_bytes: 256 << 10,
             snapshot_window: 8,

@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ask::AskId;
+use super::request::{NodeError, ResponseBody};
 use crate::codec::{self, DecodeError};
 use crate::id::{GroupId, LogIndex};
+use crate::namespace::op::{Op, RequestId};
 use crate::raft::SnapshotMeta;
 use crate::transport::Class;
 
@@ -66,6 +69,26 @@ pub enum PeerBody {
         /// Its wish.
         wish: u64,
     },
+    /// A face of mine wants this written: you lead, as far as I know. May come more than once.
+    Ask {
+        /// The asking node's life.
+        life: u64,
+        /// Its name for what it asks.
+        ask: AskId,
+        /// In whose name; session 0 is not remembered.
+        request: RequestId,
+        /// What to do.
+        op: Box<Op>,
+    },
+    /// What came of it.
+    Told {
+        /// The asking node's life.
+        life: u64,
+        /// Its name for what it asked.
+        ask: AskId,
+        /// The outcome, or why there is none.
+        result: Box<Result<ResponseBody, NodeError>>,
+    },
 }
 
 /// Names a transfer at its sender.
@@ -115,7 +138,9 @@ impl PeerBody {
             | Self::TransferRefused { .. }
             | Self::SnapshotAnswer { .. }
             | Self::RepairWanted { .. }
-            | Self::RepairRefused { .. } => Class::Control,
+            | Self::RepairRefused { .. }
+            | Self::Ask { .. }
+            | Self::Told { .. } => Class::Control,
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::ask::AskId;
 use super::request::{CallId, ClientId};
-use crate::id::LogIndex;
+use crate::id::{LogIndex, NodeId};
 use crate::namespace::op::{Outcome, Query};
 use crate::raft::{ProposalId, ReadId};
 use crate::time::Instant;
@@ -11,12 +12,39 @@ use crate::time::Instant;
 /// Who is to be answered, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Caller {
-    /// The connection.
-    pub client: ClientId,
-    /// The request's name on it.
-    pub call: CallId,
+    /// Where the answer goes.
+    pub origin: Origin,
     /// When waiting ends.
     pub deadline: Instant,
+}
+
+/// Where an answer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// To a client of this node.
+    Client {
+        /// The connection.
+        client: ClientId,
+        /// The request's name on it.
+        call: CallId,
+    },
+    /// To what a face of this node asked.
+    Ask(AskId),
+    /// To what a face of a peer asked.
+    Peer {
+        /// The peer.
+        peer: NodeId,
+        /// Its life.
+        life: u64,
+        /// Its name for what it asked.
+        ask: AskId,
+    },
+}
+
+impl Origin {
+    fn is_of(&self, wanted: ClientId) -> bool {
+        matches!(self, Self::Client { client, .. } if *client == wanted)
+    }
 }
 
 /// What a proposal was.
@@ -222,24 +250,24 @@ impl Pending {
 
     /// Forgets a client: a step over everybody who waits.
     pub fn forget(&mut self, client: ClientId) {
-        let theirs = |(caller, _): &(Caller, Proposed)| caller.client == client;
+        let theirs = |(caller, _): &(Caller, Proposed)| caller.origin.is_of(client);
         let tickets = &mut self.tickets;
         for (id, (caller, _)) in self.proposals.extract_if(.., |_, it| theirs(it)) {
             tickets.remove(&(caller.deadline, id.0));
         }
-        let theirs = |_: &(LogIndex, u64), it: &mut (Caller, Proposed)| it.0.client == client;
+        let theirs = |_: &(LogIndex, u64), it: &mut (Caller, Proposed)| it.0.origin.is_of(client);
         for ((_, id), (caller, _)) in self.committed.extract_if(.., theirs) {
             tickets.remove(&(caller.deadline, id));
         }
-        let theirs = |_: &ReadId, it: &mut WaitingRead| it.caller.client == client;
+        let theirs = |_: &ReadId, it: &mut WaitingRead| it.caller.origin.is_of(client);
         for (id, read) in self.asked.extract_if(.., theirs) {
             tickets.remove(&(read.caller.deadline, id.0));
         }
-        let theirs = |_: &(LogIndex, u64), it: &mut WaitingRead| it.caller.client == client;
+        let theirs = |_: &(LogIndex, u64), it: &mut WaitingRead| it.caller.origin.is_of(client);
         for ((_, id), read) in self.reads.extract_if(.., theirs) {
             tickets.remove(&(read.caller.deadline, id));
         }
-        let theirs = |_: &(LogIndex, u64), it: &mut Caller| it.client == client;
+        let theirs = |_: &(LogIndex, u64), it: &mut Caller| it.origin.is_of(client);
         for ((_, id), caller) in self.snapshots.extract_if(.., theirs) {
             tickets.remove(&(caller.deadline, id));
         }
@@ -286,9 +314,9 @@ mod tests {
     use crate::id::{InodeId, SessionId};
 
     fn caller(client: u64, deadline: u64) -> Caller {
+        let (client, call) = (ClientId(client), CallId(1));
         Caller {
-            client: ClientId(client),
-            call: CallId(1),
+            origin: Origin::Client { client, call },
             deadline: Instant(deadline),
         }
     }
@@ -318,8 +346,15 @@ mod tests {
         pending
     }
 
+    fn client(caller: Caller) -> u64 {
+        match caller.origin {
+            Origin::Client { client, .. } => client.0,
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn clients(callers: &[Caller]) -> Vec<u64> {
-        callers.iter().map(|caller| caller.client.0).collect()
+        callers.iter().map(|caller| client(*caller)).collect()
     }
 
     #[test]
@@ -407,8 +442,8 @@ mod tests {
         }
         pending.check();
         let settled = pending.on_applied(LogIndex(5), None);
-        let clients: Vec<_> = settled.iter().map(|(who, ..)| who.client).collect();
-        assert_eq!(clients, [ClientId(1), ClientId(2)]);
+        let clients: Vec<_> = settled.iter().map(|(who, ..)| client(*who)).collect();
+        assert_eq!(clients, [1, 2]);
         assert_eq!(pending.len(), 0);
         pending.check();
     }

@@ -2,7 +2,8 @@
 
 use super::Effect;
 use super::machine::Node;
-use super::pending::{Caller, Proposed, WaitingRead};
+use super::peer::PeerBody;
+use super::pending::{Caller, Origin, Proposed, WaitingRead};
 use super::request::{
     ClientId, Consistency, NodeError, Request, RequestBody, Response, ResponseBody,
 };
@@ -48,11 +49,9 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         out: &mut Outbox<Effect>,
     ) {
         let deadline = self.now + self.options.request_timeout;
-        let caller = Caller {
-            client,
-            call: request.call,
-            deadline,
-        };
+        let call = request.call;
+        let origin = Origin::Client { client, call };
+        let caller = Caller { origin, deadline };
         if let RequestBody::Status = request.body {
             let status = self.status();
             return self.answer(caller, Ok(ResponseBody::Status(status)), out);
@@ -106,7 +105,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         }
     }
 
-    fn on_write(
+    pub(super) fn on_write(
         &mut self,
         caller: Caller,
         request: Option<RequestId>,
@@ -142,11 +141,11 @@ impl<D: Disk, S: StateStore> Node<D, S> {
     }
 
     /// A command is wrapped by consensus before the log takes it.
-    fn command_bytes_max(&self) -> usize {
+    pub(super) fn command_bytes_max(&self) -> usize {
         limits::COMMAND_BYTES_MAX.min(self.options.wal.record_bytes_max / 2)
     }
 
-    fn on_read(
+    pub(super) fn on_read(
         &mut self,
         caller: Caller,
         consistency: Consistency,
@@ -214,19 +213,22 @@ impl<D: Disk, S: StateStore> Node<D, S> {
 
     /// Answers one caller.
     pub(super) fn answer(
-        &self,
+        &mut self,
         caller: Caller,
         result: Result<ResponseBody, NodeError>,
         out: &mut Outbox<Effect>,
     ) {
-        let response = Response {
-            call: caller.call,
-            result,
-        };
-        out.push(Effect::Reply {
-            client: caller.client,
-            response,
-        });
+        match caller.origin {
+            Origin::Client { client, call } => {
+                let response = Response { call, result };
+                out.push(Effect::Reply { client, response });
+            }
+            Origin::Ask(ask) => self.on_ask_told(ask, result, out),
+            Origin::Peer { peer, life, ask } => {
+                let result = Box::new(result);
+                self.send(peer, PeerBody::Told { life, ask, result }, out);
+            }
+        }
     }
 
     /// Tells those who waited too long.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Effect;
 use super::machine::{Node, Purpose, Running, Timer, read_note};
 use super::peer::{Part, PeerBody, PeerMessage, TransferId};
+use super::pending::Origin;
 use super::transfer::{Incoming, Judged, Outgoing, PartError};
 use crate::disk::Disk;
 use crate::id::{LogIndex, NodeId};
@@ -61,6 +62,22 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             }
             PeerBody::RepairRefused { life, wish } => {
                 self.on_repair_refused(from, TransferId::Repair { life, wish }, out);
+            }
+            PeerBody::Ask {
+                life,
+                ask,
+                request,
+                op,
+            } => {
+                let origin = Origin::Peer {
+                    peer: from,
+                    life,
+                    ask,
+                };
+                self.on_asked_by_peer(origin, request, *op, out);
+            }
+            PeerBody::Told { life, ask, result } => {
+                self.on_told_by_peer(from, (life, ask), *result, out);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Whole nodes on a small network: fixed delays, crashes that lose what was not flushed.
 
+mod ask;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex};
@@ -12,6 +14,7 @@ use super::{Effect, Event, Input, Node, OpenError, Options};
 use crate::disk::{Disk, DiskError, FileName, FlushId, MemDisk};
 use crate::id::{GroupId, InodeId, Lane, LogIndex, NodeId, RequestSeq, SessionId};
 use crate::machine::{Machine, Outbox};
+use crate::namespace::error::FsError;
 use crate::namespace::key::Key;
 use crate::namespace::op::{Answer, Caller, Op, Query, Reply, SessionParams};
 use crate::raft;
