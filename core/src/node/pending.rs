@@ -1,6 +1,6 @@
 //! Requests that wait: for a place in the log, for their outcome, for a state that is new enough.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ask::AskId;
 use super::request::{CallId, ClientId};
@@ -19,7 +19,7 @@ pub(super) struct Caller {
 }
 
 /// Where an answer goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Origin {
     /// To a client of this node.
     Client {
@@ -84,6 +84,8 @@ pub(super) struct Pending {
     next_id: u64,
     /// Where everybody waits, who has waited longest first.
     tickets: BTreeMap<Ticket, Place>,
+    /// The same tickets by where their answers go.
+    origins: BTreeSet<(Origin, Ticket)>,
     /// Proposed, not known to be committed.
     proposals: BTreeMap<ProposalId, (Caller, Proposed)>,
     /// Committed at this index, not applied yet, by the number it was proposed under: a membership
@@ -122,12 +124,16 @@ impl Pending {
     fn enter(&mut self, caller: &Caller, place: impl FnOnce(u64) -> Place) -> u64 {
         self.next_id += 1;
         let id = self.next_id;
-        self.tickets.insert((caller.deadline, id), place(id));
+        let ticket = (caller.deadline, id);
+        self.tickets.insert(ticket, place(id));
+        self.origins.insert((caller.origin, ticket));
         id
     }
 
     fn leave(&mut self, caller: &Caller, id: u64) {
-        self.tickets.remove(&(caller.deadline, id));
+        let ticket = (caller.deadline, id);
+        self.tickets.remove(&ticket);
+        self.origins.remove(&(caller.origin, ticket));
     }
 
     /// Notes a proposal and names it.
@@ -238,7 +244,12 @@ impl Pending {
         let (mut writers, mut readers) = (Vec::new(), Vec::new());
         while self.deadline().is_some_and(|at| at <= now) {
             let (ticket, place) = self.tickets.pop_first().expect("there is a first one");
-            self.take_out(ticket, place, &mut writers, &mut readers);
+            let caller = self.take_out(ticket, place);
+            self.origins.remove(&(caller.origin, ticket));
+            match place {
+                Place::Proposed(_) | Place::Committed(_) => writers.push(caller),
+                Place::Asked(_) | Place::Reading(_) | Place::Snapshot(_) => readers.push(caller),
+            }
         }
         (writers, readers)
     }
@@ -248,52 +259,32 @@ impl Pending {
         self.take_expired(Instant(u64::MAX))
     }
 
-    /// Forgets a client: a step over everybody who waits.
+    /// Forgets a client: a step over what waits for it, however many others wait.
     pub fn forget(&mut self, client: ClientId) {
-        let theirs = |(caller, _): &(Caller, Proposed)| caller.origin.is_of(client);
-        let tickets = &mut self.tickets;
-        for (id, (caller, _)) in self.proposals.extract_if(.., |_, it| theirs(it)) {
-            tickets.remove(&(caller.deadline, id.0));
-        }
-        let theirs = |_: &(LogIndex, u64), it: &mut (Caller, Proposed)| it.0.origin.is_of(client);
-        for ((_, id), (caller, _)) in self.committed.extract_if(.., theirs) {
-            tickets.remove(&(caller.deadline, id));
-        }
-        let theirs = |_: &ReadId, it: &mut WaitingRead| it.caller.origin.is_of(client);
-        for (id, read) in self.asked.extract_if(.., theirs) {
-            tickets.remove(&(read.caller.deadline, id.0));
-        }
-        let theirs = |_: &(LogIndex, u64), it: &mut WaitingRead| it.caller.origin.is_of(client);
-        for ((_, id), read) in self.reads.extract_if(.., theirs) {
-            tickets.remove(&(read.caller.deadline, id));
-        }
-        let theirs = |_: &(LogIndex, u64), it: &mut Caller| it.origin.is_of(client);
-        for ((_, id), caller) in self.snapshots.extract_if(.., theirs) {
-            tickets.remove(&(caller.deadline, id));
+        let call = CallId(0);
+        let first = (Origin::Client { client, call }, (Instant::ZERO, 0));
+        while let Some(next) = self.origins.range(first..).next().copied()
+            && next.0.is_of(client)
+        {
+            self.origins.remove(&next);
+            let (_, ticket) = next;
+            let place = self.tickets.remove(&ticket);
+            self.take_out(ticket, place.expect("both tables hold the same tickets"));
         }
     }
 
-    fn take_out(
-        &mut self,
-        (_, id): Ticket,
-        place: Place,
-        writers: &mut Vec<Caller>,
-        readers: &mut Vec<Caller>,
-    ) {
+    /// Takes a request out of the place where it waits.
+    fn take_out(&mut self, (_, id): Ticket, place: Place) -> Caller {
+        let proposed = |(caller, _): (Caller, Proposed)| caller;
+        let reading = |read: WaitingRead| read.caller;
         match place {
-            Place::Proposed(proposal) => {
-                writers.extend(self.proposals.remove(&proposal).map(|(caller, _)| caller));
-            }
-            Place::Committed(index) => {
-                let taken = self.committed.remove(&(index, id));
-                writers.extend(taken.map(|(caller, _)| caller));
-            }
-            Place::Asked(read) => readers.extend(self.asked.remove(&read).map(|it| it.caller)),
-            Place::Reading(index) => {
-                readers.extend(self.reads.remove(&(index, id)).map(|it| it.caller));
-            }
-            Place::Snapshot(index) => readers.extend(self.snapshots.remove(&(index, id))),
+            Place::Proposed(proposal) => self.proposals.remove(&proposal).map(proposed),
+            Place::Committed(index) => self.committed.remove(&(index, id)).map(proposed),
+            Place::Asked(read) => self.asked.remove(&read).map(reading),
+            Place::Reading(index) => self.reads.remove(&(index, id)).map(reading),
+            Place::Snapshot(index) => self.snapshots.remove(&(index, id)),
         }
+        .expect("whoever has a ticket waits where it says")
     }
 
     /// Panics when somebody is lost, or waits nowhere.
@@ -305,6 +296,18 @@ impl Pending {
             writes + reads,
             "whoever waits has a ticket, and nobody else"
         );
+        assert_eq!(
+            self.origins.len(),
+            self.tickets.len(),
+            "origins hold the tickets there are"
+        );
+        // In production the number says enough: many may wait, and this is asked for now and then.
+        for (origin, ticket) in self.origins.iter().filter(|_| cfg!(debug_assertions)) {
+            assert!(
+                self.tickets.contains_key(ticket),
+                "{origin:?} holds a ticket of nobody"
+            );
+        }
     }
 }
 
@@ -395,6 +398,36 @@ mod tests {
         }
         let (writers, readers) = everywhere().take_all();
         assert_eq!((writers.len(), readers.len()), (2, 3));
+    }
+
+    #[test]
+    fn a_client_that_goes_takes_all_of_its_own_along_and_nothing_else() {
+        let mut pending = Pending::default();
+        for round in 0..40 {
+            for client in [1, 2, 3, u64::MAX] {
+                // Each waits in every place, at deadlines that mix.
+                let deadline = 100 - 7 * round % 13;
+                let proposal = pending.propose(caller(client, deadline), Proposed::Command);
+                if round % 2 == 0 {
+                    pending.on_committed(proposal, LogIndex(round + 1), LogIndex(0));
+                }
+                pending.ask(read(client, deadline));
+                pending.wait_for(LogIndex(7), read(client, deadline));
+                pending.wait_for_snapshot(LogIndex(7), caller(client, deadline));
+            }
+        }
+        pending.check();
+        assert_eq!(pending.len(), 640);
+        for (gone, left) in [(2, 480), (2, 480), (9, 480), (u64::MAX, 320), (1, 160)] {
+            pending.forget(ClientId(gone));
+            pending.check();
+            assert_eq!(pending.len(), left, "after {gone} went");
+        }
+        let (writers, readers) = pending.take_all();
+        pending.check();
+        assert_eq!((writers.len(), readers.len()), (40, 120));
+        let others = writers.iter().chain(&readers);
+        assert!(others.into_iter().all(|it| client(*it) == 3));
     }
 
     #[test]
