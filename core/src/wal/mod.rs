@@ -768,10 +768,11 @@ impl<D: Disk> Wal<D> {
         let (ready, waiting) = self.retiring.drain(..).partition(|r| r.after <= flushed);
         self.retiring = waiting;
         for Retiring { file, length, .. } in ready {
-            if length == u64::from(self.options.segment_bytes) {
+            let fits = length == u64::from(self.options.segment_bytes);
+            if fits && self.free.len() < self.options.free_segments_max as usize {
                 self.free.insert(file);
             } else if let Err(error) = self.disk.remove(&file) {
-                tracing::warn!(%error, "cannot remove a segment of another length");
+                tracing::warn!(%error, "cannot remove a segment that nothing needs");
             }
         }
     }

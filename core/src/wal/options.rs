@@ -25,6 +25,9 @@ pub struct WalOptions {
     pub segments_max: u32,
     /// Segments that entries may not use: kept for the purges that free others.
     pub reserve_segments: u32,
+    /// Free segments that are kept to be written over; more are removed, for an opening reads
+    /// every file. Above `reserve_segments`.
+    pub free_segments_max: u32,
     /// A batch longer than this is handed to the disk before its flush, bytes.
     pub buffer_bytes_max: u32,
 }
@@ -54,6 +57,7 @@ impl WalOptions {
             align_bytes: PAGE_BYTES as u32,
             segments_max: 256,
             reserve_segments: 1,
+            free_segments_max: 4,
             buffer_bytes_max: 4 << 20,
         }
     }
@@ -101,6 +105,10 @@ impl WalOptions {
         if self.record_bytes_max == 0 || self.record_bytes_max > room {
             let reason = format!("it must be from 1 to {room}, to fit the segment");
             return refuse("record_bytes_max", self.record_bytes_max as u64, reason);
+        }
+        if self.free_segments_max <= self.reserve_segments {
+            let reason = format!("it must be above the reserve of {}", self.reserve_segments);
+            return refuse("free_segments_max", self.free_segments_max.into(), reason);
         }
         let segments = u64::from(self.segments_max);
         if segments < u64::from(self.reserve_segments) + 2 {

@@ -177,6 +177,38 @@ fn segments_are_reused_and_the_facts_of_quiet_groups_move_on() {
 }
 
 #[test]
+fn a_log_that_was_long_gives_its_files_back() {
+    let (mut wal, _) = open(MemDisk::new(), 1);
+    for index in 1..=500 {
+        wal.append(A, entry(1, index)).unwrap();
+        flush(&mut wal);
+    }
+    let long = wal.segment_count();
+    assert!(long > 20, "{long} segments");
+    let through = id(1, 499);
+    wal.append(A, Record::Purge { through }).unwrap();
+    for index in 501..=504 {
+        flush(&mut wal);
+        wal.append(A, entry(1, index)).unwrap();
+    }
+    flush(&mut wal);
+    let most = wal.live_segment_count() + wal.options.free_segments_max as usize;
+    assert!(wal.segment_count() <= most && most < long);
+    assert!(wal.disk().list().unwrap().len() <= most, "others are gone");
+    // The log goes on, on the files it kept and on new ones.
+    for index in 505..=700 {
+        wal.append(A, entry(1, index)).unwrap();
+        flush(&mut wal);
+    }
+    let (_, recovery) = open(wal.into_disk(), 2);
+    assert_eq!(
+        (recovery.damage.as_slice(), recovery.tail.clone()),
+        (&[][..], Tail::Clean)
+    );
+    assert_eq!(recovery.group(A).entries.len(), 201);
+}
+
+#[test]
 fn a_group_with_old_entries_is_named_when_it_pins_the_log() {
     let (mut wal, _) = open(MemDisk::new(), 1);
     wal.append(B, entry(1, 1)).unwrap();
