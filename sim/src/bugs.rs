@@ -164,7 +164,11 @@ pub const ALL: &[Planted] = &[
         what: "a state from a peer lacks sessions, their memory, open files and locks",
         promise: "P-CONVERGE",
         judges: &["converge"],
-        set: &["raft.snapshot_log_bytes=4096", "raft.log_keep_entries=0"],
+        set: &[
+            "raft.snapshot_log_bytes=4096",
+            "raft.log_keep_entries=0",
+            "raft.log_lag_bytes_max=0",
+        ],
     },
     Planted {
         name: "replay-counts-again",

@@ -75,6 +75,9 @@ pub struct RaftOptions {
     pub snapshot_log_bytes: u64,
     /// Entries kept behind a snapshot.
     pub log_keep_entries: u64,
+    /// Bytes of log up to which a leader keeps what a member lacks.
+    #[serde(default)]
+    pub log_lag_bytes_max: u64,
     /// Bytes of entries in one message.
     pub append_bytes_max: usize,
     /// What the lease is shortened by, parts of a million.
@@ -418,6 +421,7 @@ impl RaftOptions {
             // Small ones make snapshots, purges and installs common.
             snapshot_log_bytes: *rng.pick(&[4 << 10, 16 << 10, 16 << 10, 64 << 10, 1 << 20]),
             log_keep_entries: *rng.pick(&[0, 1, 16, 128]),
+            log_lag_bytes_max: *rng.pick(&[0, 16 << 10, 256 << 10]),
             append_bytes_max: *rng.pick(&[2 << 10, 64 << 10, 1 << 20]),
             clock_drift_max_ppm: 1_000,
             priorities: rng.chance(1, 4),

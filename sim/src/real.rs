@@ -97,6 +97,7 @@ fn node_options(spec: &NodeSpec, seed: &Seed) -> node::Options {
         clock_drift_max_ppm: raft.clock_drift_max_ppm,
         snapshot_log_bytes: raft.snapshot_log_bytes,
         log_keep_entries: raft.log_keep_entries,
+        log_lag_bytes_max: raft.log_lag_bytes_max,
         append_bytes_max: raft.append_bytes_max,
         priority: priorities(spec),
         shuffle_tasks: raft.shuffle_tasks,

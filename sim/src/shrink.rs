@@ -40,6 +40,7 @@ const PLAINER: &[&str] = &[
     "raft.append_bytes_max=1048576",
     "raft.snapshot_log_bytes=1048576",
     "raft.log_keep_entries=128",
+    "raft.log_lag_bytes_max=0",
     "log.segment_bytes=262144",
     "node.checkpoint_interval_ms=30000",
     "node.request_timeout_ms=5000",

@@ -149,7 +149,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             return;
         }
         self.shorten_again = self.now + self.options.checkpoint_retry;
-        self.inbox.push_back(raft::Input::TakeSnapshot);
+        self.inbox.push_back(raft::Input::ShortenLog);
     }
 
     /// A snapshot of the state as it is now, to be sent once it is durable.

@@ -294,6 +294,7 @@ impl Cluster {
         let raft = raft::Options {
             snapshot_log_bytes: self.snapshot_log_bytes,
             log_keep_entries: 2,
+            log_lag_bytes_max: 0,
             ..raft::Options::new(id)
         };
         let options = Options {

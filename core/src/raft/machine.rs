@@ -28,7 +28,8 @@ use super::shell::{Counters, Shell};
 use super::state_machine::{StateMachine, their_snapshot};
 use super::types::{Answer, Command, OLogId, Types, our_stored_membership, ours};
 use super::{
-    Effect, Input, Options, ProposalId, RaftError, ReadId, ReadPolicy, Recovered, Role, Status,
+    AppliedState, Effect, Input, Options, ProposalId, RaftError, ReadId, ReadPolicy, RecoverError,
+    Recovered, Role, Status,
 };
 use crate::id::{LogIndex, NodeId, Term};
 use crate::limits;
@@ -46,6 +47,9 @@ const READS_MAX: usize = 65_536;
 const PROPOSALS_MAX: usize = 65_536;
 /// A voter that lacks no more entries than this has caught up: the rest is on its way.
 pub(super) const CAUGHT_UP_ENTRIES: u64 = 64;
+/// A member is kept entries for this many longest election timeouts after it was last heard of: as
+/// long as a restart takes.
+const LAG_PATIENCE: u32 = 100;
 /// Pieces in which openraft handles entries. Bytes bound a message, not this.
 const APPEND_ENTRIES_MAX: u64 = 4_096;
 
@@ -71,6 +75,10 @@ pub struct RaftMachine {
     snapshot_tried: LogIndex,
     /// A snapshot was asked for from outside.
     snapshot_wanted: bool,
+    /// The log is to become shorter, up to here, whoever lacks what goes.
+    shorten: Option<LogIndex>,
+    /// A new snapshot allows the log to be purged up to here.
+    purge_due: Option<LogIndex>,
     stopped: Option<String>,
     now: Instant,
 }
@@ -141,6 +149,7 @@ impl Options {
             clock_drift_max_ppm: 500,
             snapshot_log_bytes: 64 << 20,
             log_keep_entries: 1_000,
+            log_lag_bytes_max: 256 << 20,
             append_bytes_max: 1 << 20,
             priority: BTreeMap::new(),
             shuffle_tasks: false,
@@ -163,8 +172,8 @@ impl Options {
             max_payload_entries: APPEND_ENTRIES_MAX,
             max_append_entries: Some(APPEND_ENTRIES_MAX),
             snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: self.log_keep_entries,
-            purge_batch_size: 1,
+            // openraft forgets a peer that is being sent a snapshot: see `maybe_purge`.
+            max_in_snapshot_log_to_keep: u64::MAX,
             // Without it a leader that hears nobody keeps the others from electing (M11).
             quorum_loss_probe_interval: Some(longest * 3),
             enable_pre_vote: Some(true),
@@ -180,16 +189,35 @@ impl Options {
 }
 
 impl RaftMachine {
+    /// As [`Self::open`], over what is known to be right.
+    ///
+    /// # Panics
+    /// As [`Self::open`], and when that gives an error.
+    #[must_use]
+    pub fn new(options: Options, recovered: Recovered, seed: Seed, now: Instant) -> Self {
+        match Self::open(options, recovered, seed, now) {
+            Ok(machine) => machine,
+            Err(error) => panic!("the owner repairs its log before it builds the machine: {error}"),
+        }
+    }
+
     /// Builds the machine over the durable half of the node.
     ///
     /// `seed` must be another one for every life of the node: from it comes the number that tells
     /// replies to this life from replies to an earlier one.
     ///
+    /// # Errors
+    /// What [`Recovered::validate`] says; the owner repairs its log from a peer, or refuses to
+    /// start.
+    ///
     /// # Panics
-    /// When `recovered` does not pass [`Recovered::validate`], or the options contradict each
-    /// other.
-    #[must_use]
-    pub fn new(options: Options, recovered: Recovered, seed: Seed, now: Instant) -> Self {
+    /// When the options contradict each other.
+    pub fn open(
+        options: Options,
+        recovered: Recovered,
+        seed: Seed,
+        now: Instant,
+    ) -> Result<Self, RecoverError> {
         assert!(
             options.append_bytes_max + limits::COMMAND_BYTES_MAX < limits::RECORD_BYTES_MAX / 2,
             "a message of entries must stay below the longest record"
@@ -198,10 +226,10 @@ impl RaftMachine {
             not(feature = "planted-bugs"),
             expect(unused_mut, reason = "only a bug put in on purpose changes it")
         )]
-        let (mut log, repairs) = match Log::recover(&recovered) {
-            Ok(recovered) => recovered,
-            Err(error) => panic!("the owner repairs its log before it builds the machine: {error}"),
-        };
+        let (mut log, repairs) = Log::recover(&recovered)?;
+        // What was read is held by the log now.
+        let applied = recovered.applied;
+        drop(recovered.entries);
         #[cfg(feature = "planted-bugs")]
         if options.bug == Some(crate::planted::Bug::VoteNotPersisted) {
             log.forget_vote();
@@ -214,7 +242,7 @@ impl RaftMachine {
             options.node,
             life,
             log,
-            recovered.applied.clone(),
+            applied.clone(),
             #[cfg(feature = "planted-bugs")]
             options.bug,
         );
@@ -229,7 +257,7 @@ impl RaftMachine {
             quiet: Arc::new(AtomicBool::new(false)),
             reads: Arc::new(AtomicUsize::new(0)),
             changing: Arc::new(AtomicBool::new(false)),
-            applied: recovered.applied.last,
+            applied: applied.last,
             seen: Seen {
                 role: Role::Learner,
                 term: Term(0),
@@ -239,20 +267,22 @@ impl RaftMachine {
             move_tried: None,
             snapshot_tried: LogIndex(0),
             snapshot_wanted: false,
+            shorten: None,
+            purge_due: None,
             stopped: None,
             now,
             options,
         };
         let shared = Arc::clone(machine.executor.shared());
         Executor::enter(&shared, || {
-            machine.start(&recovered);
+            machine.start(&applied);
             if promised {
                 machine.keep_quiet();
             }
             machine.executor.run();
             machine.look();
         });
-        machine
+        Ok(machine)
     }
 
     /// What can be seen from outside.
@@ -312,7 +342,7 @@ impl RaftMachine {
 
     // ---- start --------------------------------------------------------------------------------
 
-    fn start(&mut self, recovered: &Recovered) {
+    fn start(&mut self, applied: &AppliedState) {
         let config = Arc::new(self.options.config());
         let network = Network {
             shell: Arc::clone(&self.shell),
@@ -322,7 +352,7 @@ impl RaftMachine {
             },
         };
         let log = LogStore::new(Arc::clone(&self.shell), self.options.append_bytes_max);
-        let state = StateMachine::new(Arc::clone(&self.shell), &recovered.applied);
+        let state = StateMachine::new(Arc::clone(&self.shell), applied);
         let started = Arc::new(Mutex::new(None));
         let slot = Arc::clone(&started);
         let node = self.options.node;
@@ -394,8 +424,15 @@ impl RaftMachine {
                 self.options.priority.insert(peer, priority);
             }
             Input::TakeSnapshot => self.snapshot_wanted = true,
+            Input::ShortenLog => {
+                self.snapshot_wanted = true;
+                self.shorten = self.applied.map(|id| id.index);
+            }
             Input::Applied { through } => self.on_applied(through),
-            Input::SnapshotBuilt { meta } => self.shell.on_snapshot_built(meta),
+            Input::SnapshotBuilt { meta } => {
+                self.shell.on_snapshot_built(meta);
+                self.allow_purge();
+            }
             Input::SnapshotSent { transfer, result } => {
                 self.shell.on_snapshot_sent(transfer, result);
             }
@@ -682,7 +719,11 @@ impl RaftMachine {
         if self.stopped.is_some() {
             return;
         }
-        let asked = [self.maybe_snapshot(), self.maybe_move_leadership()];
+        let asked = [
+            self.maybe_snapshot(),
+            self.maybe_purge(),
+            self.maybe_move_leadership(),
+        ];
         if asked.contains(&true) {
             self.executor.run();
             self.look();
@@ -757,7 +798,10 @@ impl RaftMachine {
         let asked = std::mem::take(&mut self.snapshot_wanted);
         let wanted = asked && snapshot < applied.index;
         if asked && !wanted {
-            return self.purge(snapshot);
+            // After a restart nothing else would purge before the next snapshot, for which a full
+            // log has no room.
+            self.allow_purge();
+            return false;
         }
         let behind = {
             let log = self.shell.log();
@@ -778,21 +822,71 @@ impl RaftMachine {
         true
     }
 
-    /// Drops what the durable state holds from the log, but for the entries that are to be kept: after
-    /// a restart nothing else would before the next snapshot, for which a full log has no room.
-    fn purge(&mut self, snapshot: LogIndex) -> bool {
-        let through = snapshot.0.saturating_sub(self.options.log_keep_entries);
-        let purged = self.shell.log().purged().map_or(0, |id| ours(&id).index.0);
+    /// What the durable state holds may leave the log, but for the entries that are to be kept.
+    fn allow_purge(&mut self) {
+        let snapshot = self.shell.snapshot_index().0;
+        let through = snapshot.saturating_sub(self.options.log_keep_entries);
+        self.purge_due = self.purge_due.max(Some(LogIndex(through)));
+    }
+
+    /// Drops what may leave the log, unless a peer that is there needs it and the log has room: a
+    /// state takes long to be sent, and whoever has it would at once need the next one.
+    fn maybe_purge(&mut self) -> bool {
+        let Some(through) = self.purge_due else {
+            return false;
+        };
+        let (purged, bytes) = {
+            let log = self.shell.log();
+            let purged = log.purged().map_or(0, |id| ours(&id).index.0);
+            (LogIndex(purged), log.bytes())
+        };
+        let snapshot = self.shell.snapshot_index();
+        let must = self.shorten.is_some_and(|index| index <= snapshot);
+        let has_room = bytes <= self.options.log_lag_bytes_max;
+        if !must && has_room && self.is_needed(purged, through) {
+            return false;
+        }
+        self.purge_due = None;
+        self.shorten.take_if(|_| must);
         let Some(raft) = self.raft.clone().filter(|_| through > purged) else {
             return false;
         };
         // openraft counts from 0.
-        let through = through.saturating_sub(1);
+        let through = through.0.saturating_sub(1);
         self.spawn(async move {
             // A stopped core has said so already.
             let _ = raft.trigger().purge_log(through).await;
         });
         true
+    }
+
+    /// Whether this node leads and a peer that is being sent a state, or was heard of lately, needs
+    /// entries up to `through` that are still here.
+    fn is_needed(&self, purged: LogIndex, through: LogIndex) -> bool {
+        let Some(metrics) = &self.metrics else {
+            return false;
+        };
+        let metrics = metrics.borrow_watched();
+        if metrics.state != ServerState::Leader {
+            return false;
+        }
+        let patience = self.times.lease * LAG_PATIENCE;
+        let heard = |peer: &NodeId| {
+            let at = metrics.heartbeat.as_ref().and_then(|all| all.get(peer));
+            let at = at.and_then(|at| at.as_deref().copied());
+            at.is_some_and(|at| super::runtime::Moment::of(self.now) < at + patience)
+        };
+        let peers = metrics.replication.iter().flatten();
+        let others = peers.filter(|(peer, _)| **peer != self.options.node);
+        others.into_iter().any(|(peer, matched)| {
+            let has = match self.shell.last_sent_to(*peer) {
+                Some(last) => last,
+                None if heard(peer) => LogIndex(matched.as_ref().map_or(0, |id| ours(id).index.0)),
+                None => return false,
+            };
+            // Who lacks what is gone already is helped by a state alone.
+            purged <= has && has < through
+        })
     }
 
     /// Moves leadership to a voter with a higher priority, once this node has led for a while; a

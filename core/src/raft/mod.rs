@@ -95,6 +95,9 @@ pub struct Options {
     pub snapshot_log_bytes: u64,
     /// Entries kept behind a snapshot so that a follower a little behind needs no snapshot.
     pub log_keep_entries: u64,
+    /// A leader keeps more for members that lack it, while they are being sent a snapshot or were
+    /// heard of lately, as long as the whole log holds at most this many bytes of entries.
+    pub log_lag_bytes_max: u64,
     /// Most bytes of entries in one message.
     pub append_bytes_max: usize,
     /// Higher is better: leadership moves to a caught-up voter with a higher priority.
@@ -298,6 +301,9 @@ pub enum Input {
     /// Ask for a snapshot of what is applied now, whatever the size of the log. Ignored when the
     /// last snapshot holds that already.
     TakeSnapshot,
+    /// The owner's log is nearly full: ask for a snapshot likewise, and drop what it holds from the
+    /// log whoever lacks it.
+    ShortenLog,
     /// Change who takes part, through joint consensus; new voters first catch up as learners.
     /// One change at a time. A node that was wiped never comes back under its old id.
     ChangeMembership {

@@ -72,6 +72,8 @@ struct Snapshots {
 /// A snapshot that is being streamed to a peer, and who waits for the outcome.
 struct Outgoing {
     to: NodeId,
+    /// The receiver needs the log from behind this entry.
+    last: LogIndex,
     outcome: OneSender<Result<Vec<u8>, String>>,
 }
 
@@ -407,13 +409,14 @@ impl Shell {
         meta: SnapshotMeta,
     ) -> Transfer<'_> {
         let (tx, result) = one();
+        let last = meta.applied.last.map_or(LogIndex(0), |id| id.index);
         let transfer = {
             let mut snapshots = lock(&self.snapshots);
             let transfer = snapshots.next_transfer;
             snapshots.next_transfer += 1;
-            snapshots
-                .transfers
-                .insert(transfer, Outgoing { to, outcome: tx });
+            let outcome = tx;
+            let outgoing = Outgoing { to, last, outcome };
+            snapshots.transfers.insert(transfer, outgoing);
             transfer
         };
         self.ask(Effect::SendSnapshot {
@@ -434,6 +437,13 @@ impl Shell {
         let snapshots = lock(&self.snapshots);
         let mut theirs = snapshots.transfers.iter().filter(|(_, it)| it.to == peer);
         theirs.next_back().map(|(transfer, _)| *transfer)
+    }
+
+    /// Last entry of the snapshot that is on its way to a peer; of the oldest when several are.
+    pub(super) fn last_sent_to(&self, peer: NodeId) -> Option<LogIndex> {
+        let snapshots = lock(&self.snapshots);
+        let theirs = snapshots.transfers.values().filter(|it| it.to == peer);
+        theirs.map(|it| it.last).min()
     }
 
     pub(super) fn on_snapshot_sent(&self, transfer: u64, result: Result<Vec<u8>, String>) {
@@ -575,6 +585,8 @@ mod tests {
         let second = shell.send_snapshot(NodeId(2), Vec::new(), meta);
         assert_eq!(shell.transfer_to(NodeId(2)), Some(2));
         assert_eq!(shell.transfer_to(NodeId(3)), None);
+        assert_eq!(shell.last_sent_to(NodeId(2)), Some(LogIndex(0)));
+        assert_eq!(shell.last_sent_to(NodeId(3)), None);
         drop(second);
         assert_eq!(shell.transfer_to(NodeId(2)), Some(1));
         drop(first);

@@ -290,6 +290,7 @@ fn impossible_memberships_are_refused() {
 fn small_log(options: &mut Options) {
     options.snapshot_log_bytes = 8_192;
     options.log_keep_entries = 5;
+    options.log_lag_bytes_max = 0;
 }
 
 #[test]
@@ -319,6 +320,98 @@ fn a_new_node_catches_up_by_a_snapshot() {
         world.start(NodeId(4));
         world.converge(&[1, 2, 3, 4], ms(3_000));
     }
+}
+
+/// A straggler that was away for long is being sent a state, which takes two seconds, while entries
+/// for many more snapshots are committed.
+fn a_state_on_its_way(seed: u64, log_lag_bytes_max: u64) -> (World, NodeId, LogIndex) {
+    let mut world = World::group(seed, Weather::fine(), 3, |options| {
+        small_log(options);
+        options.log_lag_bytes_max = log_lag_bytes_max;
+    });
+    world.await_leader(ms(2_000));
+    world.quorum_of.clear();
+    let straggler = followers(&world)[0];
+    world.crash(straggler);
+    world.run(ms(31_000));
+    for _ in 0..300 {
+        world.commit(ms(1_000));
+    }
+    world.state_takes = 2_000 * MS;
+    world.start(straggler);
+    // What was sent while nobody was there does not count.
+    world.states_sent.clear();
+    world.run_until(FAILOVER, "a state to be sent", |world| {
+        world.states_sent.contains_key(&straggler)
+    });
+    let leader = world.leader().expect("the straggler disturbs nobody");
+    let before = world.applied(leader);
+    for _ in 0..400 {
+        world.commit(ms(1_000));
+    }
+    (world, straggler, before)
+}
+
+fn purged(world: &World, node: NodeId) -> LogIndex {
+    let status = world.nodes[&node].machine.as_ref().unwrap().status();
+    status.purged.map_or(LogIndex(0), |id| id.index)
+}
+
+#[test]
+fn a_leader_keeps_the_log_behind_a_state_that_is_on_its_way() {
+    for seed in 0..3 {
+        let (mut world, straggler, before) = a_state_on_its_way(seed, 1 << 20);
+        let leader = world.leader().unwrap();
+        assert_eq!(world.states_sent[&straggler], 1, "the state is on its way");
+        assert!(purged(&world, leader) < before, "what it lacks is kept");
+        world.converge(&[1, 2, 3], ms(5_000));
+        assert_eq!(world.states_sent[&straggler], 1, "one state is enough");
+        // Nobody needs it any more.
+        for _ in 0..100 {
+            world.commit(ms(1_000));
+        }
+        world.run(ms(200));
+        assert!(purged(&world, leader) > before, "the log is purged then");
+    }
+}
+
+#[test]
+fn what_is_kept_for_a_peer_is_bounded_by_bytes_and_by_the_owner() {
+    let (mut world, straggler, before) = a_state_on_its_way(0, 20_000);
+    let leader = world.leader().unwrap();
+    assert!(
+        purged(&world, leader) > before,
+        "more than may be is not kept"
+    );
+    world.converge(&[1, 2, 3], ms(9_000));
+    assert!(world.states_sent[&straggler] > 1);
+
+    let (mut world, _, before) = a_state_on_its_way(1, 1 << 20);
+    let leader = world.leader().unwrap();
+    assert!(purged(&world, leader) < before);
+    world.input(leader, Input::ShortenLog);
+    world.run(ms(100));
+    assert!(purged(&world, leader) > before, "the owner needs the room");
+    world.converge(&[1, 2, 3], ms(9_000));
+}
+
+#[test]
+fn a_peer_that_restarts_is_not_sent_a_state() {
+    let mut world = World::group(5, Weather::fine(), 3, |options| {
+        small_log(options);
+        options.log_lag_bytes_max = 1 << 20;
+    });
+    world.await_leader(ms(2_000));
+    world.quorum_of.clear();
+    let straggler = followers(&world)[0];
+    world.commit(ms(1_000));
+    world.crash(straggler);
+    for _ in 0..400 {
+        world.commit(ms(1_000));
+    }
+    world.start(straggler);
+    world.converge(&[1, 2, 3], ms(5_000));
+    assert_eq!(world.states_sent.get(&straggler), None);
 }
 
 #[test]

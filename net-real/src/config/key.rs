@@ -281,7 +281,7 @@ pub static KEYS: [Spec; 25] = [
             max: 4 * GIB,
         },
         "64M",
-        "The log is cut when it holds this much, in memory too; a node that lacks more is sent the state.",
+        "The log is cut when it holds this much, in memory too, or four times as much while a node that is there lacks it; a node that lacks more is sent the state.",
     ),
     key(
         Key::LogSizeMax,

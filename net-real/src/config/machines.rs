@@ -14,6 +14,9 @@ use super::settings::Settings;
 
 /// Bytes of a segment of a log that may be long enough for many of them.
 const SEGMENT_BYTES: u64 = 64 << 20;
+/// Entries are kept for members that lack them up to this many times what the log is cut at. Well
+/// below what the log on disk may take.
+const LAG_PER_SNAPSHOT: u64 = 4;
 /// A log has at least this many segments: it is freed by whole ones.
 const SEGMENT_COUNT_MIN: u64 = 16;
 
@@ -39,6 +42,7 @@ impl Settings {
             election_timeout: (shortest, shortest * 2),
             heartbeat: self.heartbeat(),
             snapshot_log_bytes: self.snapshot_log_bytes(),
+            log_lag_bytes_max: self.snapshot_log_bytes().saturating_mul(LAG_PER_SNAPSHOT),
             priority: [(node, self.priority())].into(),
             ..raft::Options::new(node)
         }

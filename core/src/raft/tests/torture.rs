@@ -27,6 +27,9 @@ pub(super) fn world(seed: u64, tune: impl Fn(&mut Options)) -> World {
     let mut world = World::group(seed, Weather::fine(), count, |options| {
         options.snapshot_log_bytes = 6_000;
         options.log_keep_entries = 5;
+        // In every third world a leader keeps more for those who lag.
+        let keeps = seed.is_multiple_of(3);
+        options.log_lag_bytes_max = if keeps { 18_000 } else { 0 };
         tune(options);
     });
     // A group exists once its first entry is durable; before, a crash takes it away again.
@@ -188,6 +191,7 @@ fn random_changes_of_membership_under_faults_keep_the_laws() {
             world.add(NodeId(node), |options| {
                 options.snapshot_log_bytes = 6_000;
                 options.log_keep_entries = 5;
+                options.log_lag_bytes_max = 0;
             });
         }
         for _ in 0..8 {

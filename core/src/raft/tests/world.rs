@@ -191,6 +191,10 @@ pub(super) struct World {
     pub(super) quorum_of: BTreeSet<NodeId>,
     pub(super) sent: u64,
     pub(super) commands: u64,
+    /// How much longer than a message a state takes, nanoseconds.
+    pub(super) state_takes: u64,
+    /// States that were sent, by receiver.
+    pub(super) states_sent: BTreeMap<NodeId, u64>,
 }
 
 impl World {
@@ -220,6 +224,8 @@ impl World {
             quorum_of: BTreeSet::new(),
             sent: 0,
             commands: 0,
+            state_takes: 0,
+            states_sent: BTreeMap::new(),
         }
     }
 
@@ -736,7 +742,8 @@ impl World {
         let app = self.nodes[&from].snapshots.get(&meta.id).cloned();
         let app = app.expect("only the readable snapshot is sent");
         assert_eq!(app.applied, meta.applied);
-        let delay = self.delay() * 3;
+        let delay = self.delay() * 3 + self.state_takes;
+        *self.states_sent.entry(to).or_default() += 1;
         if self.carries(from, to) && self.nodes.contains_key(&to) {
             let app = Box::new(app);
             self.at(
