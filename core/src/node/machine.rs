@@ -155,8 +155,23 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         seed: Seed,
         now: Instant,
     ) -> Result<Self, OpenError> {
-        let (wal, recovery) = Wal::open(disk, options.wal.clone(), options.life)?;
-        let log = recovery.group(options.group);
+        let log = Wal::open(disk, options.wal.clone(), options.life)?;
+        Self::over(options, log, store, seed, now)
+    }
+
+    /// As [`Self::open`], over a log that was opened with [`Options::wal`] and [`Options::life`]:
+    /// the state may be opened meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn over(
+        options: Options,
+        (wal, mut recovery): (Wal<D>, Recovery),
+        store: S,
+        seed: Seed,
+        now: Instant,
+    ) -> Result<Self, OpenError> {
+        let log = recovery.take_group(options.group);
         let (namespace, applied, unreadable) = open_state(store)?;
         let marked = recovery.strays.iter().any(|file| file == MARK);
         let damage = Damage::found(marked, unreadable);
@@ -325,16 +340,18 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             entries: log.entries,
             applied: self.applied.clone(),
         };
-        if let Err(error) = recovered.validate() {
-            let reason = format!("the log and the state do not fit each other: {error}");
-            return self.become_stopped(reason, out);
-        }
         let empty = recovered.vote.is_none()
             && recovered.entries.is_empty()
             && recovered.applied.last.is_none();
         let options = self.options.raft.clone();
         let seed = self.seed.child("raft").index(self.options.life);
-        self.raft = Some(RaftMachine::new(options, recovered, seed, self.now));
+        match RaftMachine::open(options, recovered, seed, self.now) {
+            Ok(raft) => self.raft = Some(raft),
+            Err(error) => {
+                let reason = format!("the log and the state do not fit each other: {error}");
+                return self.become_stopped(reason, out);
+            }
+        }
         // What it wants at once comes out with its first step.
         self.inbox.push_back(raft::Input::Tick);
         if empty && let Some(voters) = self.options.bootstrap.clone() {

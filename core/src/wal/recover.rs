@@ -25,6 +25,8 @@ use crate::wal::record::LogId;
 use crate::wal::replay::{self, GroupLog, Lost, Read};
 use crate::wal::segment::{self, Segment};
 
+/// Bytes that are read at once where many payloads are read again.
+const PIECE_BYTES: usize = 1 << 20;
 /// Reads of one place before it is judged: a bit may flip on the way.
 const READ_ATTEMPTS: usize = 4;
 
@@ -126,10 +128,22 @@ impl Recovery {
     /// What is left of a group, also of one that is not in the log.
     #[must_use]
     pub fn group(&self, id: GroupId) -> GroupLog {
-        self.groups.get(&id).cloned().unwrap_or_else(|| GroupLog {
+        let known = self.groups.get(&id).cloned();
+        known.unwrap_or_else(|| self.nothing_of_a_group())
+    }
+
+    /// As [`Self::group`], taken out: it may be long.
+    #[must_use]
+    pub fn take_group(&mut self, id: GroupId) -> GroupLog {
+        let known = self.groups.remove(&id);
+        known.unwrap_or_else(|| self.nothing_of_a_group())
+    }
+
+    fn nothing_of_a_group(&self) -> GroupLog {
+        GroupLog {
             vote_lost: self.unattributed,
             ..GroupLog::default()
-        })
+        }
     }
 }
 
@@ -748,12 +762,13 @@ fn conclude<D: Disk>(
     mut found: Found,
 ) -> Found {
     let (replayed, unattributed) = replay::replay(&judged.frames, &judged.lost, judged.start);
+    let mut loader = Loader::new(disk);
     for (id, replayed) in replayed {
         let (copies, marked) = (replayed.vote_copies, replayed.marked);
         let (group, log) = replay::settle(
             replayed,
             |at| scanned[at].first,
-            |read| load(disk, &scanned[read.file].file, &read.header),
+            |read| loader.load(&scanned[read.file], &read.header),
         );
         let vote_is_single = group.vote.is_some() && copies < 2;
         let loss_is_new = (group.vote_lost || group.tail_lost) && !marked;
@@ -835,6 +850,64 @@ fn unproven<D: Disk>(
         }
     }
     due
+}
+
+/// Reads payloads again, many with one read: they follow each other, mostly.
+struct Loader<'d, D> {
+    disk: &'d D,
+    file: FileName,
+    from: u64,
+    piece: Vec<u8>,
+}
+
+impl<'d, D: Disk> Loader<'d, D> {
+    fn new(disk: &'d D) -> Self {
+        Self {
+            disk,
+            file: FileName::new(),
+            from: 0,
+            piece: Vec::new(),
+        }
+    }
+
+    /// The payload of a frame, when it is what was written.
+    fn load(&mut self, found: &Scanned, header: &FrameHeader) -> Option<Vec<u8>> {
+        if self.range_of(found, header).is_none() {
+            self.turn_to(found, header);
+        }
+        let payload = self.range_of(found, header).map(|at| &self.piece[at]);
+        match payload {
+            Some(payload) if crc32c::crc32c(payload) == header.payload_crc => {
+                Some(payload.to_vec())
+            }
+            _ => load(self.disk, &found.file, header),
+        }
+    }
+
+    /// Where the payload stands in the piece.
+    fn range_of(&self, found: &Scanned, header: &FrameHeader) -> Option<Range<usize>> {
+        let payload = payload_of(header);
+        let from = usize::try_from(self.from).ok()?;
+        let range = payload.start.checked_sub(from)?..payload.end.checked_sub(from)?;
+        (self.file == found.file && range.end <= self.piece.len()).then_some(range)
+    }
+
+    /// Reads the piece of a file that begins with this payload. One that cannot be read is empty.
+    fn turn_to(&mut self, found: &Scanned, header: &FrameHeader) {
+        let payload = payload_of(header);
+        self.from = payload.start as u64;
+        let left = usize::try_from(found.length.saturating_sub(self.from)).unwrap_or(usize::MAX);
+        self.piece
+            .resize(payload.len().max(PIECE_BYTES).min(left), 0);
+        self.file.clone_from(&found.file);
+        if self
+            .disk
+            .read(&found.file, self.from, &mut self.piece)
+            .is_err()
+        {
+            self.piece.clear();
+        }
+    }
 }
 
 fn load<D: Disk>(disk: &D, file: &str, header: &FrameHeader) -> Option<Vec<u8>> {

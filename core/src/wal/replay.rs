@@ -188,7 +188,9 @@ impl Replayed {
             Kind::Entry => {
                 let floor = self.facts.purged.map(|id| id.index.0);
                 if floor.is_none_or(|floor| index > floor) {
-                    self.slots.split_off(&index);
+                    if self.high >= index {
+                        self.slots.split_off(&index);
+                    }
                     self.slots.insert(index, frame.clone());
                     self.high = index;
                     self.gap_tail = false;

@@ -1,12 +1,15 @@
 //! Opens log and state, on the node's own thread: replaying a long log takes its time.
 
 use std::cell::Cell;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::time::Instant;
 
 use mfsha_core::disk::DiskError;
 use mfsha_core::id::GroupId;
-use mfsha_core::node::{Node, OpenError};
+use mfsha_core::node::{self, Node, OpenError};
 use mfsha_core::transport::Identity;
+use mfsha_core::wal::{Recovery, Wal};
 use tracing::{info, warn};
 
 use super::SharedDir;
@@ -38,7 +41,32 @@ impl Opening {
             reason,
             code: exit::SYSTEM,
         };
-        let store = self.open_state(handle)?;
+        let began = Instant::now();
+        let life = random_u64().map_err(system)?;
+        let seed = random_seed().map_err(system)?;
+        let options = self.settings.node_options(&self.identity, GROUP, life);
+        // Each may take a second: the state is checked while the log is read.
+        let (store, log) = std::thread::scope(|threads| {
+            let state = threads.spawn(|| self.open_state(handle));
+            let log = self.open_log(handle, &options);
+            let store = state.join().unwrap_or_else(|panic| resume_unwind(panic));
+            Ok::<_, Refused>((store?, log?))
+        })?;
+        let node = Node::over(options, log, store, seed, clock.now())
+            .map_err(|error| refused_node(&error))?;
+        info!(
+            took_ms = began.elapsed().as_millis(),
+            checkpoint = node.checkpointed().0,
+            "log and state are open"
+        );
+        Ok(node)
+    }
+
+    fn open_log(
+        &self,
+        handle: &NodeHandle,
+        options: &node::Options,
+    ) -> Result<(Wal<FileDisk>, Recovery), Refused> {
         let log_path = self.directory.get().log_path();
         let capacity = Some(self.settings.log_bytes_max());
         let report = self.report_flushes(handle.clone());
@@ -49,18 +77,8 @@ impl Opening {
             },
             reason: error.to_string(),
         })?;
-        let life = random_u64().map_err(system)?;
-        let options = self.settings.node_options(&self.identity, GROUP, life);
-        let seed = random_seed().map_err(system)?;
-        let node =
-            Node::open(options, disk, store, seed, clock.now()).map_err(|error| Refused {
-                code: match error {
-                    OpenError::MustBeReplaced { .. } => exit::DATA,
-                    OpenError::Log(_) | OpenError::State(_) => exit::SYSTEM,
-                },
-                reason: error.to_string(),
-            })?;
-        Ok(node)
+        Wal::open(disk, options.wal.clone(), options.life)
+            .map_err(|error| refused_node(&OpenError::Log(error)))
     }
 
     /// The node hears of each flush; of the first only when it is noted that from here on an empty
@@ -112,5 +130,15 @@ impl Opening {
         }
         self.surroundings.set_store(store.stats());
         Ok(store)
+    }
+}
+
+fn refused_node(error: &OpenError) -> Refused {
+    Refused {
+        code: match error {
+            OpenError::MustBeReplaced { .. } => exit::DATA,
+            OpenError::Log(_) | OpenError::State(_) => exit::SYSTEM,
+        },
+        reason: error.to_string(),
     }
 }
