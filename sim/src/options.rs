@@ -122,6 +122,21 @@ pub struct NodeOptions {
     /// Half of all requests are asked as a face does, which knows no leader.
     #[serde(default)]
     pub faces: bool,
+    /// Bytes of applied entries after which a checkpoint begins.
+    #[serde(default = "checkpoint_log_bytes")]
+    pub checkpoint_log_bytes: u64,
+    /// Entries that one step applies.
+    #[serde(default = "apply_entries_max")]
+    pub apply_entries_max: usize,
+}
+
+/// What plans mean that do not say it.
+fn checkpoint_log_bytes() -> u64 {
+    8 << 20
+}
+
+fn apply_entries_max() -> usize {
+    1_024
 }
 
 /// Options of the network.
@@ -455,6 +470,9 @@ impl NodeOptions {
             // Little room makes checkpoints common, and a full store too.
             store_bytes_max: *rng.pick(&[0, 0, 2 << 10, 16 << 10]),
             faces: rng.chance(1, 2),
+            checkpoint_log_bytes: *rng.pick(&[2 << 10, 32 << 10, 8 << 20]),
+            // One by one, a replay is interrupted by whatever happens meanwhile.
+            apply_entries_max: *rng.pick(&[1, 3, 64]),
         }
     }
 }

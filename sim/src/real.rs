@@ -117,6 +117,8 @@ fn node_options(spec: &NodeSpec, seed: &Seed) -> node::Options {
         bootstrap: (!spec.bootstrap.is_empty()).then(|| spec.bootstrap.clone()),
         peers: spec.peers.clone(),
         checkpoint_interval: Duration::from_millis(node.checkpoint_interval_ms),
+        checkpoint_log_bytes: node.checkpoint_log_bytes,
+        apply_entries_max: node.apply_entries_max,
         request_timeout: Duration::from_millis(node.request_timeout_ms),
         pending_max: node.pending_max,
         snapshot_part_bytes: node.snapshot_part_bytes,

@@ -130,14 +130,16 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         self.apply_deferred(out);
     }
 
-    /// Applies what is committed, in order, as long as the store has room: the rest waits for a
-    /// checkpoint, and consensus sees a slow state machine.
+    /// Applies what is committed, in order, as far as this step may and the store has room: the
+    /// rest waits for the next step or for a checkpoint, and consensus sees a slow state machine.
     pub(super) fn apply_deferred(&mut self, out: &mut Outbox<Effect>) {
         let mut last = None;
-        while !self.deferred.is_empty() && !self.is_store_full() {
+        while self.apply_budget > 0 && !self.deferred.is_empty() && !self.is_store_full() {
             let Some(entry) = self.deferred.pop_front() else {
                 break;
             };
+            self.apply_budget -= 1;
+            self.unsaved_bytes += bytes_of(&entry);
             let id = entry.id;
             match self.apply_entry(entry) {
                 Ok(outcome) => self.on_applied(id, outcome.as_ref(), out),
@@ -281,6 +283,16 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         };
         self.answer(caller, Ok(body), out);
     }
+}
+
+/// What an entry counts towards the next checkpoint: none is free to replay.
+fn bytes_of(entry: &Committed) -> u64 {
+    const OVERHEAD: u64 = 64;
+    let payload = match &entry.payload {
+        Payload::Command(bytes) => bytes.len() as u64,
+        Payload::Blank | Payload::Membership(_) => 0,
+    };
+    payload + OVERHEAD
 }
 
 /// Why an entry was not applied.

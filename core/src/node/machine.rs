@@ -80,6 +80,8 @@ pub(super) struct Running<V> {
     pub purpose: Purpose,
     /// Index that it holds.
     pub applied: LogIndex,
+    /// What [`Node::unsaved_bytes`] was when it began.
+    pub bytes: u64,
     /// The snapshot that was taken with it, for `Purpose::Snapshot`; the one that is held stays
     /// until this one is durable.
     pub snapshot: Option<(SnapshotMeta, Arc<V>)>,
@@ -101,9 +103,14 @@ pub struct Node<D, S: StateStore> {
     pub(super) inbox: VecDeque<raft::Input>,
     pub(super) pending: Pending,
     pub(super) asks: Asks,
-    /// Committed entries that wait, in order, because the store is full. Consensus hands out a
-    /// bounded number before it hears that they were applied.
+    /// Committed entries that wait, in order: for the next step, or because the store is full.
+    /// Consensus hands out a bounded number before it hears that they were applied; at the start,
+    /// all that the last checkpoint lacks.
     pub(super) deferred: VecDeque<Committed>,
+    /// Entries that this step may still apply.
+    pub(super) apply_budget: usize,
+    /// Bytes of the entries applied since the last checkpoint began.
+    pub(super) unsaved_bytes: u64,
     /// The term in which this node leads, as consensus last said.
     pub(super) leads: Option<Term>,
     /// Who leads, as consensus last said.
@@ -189,6 +196,8 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             pending: Pending::default(),
             asks: Asks::default(),
             deferred: VecDeque::new(),
+            apply_budget: 0,
+            unsaved_bytes: 0,
             leads: None,
             leader: None,
             hlc: Hlc::new(options.node, 0),
@@ -516,6 +525,7 @@ impl<D: Disk, S: StateStore> Machine for Node<D, S> {
         }
         self.now = self.now.max(now);
         self.wall_us = input.wall_us;
+        self.apply_budget = self.options.apply_entries_max;
         self.on_event(input.event, out);
         self.on_timers(out);
         self.apply_deferred(out);
@@ -537,6 +547,10 @@ impl<D: Disk, S: StateStore> Machine for Node<D, S> {
         }
         if self.found.is_some() && self.wal.needs_flush() {
             // The first flush waits to be begun.
+            return Some(self.now);
+        }
+        if !self.deferred.is_empty() && !self.is_store_full() {
+            // The next portion waits to be applied.
             return Some(self.now);
         }
         let raft = self.raft.as_ref().and_then(Machine::deadline);

@@ -25,8 +25,14 @@ pub struct Options {
     pub bootstrap: Option<BTreeSet<NodeId>>,
     /// Other nodes that may be asked for the state when this one's is damaged.
     pub peers: BTreeSet<NodeId>,
-    /// The state is made durable this often while it changes: bounds the replay at a restart.
+    /// The state is made durable this often while it changes.
     pub checkpoint_interval: Duration,
+    /// The state is made durable when entries of so many bytes were applied since the last
+    /// checkpoint began, without waiting for its time: bounds the replay at a restart.
+    pub checkpoint_log_bytes: u64,
+    /// Entries that are applied in one step, at least 1; the next step goes on. Bounds how long a
+    /// replay, or a node that catches up, keeps timers, peers and probes waiting.
+    pub apply_entries_max: usize,
     /// A checkpoint that failed is tried again after this long: consensus may wait for it, before a
     /// peer that is far behind can be helped.
     pub checkpoint_retry: Duration,
@@ -74,6 +80,8 @@ impl Options {
             bootstrap: None,
             peers: BTreeSet::new(),
             checkpoint_interval: Duration::from_secs(30),
+            checkpoint_log_bytes: 8 << 20,
+            apply_entries_max: 64,
             checkpoint_retry: Duration::from_secs(1),
             request_timeout: Duration::from_secs(5),
             ask_timeout: Duration::from_secs(30),

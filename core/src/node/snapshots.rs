@@ -128,17 +128,22 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             id,
             purpose,
             applied,
+            bytes: std::mem::take(&mut self.unsaved_bytes),
             snapshot,
         });
         let checkpoint = id;
         out.push(Effect::CheckpointStarted { checkpoint });
     }
 
-    /// Begins a checkpoint without waiting for its time when the store runs out of room. One that
-    /// failed has its own time.
+    /// Begins a checkpoint without waiting for its time when the store runs out of room, or when a
+    /// restart would have much to replay. One that failed has its own time.
     pub(super) fn maybe_relieve(&mut self, out: &mut Outbox<Effect>) {
         let idle = self.raft.is_some() && self.checkpoint.is_none() && self.wanted.is_empty();
-        if idle && self.namespace.store().pressure() >= Pressure::High {
+        if !idle {
+            return;
+        }
+        let much = self.unsaved_bytes >= self.options.checkpoint_log_bytes;
+        if much || self.namespace.store().pressure() >= Pressure::High {
             self.want_checkpoint(Purpose::Periodic, out);
         }
     }
@@ -180,6 +185,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 message: format!("a checkpoint failed: {error}"),
             });
             self.wanted.push_front(ended.purpose);
+            self.unsaved_bytes += ended.bytes;
             let retry = self.options.checkpoint_retry;
             self.timers.arm(Timer::Checkpoint, self.now, retry);
             return;

@@ -243,6 +243,8 @@ struct Cluster {
     segments_max: u32,
     /// Nodes whose checkpoints all fail.
     stuck: BTreeSet<NodeId>,
+    apply_entries_max: usize,
+    checkpoint_log_bytes: u64,
 }
 
 const ROOT: InodeId = InodeId::ROOT;
@@ -268,6 +270,8 @@ impl Cluster {
             flush_ns: 200_000,
             segments_max: 1_024,
             stuck: BTreeSet::new(),
+            apply_entries_max: 64,
+            checkpoint_log_bytes: 8 << 20,
         };
         for id in 1..=count {
             let (disk, store) = (TestDisk::default(), TestStore::default());
@@ -307,6 +311,8 @@ impl Cluster {
             bootstrap: Some(all.clone()),
             peers: all.into_iter().filter(|peer| *peer != id).collect(),
             checkpoint_interval: self.checkpoint_interval,
+            checkpoint_log_bytes: self.checkpoint_log_bytes,
+            apply_entries_max: self.apply_entries_max,
             snapshot_part_bytes: 300,
             request_timeout: Duration::from_secs(1),
             ..Options::new(GroupId(1), raft, host.lives)
@@ -484,6 +490,16 @@ impl Cluster {
             self.run_for(Duration::from_millis(10));
         }
         panic!("a call has no answer after three seconds");
+    }
+
+    /// Asks what one step answers.
+    fn call_at_once(&mut self, id: NodeId, body: RequestBody) -> Result<ResponseBody, NodeError> {
+        self.calls += 1;
+        let call = CallId(self.calls);
+        let (client, request) = (ClientId(1), Request { call, body });
+        self.step(id, Event::Request { client, request });
+        let response = self.responses.remove(&call);
+        response.expect("it is answered at once").result
     }
 
     fn write(&mut self, id: NodeId, seq: u64, op: Op) -> Result<ResponseBody, NodeError> {
@@ -928,6 +944,143 @@ fn a_store_that_runs_out_of_room_is_checkpointed_without_waiting() {
     let leader = cluster.leader();
     assert_eq!(cluster.names(leader).len(), 60);
     cluster.assert_converged();
+}
+
+#[test]
+fn much_that_was_applied_is_checkpointed_without_waiting() {
+    let mut cluster = Cluster::new(3);
+    // Nothing but what a restart would have to replay makes a checkpoint begin.
+    cluster.checkpoint_interval = Duration::from_secs(3_600);
+    cluster.restart_all();
+    cluster.open_session();
+    for seq in 1..=30 {
+        cluster.mkdir(&format!("d{seq:02}"), seq);
+    }
+    cluster.run_for(Duration::from_secs(1));
+    for host in cluster.hosts.values() {
+        assert_eq!(host.store.state().finished, 0, "30 entries are not much");
+    }
+    cluster.checkpoint_log_bytes = 1_000;
+    cluster.restart_all();
+    let saves_soon = |cluster: &Cluster, least| {
+        for (id, host) in &cluster.hosts {
+            let finished = host.store.state().finished;
+            assert!(finished >= least, "{id}: {finished} checkpoints");
+            let left = cluster.node(*id).unsaved_bytes;
+            assert!(left < 1_000, "{id}: a restart would replay {left} bytes");
+        }
+    };
+    for seq in 31..=60 {
+        cluster.mkdir(&format!("d{seq:02}"), seq);
+    }
+    cluster.run_for(Duration::from_millis(100));
+    saves_soon(&cluster, 3);
+    // What a checkpoint that failed should have held counts again.
+    cluster.failing_checkpoints = 3;
+    for seq in 61..=70 {
+        cluster.mkdir(&format!("d{seq:02}"), seq);
+    }
+    let unsaved = |cluster: &Cluster| {
+        let nodes = (1..=3).map(|id| cluster.node(NodeId(id)).unsaved_bytes);
+        nodes.collect::<Vec<_>>()
+    };
+    cluster.run_for(Duration::from_millis(10));
+    assert_eq!(cluster.failing_checkpoints, 0);
+    let left = unsaved(&cluster);
+    assert!(left.iter().all(|left| *left >= 1_000), "{left:?}");
+    cluster.run_for(Duration::from_secs(2));
+    saves_soon(&cluster, 4);
+    cluster.restart_all();
+    let leader = cluster.leader();
+    assert_eq!(cluster.names(leader).len(), 70);
+    cluster.assert_converged();
+}
+
+#[test]
+fn a_replay_goes_on_in_portions_and_everything_else_with_it() {
+    let mut cluster = Cluster::new(3);
+    cluster.checkpoint_interval = Duration::from_secs(3_600);
+    cluster.restart_all();
+    cluster.open_session();
+    for seq in 1..=100 {
+        cluster.mkdir(&format!("d{seq:03}"), seq);
+    }
+    let id = cluster.follower();
+    cluster.kill(id);
+    cluster.apply_entries_max = 7;
+    cluster.start(id).unwrap();
+    // Up to the step that begins the replay.
+    while cluster.node(id).deferred.is_empty() {
+        let ((at, _), (to, life, arrival)) = cluster.queue.pop_first().unwrap();
+        cluster.now = cluster.now.max(at);
+        cluster.deliver(to, life, arrival);
+    }
+    let waiting = cluster.node(id).deferred.len();
+    assert!(waiting > 80, "{waiting} entries wait");
+    let begun = cluster.node(id).namespace().applied().index;
+    assert_eq!(begun, LogIndex(7), "a portion was applied");
+    assert_eq!(cluster.node(id).deadline(), Some(cluster.now), "at once");
+    // It answers, each time after one portion more.
+    let status = cluster.call_at_once(id, RequestBody::Status);
+    let Ok(ResponseBody::Status(status)) = status else {
+        panic!("{status:?}");
+    };
+    assert_eq!(status.applied, LogIndex(7));
+    let leader = cluster.leader();
+    let beat = cluster.node(leader).deadline().unwrap();
+    cluster.now = cluster.now.max(beat);
+    cluster.step(leader, Event::Tick);
+    let mut steps = 1;
+    while !cluster.node(id).deferred.is_empty() {
+        let before = cluster.node(id).namespace().applied().index;
+        cluster.step(id, Event::Tick);
+        let after = cluster.node(id).namespace().applied().index;
+        assert!(after.0 > before.0 && after.0 <= before.0 + 7, "{after}");
+        steps += 1;
+    }
+    assert!(steps >= waiting / 7, "{steps} steps");
+    cluster.assert_converged();
+    assert_eq!(cluster.names(id).len(), 100);
+}
+
+#[test]
+fn a_node_that_dies_while_it_replays_goes_on_from_its_last_checkpoint() {
+    let mut cluster = Cluster::new(1);
+    cluster.checkpoint_interval = Duration::from_secs(3_600);
+    cluster.kill(NodeId(1));
+    cluster.start(NodeId(1)).unwrap();
+    cluster.open_session();
+    for seq in 1..=100 {
+        cluster.mkdir(&format!("d{seq:03}"), seq);
+    }
+    // Each life has time for a part of the replay.
+    cluster.apply_entries_max = 1;
+    cluster.checkpoint_log_bytes = 2_000;
+    let (id, mut lives, mut reached) = (NodeId(1), 0, LogIndex(0));
+    loop {
+        cluster.kill(id);
+        cluster.start(id).unwrap();
+        for _ in 0..60 {
+            let next = cluster.queue.first_key_value().map(|((at, _), _)| *at);
+            cluster.step(id, Event::Tick);
+            if let Some(at) = next {
+                let (_, (to, life, arrival)) = cluster.queue.pop_first().unwrap();
+                cluster.now = cluster.now.max(at);
+                cluster.deliver(to, life, arrival);
+            }
+        }
+        let durable = cluster.node(id).checkpointed();
+        assert!(durable >= reached, "what was durable stays so");
+        reached = durable;
+        lives += 1;
+        if cluster.node(id).namespace().applied().index > LogIndex(100) {
+            break;
+        }
+        assert!(lives < 50, "the replay begins anew each time");
+    }
+    assert!(lives > 1, "the replay was never interrupted");
+    let leader = cluster.leader();
+    assert_eq!(cluster.names(leader).len(), 100);
 }
 
 #[test]

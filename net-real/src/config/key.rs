@@ -271,7 +271,7 @@ pub static KEYS: [Spec; 25] = [
             bare: Scale::Seconds,
         },
         "30s",
-        "The state is made durable this often while it changes: bounds what a restart replays, never what is lost, for the log has it all.",
+        "The state is made durable this often while it changes, and whenever 8 MiB of commands were applied: bounds what a restart replays, never what is lost, for the log has it all.",
     ),
     key(
         Key::SnapshotLogSize,

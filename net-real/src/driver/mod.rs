@@ -257,6 +257,7 @@ where
                     role: role::RoleLog::new(SystemInstant::now()),
                     flush_began: None,
                     checkpoint_began: None,
+                    ticked: false,
                     stopped: None,
                 };
                 driver.run(&inbox)
@@ -274,6 +275,8 @@ struct Driver<D, S: StateStore, W> {
     role: role::RoleLog,
     flush_began: Option<SystemInstant>,
     checkpoint_began: Option<SystemInstant>,
+    /// The last thing that happened was that a deadline had passed.
+    ticked: bool,
     stopped: Option<String>,
 }
 
@@ -284,6 +287,7 @@ impl<D: Disk, S: StateStore, W: World> Driver<D, S, W> {
         self.world.note(Note::Began);
         loop {
             let work = self.wait(inbox);
+            self.ticked = work.is_none();
             match work {
                 Some(Work::Event(event)) => self.step(event, &mut out),
                 Some(Work::Inspect(answer)) => {
@@ -304,7 +308,8 @@ impl<D: Disk, S: StateStore, W: World> Driver<D, S, W> {
     }
 
     /// The next thing that happens; `None` when a deadline has passed. A deadline goes first, so
-    /// that a flood of messages never holds a timer up.
+    /// that a flood of messages never holds a timer up; but not twice in a row while something
+    /// waits, so that a node with much to do, which replays its log, still hears of everything.
     fn wait(&self, inbox: &Receiver<Work>) -> Option<Work> {
         let gone = Work::Stop;
         let Some(deadline) = self.node.deadline() else {
@@ -312,7 +317,7 @@ impl<D: Disk, S: StateStore, W: World> Driver<D, S, W> {
         };
         let left = deadline.since(self.clock.now());
         if left.is_zero() {
-            return None;
+            return self.ticked.then(|| inbox.try_recv().ok()).flatten();
         }
         match inbox.recv_timeout(left) {
             Ok(work) => Some(work),

@@ -26,10 +26,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 enum Seen {
     Reply(Box<Response>),
     Leads,
+    Applied,
     Ended(Ended),
 }
 
-struct TestWorld(Sender<Seen>);
+struct TestWorld {
+    seen: Sender<Seen>,
+    /// Of a node that is asked to end when it has applied something.
+    ends: Option<Receiver<NodeHandle>>,
+}
 
 impl World for TestWorld {
     fn send(&mut self, to: NodeId, _class: Class, _message: Vec<u8>) {
@@ -37,22 +42,40 @@ impl World for TestWorld {
     }
 
     fn reply(&mut self, _client: ClientId, response: Response) {
-        self.0.send(Seen::Reply(Box::new(response))).unwrap();
+        let seen = Seen::Reply(Box::new(response));
+        self.seen.send(seen).unwrap();
     }
 
     fn note(&mut self, note: Note<'_>) {
-        if let Note::Role(RoleChange {
-            role: Role::Leader, ..
-        }) = note
-        {
-            self.0.send(Seen::Leads).unwrap();
+        match note {
+            Note::Role(RoleChange {
+                role: Role::Leader, ..
+            }) => self.seen.send(Seen::Leads).unwrap(),
+            Note::Applied { .. } => {
+                self.seen.send(Seen::Applied).unwrap();
+                if let Some(handle) = self.ends.take() {
+                    handle.recv().unwrap().stop();
+                }
+            }
+            _ => {}
         }
     }
 }
 
 fn start(directory: &Path, capacity_bytes: Option<u64>) -> (NodeHandle, Receiver<Seen>) {
+    start_with(directory, capacity_bytes, false)
+}
+
+/// With `stops` the node applies one entry a step, and is asked to end when it has applied one.
+fn start_with(
+    directory: &Path,
+    capacity_bytes: Option<u64>,
+    stops: bool,
+) -> (NodeHandle, Receiver<Seen>) {
     let (seen, look) = mpsc::channel();
     let told = seen.clone();
+    let (give, handle) = mpsc::channel();
+    let ends = stops.then_some(handle);
     let directory = directory.to_owned();
     let open = move |handle: &NodeHandle, clock: &Clock| {
         let report = handle.clone();
@@ -64,14 +87,18 @@ fn start(directory: &Path, capacity_bytes: Option<u64>) -> (NodeHandle, Receiver
         let options = Options {
             wal: WalOptions::small(NodeId(1)),
             bootstrap: Some([NodeId(1)].into()),
+            apply_entries_max: if stops { 1 } else { 64 },
             ..Options::new(GroupId(1), raft, 1)
         };
+        if stops {
+            give.send(handle.clone()).unwrap();
+        }
         let seed = Seed::from_u64(1);
         Node::open(options, disk, MemStore::new(), seed, clock.now())
             .map_err(|error| refused(&error))
     };
     let ended = move |how| told.send(Seen::Ended(how)).unwrap();
-    let (handle, _thread) = spawn(Clock::start(), TestWorld(seen), open, ended).unwrap();
+    let (handle, _thread) = spawn(Clock::start(), TestWorld { seen, ends }, open, ended).unwrap();
     (handle, look)
 }
 
@@ -174,6 +201,32 @@ fn what_was_acknowledged_is_there_after_a_restart() {
 }
 
 #[test]
+fn a_node_that_replays_a_long_log_ends_when_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let (node, look) = start(directory.path(), None);
+    wait(&look, |seen| matches!(seen, Seen::Leads).then_some(()));
+    for call in 0..40 {
+        node.request(ClientId(1), mkdir(call, &format!("d{call}")));
+        wait(&look, answer);
+    }
+    node.stop();
+    wait(&look, |seen| matches!(seen, Seen::Ended(_)).then_some(()));
+    // Its state is in memory, so all of the log is applied again.
+    let (_node, look) = start_with(directory.path(), None, true);
+    let mut applied = 0;
+    let how = wait(&look, |seen| match seen {
+        Seen::Applied => {
+            applied += 1;
+            None
+        }
+        Seen::Ended(how) => Some(how),
+        _ => None,
+    });
+    assert_eq!(how, Ended::Asked);
+    assert!((1..20).contains(&applied), "it had applied {applied} of 40");
+}
+
+#[test]
 fn a_full_disk_ends_the_node_with_its_reason_and_no_acknowledgement() {
     let directory = tempfile::tempdir().unwrap();
     // Room for three small segments: the first writes fit.
@@ -187,7 +240,7 @@ fn a_full_disk_ends_the_node_with_its_reason_and_no_acknowledgement() {
         let seen = wait(&look, |seen| match seen {
             Seen::Reply(response) => Some(Ok(response.result)),
             Seen::Ended(how) => Some(Err(how)),
-            Seen::Leads => None,
+            Seen::Leads | Seen::Applied => None,
         });
         match seen {
             Ok(Ok(_)) => acknowledged += 1,
