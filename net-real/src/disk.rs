@@ -1,11 +1,14 @@
 //! The disk of a node: files in one directory, flushed by a thread of their own.
 //!
 //! Space is reserved by writing zeros: blocks that were written once need no change of the file
-//! system's own records when they are written again, which keeps later flushes short. Names are
-//! made durable by flushing the directory. A lock file keeps a second process out.
+//! system's own records when they are written again, which keeps later flushes short. The next
+//! file is made ahead, see [`spare`]. Names are made durable by flushing the directory. A lock file
+//! keeps a second process out.
 //!
 //! After a failed flush every later one fails too: the kernel reports a lost page once and then
 //! forgets it, so a second try would succeed without the data.
+
+mod spare;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -18,10 +21,10 @@ use std::thread::JoinHandle;
 
 use mfsha_core::disk::{Disk, DiskError, FileName, FlushId};
 
+use self::spare::Spare;
+
 /// Name of the lock file; no file of the log.
 const LOCK_FILE: &str = "lock";
-/// Zeros written at a time when a file is made.
-const ZEROS_BYTES: usize = 1 << 20;
 
 /// The end of a flush, as the driver hears of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +78,7 @@ pub struct FileDisk {
     /// Whether a name was made, changed or removed since then.
     names_changed: bool,
     last_flush: u64,
+    spare: Spare,
     jobs: Option<Sender<Job>>,
     flusher: Option<JoinHandle<()>>,
     /// Held open: the lock goes with it.
@@ -125,6 +129,8 @@ impl FileDisk {
         {
             sync_directory(parent).map_err(refused("flush directory", parent))?;
         }
+        let spare =
+            Spare::start(directory).map_err(refused("make files ahead in directory", directory))?;
         let (jobs, todo) = mpsc::channel();
         let flushed = directory.to_owned();
         let flusher = std::thread::Builder::new()
@@ -138,6 +144,7 @@ impl FileDisk {
             dirty: BTreeSet::new(),
             names_changed: true,
             last_flush: 0,
+            spare,
             jobs: Some(jobs),
             flusher: Some(flusher),
             _lock: lock,
@@ -193,29 +200,6 @@ impl FileDisk {
             });
         }
         Ok(&opened.file)
-    }
-
-    fn make(&self, name: &str, length: u64) -> io::Result<File> {
-        let path = self.directory.join(name);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path)?;
-        let zeros = vec![0; ZEROS_BYTES];
-        let mut at = 0;
-        while at < length {
-            let step = zeros
-                .len()
-                .min(usize::try_from(length - at).unwrap_or(usize::MAX));
-            if let Err(error) = file.write_all_at(&zeros[..step], at) {
-                // Half a file must not stay; that it could not be made is what counts.
-                let _ = fs::remove_file(&path);
-                return Err(error);
-            }
-            at += step as u64;
-        }
-        Ok(file)
     }
 }
 
@@ -300,10 +284,17 @@ impl Disk for FileDisk {
         if used.checked_add(length).is_none_or(|sum| sum > limit) {
             return Err(DiskError::Full { file: file.into() });
         }
-        let made = self
-            .make(file, length)
-            .map_err(|error| fault(file, &error))?;
+        let path = self.directory.join(file);
+        let made = match self.spare.take(length, &path) {
+            Some(made) => made,
+            None => spare::make(&path, length).map_err(|error| fault(file, &error))?,
+        };
         let made = Arc::new(made);
+        // The spare one is within the bound as well.
+        let after = used.saturating_add(length).saturating_add(length);
+        if after <= limit {
+            self.spare.order(length);
+        }
         self.files
             .insert(file.into(), Opened { file: made, length });
         self.dirty.insert(file.into());
@@ -487,6 +478,36 @@ mod tests {
         };
         let (_, recovery) = Wal::open(disk, WalOptions::small(NodeId(1)), 2).unwrap();
         assert_eq!(recovery.group(GroupId(1)).entries.len() as u64, index);
+    }
+
+    #[test]
+    fn files_made_ahead_stay_within_the_bound_and_the_log_goes_over_to_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let length = spare::LENGTH_MIN;
+        let (mut disk, _done) = open(directory.path(), Some(3 * length));
+        let on_disk = || -> u64 {
+            let files = fs::read_dir(directory.path()).unwrap();
+            files
+                .map(|file| file.unwrap().metadata().unwrap().len())
+                .sum()
+        };
+        for name in ["a", "b", "c"] {
+            disk.create(name, length).unwrap();
+            assert!(on_disk() <= 3 * length, "with what is made ahead");
+            let mut bytes = [1; 100];
+            disk.read(name, length - 100, &mut bytes).unwrap();
+            assert_eq!(bytes, [0; 100]);
+            disk.write(name, 0, b"x").unwrap();
+        }
+        let full = disk.create("d", length);
+        assert_eq!(full, Err(DiskError::Full { file: "d".into() }));
+        disk.remove("a").unwrap();
+        disk.create("d", length).unwrap();
+        let names: Vec<_> = disk.list().unwrap();
+        assert_eq!(names.len(), 3);
+        drop(disk);
+        let (disk, _done) = open(directory.path(), None);
+        assert_eq!(disk.list().unwrap(), names, "a spare one is no file");
     }
 
     #[test]
