@@ -11,6 +11,7 @@ use super::peer::TransferId;
 use super::pending::Pending;
 use super::repair::{self, Repair, Verdict};
 use super::request::NodeStatus;
+use super::snapshots::PARTS_PER_STEP;
 use super::transfer::{Incoming, Judged, Outgoing};
 use super::{Effect, Event, Input};
 use crate::codec;
@@ -111,6 +112,8 @@ pub struct Node<D, S: StateStore> {
     pub(super) apply_budget: usize,
     /// Bytes of the entries applied since the last checkpoint began.
     pub(super) unsaved_bytes: u64,
+    /// Parts of states that this step may still read.
+    pub(super) parts_budget: usize,
     /// The term in which this node leads, as consensus last said.
     pub(super) leads: Option<Term>,
     /// Who leads, as consensus last said.
@@ -198,6 +201,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             deferred: VecDeque::new(),
             apply_budget: 0,
             unsaved_bytes: 0,
+            parts_budget: 0,
             leads: None,
             leader: None,
             hlc: Hlc::new(options.node, 0),
@@ -526,6 +530,7 @@ impl<D: Disk, S: StateStore> Machine for Node<D, S> {
         self.now = self.now.max(now);
         self.wall_us = input.wall_us;
         self.apply_budget = self.options.apply_entries_max;
+        self.parts_budget = PARTS_PER_STEP;
         self.on_event(input.event, out);
         self.on_timers(out);
         self.apply_deferred(out);

@@ -16,6 +16,12 @@ use crate::namespace::key::Key;
 use crate::native::request::ResponseBody;
 use crate::raft::{self, SnapshotId, SnapshotMeta};
 use crate::store::{CheckpointId, Pressure, StateStore, StoreError, WriteBatch};
+use crate::time::Duration;
+
+/// Parts of states that are read in one step: each takes a millisecond or two.
+pub(super) const PARTS_PER_STEP: usize = 2;
+/// When the window has room for more, they are read after this.
+const NEXT_PARTS: Duration = Duration::from_millis(1);
 
 impl<D: Disk, S: StateStore> Node<D, S> {
     /// A peer said something.
@@ -279,16 +285,18 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         self.send_parts(out);
     }
 
-    /// Fills the windows of all transfers.
+    /// Goes on to fill the windows of all transfers.
     fn send_parts(&mut self, out: &mut Outbox<Effect>) {
         let options = &self.options;
         let (window, bytes) = (options.snapshot_window, options.snapshot_part_bytes);
         let (now, resend) = (self.now, options.snapshot_resend);
         let mut faults = Vec::new();
+        let mut left = self.parts_budget;
         for (transfer, outgoing) in &mut self.outgoing {
-            loop {
+            while left > 0 {
                 match outgoing.next_part(window, bytes, now, resend) {
                     Ok(Some(part)) => {
+                        left -= 1;
                         let body = PeerBody::Part(part);
                         let class = body.class();
                         let message = PeerMessage {
@@ -310,11 +318,13 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 }
             }
         }
+        self.parts_budget = left;
         for (transfer, error) in faults {
             self.on_send_fault(transfer, &error, out);
         }
         if !self.outgoing.is_empty() {
-            self.timers.arm(Timer::Transfers, now, resend);
+            let wait = if left > 0 { resend } else { NEXT_PARTS };
+            self.timers.arm(Timer::Transfers, now, wait);
         }
     }
 

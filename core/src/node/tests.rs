@@ -10,6 +10,7 @@ use super::peer::{PeerBody, PeerMessage};
 use super::request::{
     CallId, ClientId, Consistency, NodeError, Request, RequestBody, Response, ResponseBody,
 };
+use super::snapshots::PARTS_PER_STEP;
 use super::{Effect, Event, Input, Node, OpenError, Options};
 use crate::disk::{Disk, DiskError, FileName, FlushId, MemDisk};
 use crate::id::{GroupId, InodeId, Lane, LogIndex, NodeId, RequestSeq, SessionId};
@@ -347,6 +348,7 @@ impl Cluster {
         node.step(self.now, Input { wall_us, event }, &mut out);
         node.check();
         let life = host.lives;
+        let mut parts = 0;
         for ordered in out.drain() {
             assert_eq!(ordered.after, None, "the node waits for its writes itself");
             match ordered.effect {
@@ -354,6 +356,8 @@ impl Cluster {
                     let said = PeerMessage::from_bytes(&message).expect("nodes send whole records");
                     let part = matches!(said.body, PeerBody::Part(_));
                     assert_eq!(class == Class::Bulk, part, "parts alone are bulk");
+                    parts += usize::from(part);
+                    assert!(parts <= PARTS_PER_STEP, "{parts} parts in one step");
                     let life = self.hosts[&to].lives;
                     self.send(to, life, 1_000_000, Arrival::Message(id, message));
                 }
