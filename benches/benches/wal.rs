@@ -1,7 +1,8 @@
 //! What one acknowledged batch costs: append so many entries, one flush, wait for it.
 //!
 //! On real files the flush is the disk's; set `MFSHA_BENCH_DIR` to choose the disk. In memory only
-//! the log's own work remains.
+//! the log's own work remains. Batches begin at whole pages, as they do in production, and beside
+//! that at sectors.
 
 #![expect(
     missing_docs,
@@ -12,9 +13,12 @@ use std::hint::black_box;
 use std::path::PathBuf;
 use std::sync::mpsc;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
+use criterion::{criterion_group, criterion_main};
 use mfsha_core::disk::{Disk, MemDisk};
 use mfsha_core::id::{GroupId, LogIndex, NodeId, Term};
+use mfsha_core::limits::{PAGE_BYTES, SECTOR_BYTES};
 use mfsha_core::wal::record::{LogId, Record};
 use mfsha_core::wal::{Wal, WalOptions};
 use mfsha_net_real::disk::FileDisk;
@@ -34,8 +38,11 @@ struct Driven<D> {
 }
 
 impl<D: Disk> Driven<D> {
-    fn open(disk: D) -> Self {
-        let options = WalOptions::new(NodeId(1));
+    fn open(disk: D, align_bytes: usize) -> Self {
+        let options = WalOptions {
+            align_bytes: align_bytes as u32,
+            ..WalOptions::new(NodeId(1))
+        };
         let (wal, _) = Wal::open(disk, options, 1).expect("an empty log opens");
         Self {
             wal,
@@ -83,34 +90,41 @@ fn append_and_flush(c: &mut Criterion) {
     for entries in BATCHES {
         group.throughput(Throughput::Elements(entries));
 
-        let mut driven = Driven::open(MemDisk::new());
+        let mut driven = Driven::open(MemDisk::new(), PAGE_BYTES);
         group.bench_function(BenchmarkId::new("memory", entries), |b| {
             b.iter(|| driven.batch(entries, || {}));
         });
 
-        let base = std::env::var_os("MFSHA_BENCH_DIR").map(PathBuf::from);
-        let directory = match base {
-            Some(base) => tempfile::tempdir_in(base),
-            None => tempfile::tempdir(),
-        };
-        let directory = directory.expect("a directory to write to");
-        let (sender, done) = mpsc::channel();
-        let report = move |end| sender.send(end).expect("the bench outlives its disk");
-        let disk = FileDisk::open(directory.path(), None, report);
-        let mut driven = Driven::open(disk.expect("an empty directory opens"));
-        let wait = || {
-            let end = done.recv().expect("the disk outlives its flushes");
-            end.result.expect("the flush went well");
-        };
-        // The first flushes write the new segments out: a cost of starting, not of a batch.
-        for _ in 0..10 {
-            driven.batch(entries, wait);
+        for align_bytes in [SECTOR_BYTES, PAGE_BYTES] {
+            on_files(&mut group, entries, align_bytes);
         }
-        group.bench_function(BenchmarkId::new("files", entries), |b| {
-            b.iter(|| driven.batch(entries, wait));
-        });
     }
     group.finish();
+}
+
+fn on_files(group: &mut BenchmarkGroup<'_, WallTime>, entries: u64, align_bytes: usize) {
+    let base = std::env::var_os("MFSHA_BENCH_DIR").map(PathBuf::from);
+    let directory = match base {
+        Some(base) => tempfile::tempdir_in(base),
+        None => tempfile::tempdir(),
+    };
+    let directory = directory.expect("a directory to write to");
+    let (sender, done) = mpsc::channel();
+    let report = move |end| sender.send(end).expect("the bench outlives its disk");
+    let disk = FileDisk::open(directory.path(), None, report);
+    let mut driven = Driven::open(disk.expect("an empty directory opens"), align_bytes);
+    let wait = || {
+        let end = done.recv().expect("the disk outlives its flushes");
+        end.result.expect("the flush went well");
+    };
+    // The first flushes write the new segments out: a cost of starting, not of a batch.
+    for _ in 0..10 {
+        driven.batch(entries, wait);
+    }
+    let name = format!("files, batches at {align_bytes}");
+    group.bench_function(BenchmarkId::new(name, entries), |b| {
+        b.iter(|| driven.batch(entries, wait));
+    });
 }
 
 criterion_group!(benches, append_and_flush);

@@ -8,21 +8,22 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Flushes of a file whose space was written before, as the log's are.
-pub fn flushes(directory: &Path, time: Duration) -> std::io::Result<Vec<Duration>> {
+/// Flushes of a file whose space was written before, as the log's are, each after so many bytes.
+pub fn flushes(directory: &Path, bytes: usize, time: Duration) -> std::io::Result<Vec<Duration>> {
     let path = directory.join("floor");
     let file = File::create_new(&path)?;
     file.write_all_at(&vec![0; 16 << 20], 0)?;
     file.sync_all()?;
+    let batch = vec![1; bytes];
     let mut took = Vec::new();
     let end = Instant::now() + time;
     let mut at = 0;
     while Instant::now() < end {
         let began = Instant::now();
-        file.write_all_at(&[1; 512], at)?;
+        file.write_all_at(&batch, at)?;
         file.sync_data()?;
         took.push(began.elapsed());
-        at = (at + 512) % (16 << 20);
+        at = (at + bytes as u64) % (16 << 20);
     }
     std::fs::remove_file(&path)?;
     Ok(took)

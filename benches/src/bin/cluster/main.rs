@@ -35,6 +35,9 @@ struct Arguments {
     /// Files that are made for restart and memory; 0 leaves that part out.
     #[arg(long, default_value_t = 1_000_000)]
     files: u64,
+    /// How often a follower is killed and started again; the files stay.
+    #[arg(long, default_value_t = 5)]
+    restarts: u32,
     /// Numbers of writers.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256])]
     writers: Vec<u32>,
@@ -61,10 +64,13 @@ async fn measure(arguments: &Arguments) -> Result<Report, Box<dyn std::error::Er
     let client = connect(&nodes).await?;
     nodes.ready(&client).await?;
 
-    report.latency(
-        "floor: one flush of 512 bytes",
-        &floor::flushes(&arguments.directory, time)?,
-    );
+    // The log's batches are whole pages.
+    for bytes in [512, 4_096] {
+        report.latency(
+            &format!("floor: one flush of {bytes} bytes"),
+            &floor::flushes(&arguments.directory, bytes, time)?,
+        );
+    }
     report.latency(
         "floor: one round trip on loopback",
         &floor::round_trips(time).await?,
@@ -152,11 +158,20 @@ async fn many_files(
     client.admin().take_snapshot(None).await?;
     let leader = nodes.leader(client).await?;
     let follower = if leader == 1 { 2 } else { 1 };
-    nodes.kill(follower)?;
-    let began = Instant::now();
-    nodes.restart(follower)?;
-    nodes.node_ready(follower).await?;
-    report.duration("restart of a follower after SIGKILL", began.elapsed());
+    for number in 0..arguments.restarts {
+        // So much was done since its last checkpoint, more or less.
+        let home = load::directory(&tree, root, &format!("restart{number}")).await?;
+        let time = Duration::from_millis(700 * u64::from(number));
+        load::creates(&tree, home, 64, time).await?;
+        nodes.kill(follower)?;
+        let began = Instant::now();
+        nodes.restart(follower)?;
+        nodes.node_ready(follower).await?;
+        report.duration("restart of a follower after SIGKILL", began.elapsed());
+        for line in nodes.since_start(follower)? {
+            eprintln!("    {line}");
+        }
+    }
     report.number(
         "memory of that node per file, cold: bytes",
         per_file(nodes.memory_of(follower)?),

@@ -57,6 +57,16 @@ impl Nodes {
         Ok(())
     }
 
+    /// What a node has logged since it was started last.
+    pub fn since_start(&self, node: usize) -> Outcome<Vec<String>> {
+        let log = fs::read_to_string(self.directory.join(format!("node{node}.log")))?;
+        let lines: Vec<_> = log.lines().map(ToOwned::to_owned).collect();
+        let begin = lines
+            .iter()
+            .rposition(|line| line.contains("starting version"));
+        Ok(lines[begin.unwrap_or(0)..].to_vec())
+    }
+
     fn data(&self, node: usize) -> PathBuf {
         self.directory.join(format!("node{node}"))
     }
