@@ -9,7 +9,9 @@
 //! | [`frame`] | a stream of bytes as packets |
 //! | [`reader`], [`writer`] | the fields of a packet |
 //! | [`version`] | versions of programs, and the one that is reported |
+//! | [`chunkserver`] | what chunkservers and their master say to each other |
 
+pub mod chunkserver;
 pub mod frame;
 pub mod reader;
 pub mod version;
