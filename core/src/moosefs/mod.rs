@@ -8,11 +8,14 @@
 //! |---|---|
 //! | [`frame`] | a stream of bytes as packets |
 //! | [`reader`], [`writer`] | the fields of a packet |
+//! | [`status`], [`flags`] | what stands in many packets |
 //! | [`version`] | versions of programs, and the one that is reported |
 //! | [`chunkserver`] | what chunkservers and their master say to each other |
 
 pub mod chunkserver;
+pub mod flags;
 pub mod frame;
 pub mod reader;
+pub mod status;
 pub mod version;
 pub mod writer;
