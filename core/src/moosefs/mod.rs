@@ -8,14 +8,21 @@
 //! |---|---|
 //! | [`frame`] | a stream of bytes as packets |
 //! | [`reader`], [`writer`] | the fields of a packet |
-//! | [`status`], [`flags`] | what stands in many packets |
+//! | [`fields`] | fields put together to packets |
+//! | [`status`], [`attributes`], [`flags`] | what stands in many packets |
+//! | [`client`] | packets of mounts, libmfsio and tools, and what they hear |
 //! | [`version`] | versions of programs, and the one that is reported |
 //! | [`chunkserver`] | what chunkservers and their master say to each other |
 
+pub mod attributes;
 pub mod chunkserver;
+pub mod client;
+pub mod fields;
 pub mod flags;
 pub mod frame;
 pub mod reader;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod sample;
 pub mod status;
 pub mod version;
 pub mod writer;
