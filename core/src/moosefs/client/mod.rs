@@ -16,6 +16,8 @@ pub mod call;
 pub mod class;
 pub mod credentials;
 pub mod data;
+#[cfg(feature = "fuzzing")]
+mod fuzz;
 pub mod inspect;
 pub mod lock;
 pub mod push;
@@ -28,6 +30,8 @@ pub mod tree;
 pub mod xattr;
 
 pub use call::{Call, Reply};
+#[cfg(feature = "fuzzing")]
+pub use fuzz::fuzz_client;
 
 use self::push::{ChunkChanged, LengthChanged};
 use self::register::{REGISTER, Register, Registered};

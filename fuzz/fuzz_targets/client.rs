@@ -1,0 +1,4 @@
+//! Fuzz target `client`; its body is in the library.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| mfsha_core::moosefs::client::fuzz_client(bytes));
