@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::address::Address;
 use crate::dial::Dial;
+use crate::explain::explain;
 use crate::link::{Link, OpenError};
 use crate::options::ClientOptions;
 
@@ -240,8 +241,13 @@ impl Book {
             program: self.options.program.clone(),
         };
         let stream = self.dial.dial(address).await;
-        let stream = stream.map_err(|error| OpenError::Io(format!("{address}: {error}")))?;
-        let (link, welcome) = Link::open(stream, &hello, self.options.calls_max).await?;
+        let stream =
+            stream.map_err(|error| OpenError::Io(format!("{address}: {}", explain(&error))))?;
+        let opened = Link::open(stream, &hello, self.options.calls_max).await;
+        let (link, welcome) = opened.map_err(|error| match error {
+            OpenError::Io(reason) => OpenError::Io(format!("{address}: {reason}")),
+            refused @ OpenError::Refused(_) => refused,
+        })?;
         match hello.cluster {
             Some(meant) if meant != welcome.cluster => Err(OpenError::Refused(Refusal::Cluster {
                 cluster: welcome.cluster,

@@ -7,8 +7,8 @@
 //!
 //! | module | what lives there |
 //! |---|---|
-//! | [`options`], [`address`], [`tls`] | what a client is built with |
-//! | [`dial`], `link` | a way to a node; one connection with many calls |
+//! | [`options`], [`address`], [`tls`], [`explain`] | what a client is built with |
+//! | [`dial`], [`record`], `link` | a way to a node; records out of a stream; one connection with many calls |
 //! | `book`, `backoff` | which nodes there are, who leads, how long to wait |
 //! | `session`, `write`, [`read`] | requests that take effect once; reads that never go back |
 //! | [`tree`] | the namespace by path and by inode |
@@ -24,9 +24,11 @@ mod book;
 mod client;
 pub mod dial;
 pub mod error;
+pub mod explain;
 mod link;
 pub mod options;
 pub mod read;
+pub mod record;
 mod session;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

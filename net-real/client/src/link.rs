@@ -8,23 +8,23 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mfsha_core::codec::{self, SEAL_BYTES};
+use mfsha_core::codec;
 use mfsha_core::native::admin::{AdminCall, AdminReply, AdminRequest};
 use mfsha_core::native::request::{CallId, Request, RequestBody, Response};
 use mfsha_core::native::{
     ClientHello, HELLO_BYTES_MAX, HelloReply, Refusal, TO_CLIENT_BYTES_MAX, ToClient, ToNode,
     Welcome,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::dial::Stream;
+use crate::explain::explain;
+use crate::record::Records;
 
 /// Records that may wait to be written.
 const QUEUE_LENGTH: usize = 32;
-/// Bytes that are made room for before they have come.
-const READ_AHEAD_BYTES: usize = 64 << 10;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -125,10 +125,11 @@ impl Link {
         hello: &ClientHello,
         calls_max: usize,
     ) -> Result<(Self, Welcome), OpenError> {
-        let io = |error: std::io::Error| OpenError::Io(error.to_string());
+        let io = |error: std::io::Error| OpenError::Io(explain(&error));
         stream.write_all(&hello.to_bytes()).await.map_err(io)?;
         stream.flush().await.map_err(io)?;
-        let record = read_record(&mut stream, HELLO_BYTES_MAX)
+        let mut records = Records::new(HELLO_BYTES_MAX);
+        let record = record_of_node(&mut stream, &mut records)
             .await
             .map_err(OpenError::Io)?;
         let reply =
@@ -145,7 +146,7 @@ impl Link {
         let shared = Arc::new(Shared::default());
         let (out, queue) = mpsc::channel(QUEUE_LENGTH);
         let (read, write) = tokio::io::split(stream);
-        let reader = tokio::spawn(read_all(read, Arc::clone(&shared)));
+        let reader = tokio::spawn(read_all(read, records, Arc::clone(&shared)));
         let writer = tokio::spawn(write_all(write, queue, Arc::clone(&shared)));
         let link = Self(Arc::new(Inner {
             shared,
@@ -207,9 +208,22 @@ fn to_node(call: CallId, ask: &Ask) -> ToNode {
     }
 }
 
-async fn read_all(mut stream: impl AsyncRead + Unpin, shared: Arc<Shared>) {
+/// The next record of a node, which is not expected to close by itself.
+async fn record_of_node(
+    stream: &mut (impl AsyncRead + Unpin),
+    records: &mut Records,
+) -> Result<Vec<u8>, String> {
+    match records.next(stream).await {
+        Ok(Some(record)) => Ok(record),
+        Ok(None) => Err("the node closed the connection".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn read_all(mut stream: impl AsyncRead + Unpin, mut records: Records, shared: Arc<Shared>) {
+    records.set_payload_bytes_max(TO_CLIENT_BYTES_MAX);
     loop {
-        let message = match read_record(&mut stream, TO_CLIENT_BYTES_MAX).await {
+        let message = match record_of_node(&mut stream, &mut records).await {
             Ok(record) => ToClient::from_bytes(&record).map_err(|error| error.to_string()),
             Err(reason) => Err(reason),
         };
@@ -239,39 +253,7 @@ async fn write_all(
             result = stream.flush().await;
         }
         if let Err(error) = result {
-            return shared.end(&error.to_string());
+            return shared.end(&explain(&error));
         }
     }
-}
-
-/// Reads one whole sealed record. A length that is claimed makes room for no more than what comes.
-pub(crate) async fn read_record(
-    stream: &mut (impl AsyncRead + Unpin),
-    payload_bytes_max: usize,
-) -> Result<Vec<u8>, String> {
-    let mut header = [0; SEAL_BYTES];
-    stream.read_exact(&mut header).await.map_err(|error| {
-        if error.kind() == std::io::ErrorKind::UnexpectedEof {
-            "the node closed the connection".to_owned()
-        } else {
-            error.to_string()
-        }
-    })?;
-    let header_of = codec::peek(&header, payload_bytes_max).map_err(|error| error.to_string())?;
-    let whole = header_of.map_or(SEAL_BYTES, |header| header.record_bytes);
-    let mut record = Vec::with_capacity(whole.min(READ_AHEAD_BYTES));
-    record.extend_from_slice(&header);
-    let rest = whole - SEAL_BYTES;
-    stream
-        .take(rest as u64)
-        .read_to_end(&mut record)
-        .await
-        .map_err(|error| error.to_string())?;
-    if record.len() < whole {
-        let have = record.len();
-        return Err(format!(
-            "the connection ended within a record, after {have} of {whole} bytes"
-        ));
-    }
-    Ok(record)
 }

@@ -28,7 +28,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream};
 
 use crate::address::Address;
 use crate::dial::{Dial, Dialing, Stream};
-use crate::link::read_record;
+use crate::record::Records;
 
 /// What a node does with one request, in place of the right thing.
 #[derive(Clone, Debug)]
@@ -306,7 +306,8 @@ impl Fake {
     }
 
     async fn talk(&self, node: NodeId, mut stream: Box<dyn Stream>) {
-        let Ok(record) = read_record(&mut stream, HELLO_BYTES_MAX).await else {
+        let mut records = Records::new(HELLO_BYTES_MAX);
+        let Ok(Some(record)) = records.next(&mut stream).await else {
             return;
         };
         if self.lock().nodes[&node].silent {
@@ -320,7 +321,8 @@ impl Fake {
         if stream.write_all(&reply.to_bytes()).await.is_err() || refused {
             return;
         }
-        while let Ok(record) = read_record(&mut stream, TO_NODE_BYTES_MAX).await {
+        records.set_payload_bytes_max(TO_NODE_BYTES_MAX);
+        while let Ok(Some(record)) = records.next(&mut stream).await {
             let Ok(message) = ToNode::from_bytes(&record) else {
                 return;
             };

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mfsha_core::codec::{self, DecodeError, SEAL_BYTES};
-use mfsha_core::limits;
+use mfsha_client::record::{RecordError, Records};
+use mfsha_core::codec::{self, DecodeError};
 use mfsha_core::native::admin::{AdminCall, AdminReply};
 use mfsha_core::native::request::{CallId, ClientId};
 use mfsha_core::native::{
-    ClientHello, HelloReply, PROTOCOL_NEWEST, PROTOCOL_OLDEST, Refusal, ToClient, ToNode, Welcome,
+    ClientHello, HelloReply, PROTOCOL_NEWEST, PROTOCOL_OLDEST, Refusal, TO_NODE_BYTES_MAX,
+    ToClient, ToNode, Welcome,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{debug, info};
 
@@ -19,8 +20,6 @@ use super::{CALLS_PER_CLIENT_MAX, Desk, Registry};
 use crate::driver::NodeHandle;
 use crate::metrics::CallKind;
 
-/// Longest record of a client, bytes: the largest request fits.
-const RECORD_BYTES_MAX: usize = limits::COMMAND_BYTES_MAX + (64 << 10);
 /// A client that takes none of its answers for this long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -34,6 +33,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ClientStream for T {}
 enum Closed {
     #[error("{0}")]
     Io(#[from] std::io::Error),
+    #[error("{0}")]
+    Cut(RecordError),
     #[error("it sent what is no record of the protocol: {0}")]
     Decode(#[from] DecodeError),
     #[error("it took none of its answers for {} s", WRITE_TIMEOUT.as_secs())]
@@ -42,6 +43,16 @@ enum Closed {
     CallTwice,
     #[error("refused: {0}")]
     Refused(Refusal),
+}
+
+impl From<RecordError> for Closed {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Io(error) => Self::Io(error),
+            RecordError::Decode(error) => Self::Decode(error),
+            cut @ RecordError::Cut { .. } => Self::Cut(cut),
+        }
+    }
 }
 
 /// Serves a connection until it ends. `read` was read of it already: its first record, whole, and
@@ -53,11 +64,12 @@ pub async fn serve(
     registry: Registry,
     desk: Arc<Desk>,
 ) {
-    let first = codec::peek(&read, RECORD_BYTES_MAX).ok().flatten();
+    let first = codec::peek(&read, TO_NODE_BYTES_MAX).ok().flatten();
     let first = first.map_or(read.len(), |header| header.record_bytes.min(read.len()));
     let rest = read.split_off(first);
+    let mut records = Records::new(TO_NODE_BYTES_MAX);
+    records.take(&rest);
     let (reader, writer) = tokio::io::split(stream);
-    let reader = std::io::Cursor::new(rest).chain(reader);
     let mut writer = BufWriter::with_capacity(64 << 10, writer);
     let (welcome, program) = judge(&read, &desk);
     let (welcome, node) = match (welcome, desk.closed_because(), desk.handle().cloned()) {
@@ -91,7 +103,7 @@ pub async fn serve(
         calls: Mutex::default(),
     };
     let ended = tokio::select! {
-        ended = connection.read(BufReader::with_capacity(64 << 10, reader)) => ended,
+        ended = connection.read(reader, records) => ended,
         ended = connection.write(writer, answers) => ended,
     };
     registry.leave(client);
@@ -166,8 +178,12 @@ struct Connection {
 }
 
 impl Connection {
-    async fn read(&self, mut reader: impl AsyncRead + Unpin) -> Result<(), Closed> {
-        while let Some(record) = read_record(&mut reader, RECORD_BYTES_MAX).await? {
+    async fn read(
+        &self,
+        mut reader: impl AsyncRead + Unpin,
+        mut records: Records,
+    ) -> Result<(), Closed> {
+        while let Some(record) = records.next(&mut reader).await? {
             let asked = ToNode::from_bytes(&record)?;
             let closed = "the semaphores are never closed";
             let own = Arc::clone(&self.places)
@@ -257,23 +273,4 @@ async fn write_all(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Resu
         .await
         .map_err(|_| Closed::Slow)??;
     Ok(())
-}
-
-/// The next sealed record, whole; `None` at the end of the stream. Allocates for a claimed length
-/// only within `payload_bytes_max`.
-async fn read_record(
-    reader: &mut (impl AsyncRead + Unpin),
-    payload_bytes_max: usize,
-) -> Result<Option<Vec<u8>>, Closed> {
-    let mut record = vec![0; SEAL_BYTES];
-    let first = reader.read(&mut record).await?;
-    if first == 0 {
-        return Ok(None);
-    }
-    reader.read_exact(&mut record[first..]).await?;
-    let header = codec::peek(&record, payload_bytes_max)?;
-    let whole = header.map_or(SEAL_BYTES, |header| header.record_bytes);
-    record.resize(whole, 0);
-    reader.read_exact(&mut record[SEAL_BYTES..]).await?;
-    Ok(Some(record))
 }

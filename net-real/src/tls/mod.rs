@@ -9,7 +9,6 @@
 //!
 //! What is not known here: connections and what they carry.
 
-mod explain;
 mod files;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -24,8 +23,8 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
-pub use explain::explain;
 pub use files::{TlsError, TlsFiles};
+pub use mfsha_client::explain::explain;
 
 /// The DNS name that every node's certificate carries.
 pub const CLUSTER_NAME: &str = "mfsha";

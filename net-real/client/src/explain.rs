@@ -53,7 +53,8 @@ fn explain_tls(error: &Error) -> String {
 }
 
 /// What is wrong with a certificate, and what to do.
-pub(super) fn certificate_trouble(error: &Error) -> String {
+#[must_use]
+pub fn certificate_trouble(error: &Error) -> String {
     use CertificateError as C;
     let Error::InvalidCertificate(trouble) = error else {
         return error.to_string();
