@@ -21,17 +21,6 @@ fn create_until_refused(cluster: &Cluster, prefix: &str, most: usize) -> Vec<Str
     made
 }
 
-fn all_there(cluster: &Cluster, paths: &[String]) {
-    let listing = cluster.admin_ok(&["fs", "ls", "/"]);
-    for path in paths {
-        let name = path.trim_start_matches('/');
-        assert!(
-            listing.split_whitespace().any(|word| word == name),
-            "{path} was acknowledged and is gone:\n{listing}"
-        );
-    }
-}
-
 #[test]
 fn a_full_disk_ends_the_node_and_loses_nothing() {
     let mut cluster = Cluster::new(1);
@@ -76,7 +65,7 @@ fn a_full_disk_ends_the_node_and_loses_nothing() {
     fs::remove_file(small.0.join("ballast")).unwrap();
     cluster.start(1);
     cluster.ready(1);
-    all_there(&cluster, &made);
+    cluster.all_there(&made);
     let names = cluster.admin_ok(&["fs", "xattr", "list", "/before1"]);
     assert!(names.contains("user.x0") || acknowledged == 0, "{names}");
     cluster.kill(1);
@@ -105,7 +94,7 @@ fn a_failing_flush_ends_the_node_and_nothing_is_acknowledged_after_it() {
     fs::remove_file(&switch).unwrap();
     cluster.start(1);
     cluster.ready(1);
-    all_there(&cluster, &made);
+    cluster.all_there(&made);
 }
 
 #[test]
@@ -126,7 +115,7 @@ fn a_read_only_file_system_is_named() {
     small.remount("rw");
     cluster.start(1);
     cluster.ready(1);
-    all_there(&cluster, &made);
+    cluster.all_there(&made);
 }
 
 #[test]
@@ -158,7 +147,7 @@ fn a_node_out_of_file_descriptors_goes_on_serving_those_who_are_there() {
             .0
             || cluster.admin(&["fs", "stat", "/after"]).0
     });
-    all_there(&cluster, &made);
+    cluster.all_there(&made);
 }
 
 #[test]
@@ -195,5 +184,5 @@ fn a_clock_set_back_disturbs_nothing() {
         assert_eq!(value.trim(), written);
     }
     assert_eq!(cluster.metric(1, "mfsha_leaderships_total"), elections);
-    all_there(&cluster, &made);
+    cluster.all_there(&made);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::key::{KEYS, Key};
-use super::problem::meant;
+use super::problem::{Place, meant};
 use super::settings::{Settings, Source};
 use super::value::Value;
 
@@ -125,6 +125,25 @@ pub enum Warning {
         /// The key that was meant, perhaps.
         nearest: Key,
     },
+    /// A reload found another value for a key that holds until the node ends. The old value stays.
+    #[error(
+        "{}{} is not what is in use, and cannot change while the node runs; restart the node to \
+         take it over, or put the old value back", at(.place.as_ref()), .key.name()
+    )]
+    TakesRestart {
+        /// The key.
+        key: Key,
+        /// Where the new value stands; `None` when it is the default.
+        place: Option<Place>,
+    },
+}
+
+/// A place in front of what is said of it.
+fn at(place: Option<&Place>) -> String {
+    place.map_or_else(
+        || "the default of ".to_owned(),
+        |place| format!("{place}: "),
+    )
 }
 
 /// Everything that contradicts itself.

@@ -113,6 +113,8 @@ pub enum SetError {
 pub(super) struct Checked {
     /// Every good value; the default where a bad one was given.
     pub settings: Settings,
+    /// Where the value of a key was given.
+    pub places: BTreeMap<Key, Place>,
     pub warnings: Vec<Warning>,
     pub problems: Vec<Problem>,
 }
@@ -165,7 +167,10 @@ impl Gatherer {
 
     fn take(&mut self, key: Key, text: &str, source: Source, place: impl FnOnce() -> Place) {
         match parse(key, text) {
-            Ok(value) => self.checked.settings.put(key, Held { value, source }),
+            Ok(value) => {
+                self.checked.settings.put(key, Held { value, source });
+                self.checked.places.insert(key, place());
+            }
             Err(error) => self.refuse(place(), Fault::Value { key, error }),
         }
     }
@@ -243,6 +248,7 @@ pub(super) fn check(inputs: &Inputs, operator: &BTreeMap<Key, Value>) -> Checked
     let mut gatherer = Gatherer {
         checked: Checked {
             settings: Settings::default(),
+            places: BTreeMap::new(),
             warnings: Vec::new(),
             problems: Vec::new(),
         },
@@ -348,7 +354,9 @@ impl Configuration {
     /// # Errors
     /// [`ConfigError`]: nothing has changed.
     pub fn reload(&mut self) -> Result<Reload, ConfigError> {
-        let (wanted, warnings) = check(&self.inputs, &self.operator).or_refuse()?;
+        let checked = check(&self.inputs, &self.operator);
+        let places = checked.places.clone();
+        let (wanted, warnings) = checked.or_refuse()?;
         let mut reload = Reload {
             warnings: warnings.clone(),
             ..Reload::default()
@@ -363,7 +371,11 @@ impl Configuration {
                     settings.put(spec.key, held);
                     reload.changed.push(spec.key);
                 }
-                (false, false) => reload.need_restart.push(spec.key),
+                (false, false) => {
+                    let (key, place) = (spec.key, places.get(&spec.key).cloned());
+                    reload.need_restart.push(key);
+                    reload.warnings.push(Warning::TakesRestart { key, place });
+                }
             }
         }
         // New live values beside old ones of the others: that was not checked yet.

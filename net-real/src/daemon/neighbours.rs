@@ -69,33 +69,32 @@ impl Surroundings {
         }
     }
 
+    /// All of it or nothing: settings and certificates are kept only when both can be.
     fn try_reload(&self) -> Result<Reload, String> {
-        let reload = self
-            .configuration()
-            .reload()
-            .map_err(|error| error.to_string())?;
-        for warning in &reload.warnings {
-            warn!("{warning}");
-        }
-        for key in &reload.changed {
-            self.act_on(*key)?;
-        }
+        let mut current = self.configuration();
+        let mut next = current.clone();
+        let reload = next.reload().map_err(|error| error.to_string())?;
         if let Some(tls) = &self.tls {
             tls.reload()
                 .map_err(|error| format!("the certificates in use stay: {error}"))?;
+        }
+        for key in &reload.changed {
+            self.act_on(*key, next.settings())?;
+        }
+        *current = next;
+        for warning in &reload.warnings {
+            warn!("{warning}");
         }
         Ok(reload)
     }
 
     /// Takes over the new value of a key that may change while the node runs.
-    fn act_on(&self, key: Key) -> Result<(), String> {
+    fn act_on(&self, key: Key, settings: &Settings) -> Result<(), String> {
         match key {
-            Key::LogLevel => {
-                let settings = self.settings();
-                self.logs
-                    .set_filter(settings.log_filter())
-                    .map_err(|error| error.to_string())
-            }
+            Key::LogLevel => self
+                .logs
+                .set_filter(settings.log_filter())
+                .map_err(|error| error.to_string()),
             other => Err(format!(
                 "{} cannot change while the node runs",
                 other.name()
@@ -139,11 +138,14 @@ impl Neighbours for Arc<Surroundings> {
     fn settings(&self, request: AdminRequest) -> Result<AdminAnswer, AdminError> {
         match request {
             AdminRequest::SetSetting { key, value } => {
-                let key = self
-                    .configuration()
+                let mut current = self.configuration();
+                let mut next = current.clone();
+                let key = next
                     .set(&key, &value)
                     .map_err(|error| AdminError::Setting(error.to_string()))?;
-                self.act_on(key).map_err(AdminError::Setting)?;
+                self.act_on(key, next.settings())
+                    .map_err(AdminError::Setting)?;
+                *current = next;
                 info!(key = key.name(), "set by an operator");
                 Ok(AdminAnswer::SettingSet)
             }

@@ -2,9 +2,12 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod ca;
+
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,34 +16,45 @@ use std::time::{Duration, Instant};
 /// How long a test waits for what has to come, before it says that it did not.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A prefix `127.a.b.` of this process and number.
-fn network() -> String {
+/// A prefix `127.a.b.` that no other test has, here or in another process, as long as the listener
+/// is kept.
+fn network() -> (String, TcpListener) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let pid = std::process::id();
-    // 64 processes of one time at most run tests with 8 clusters each.
-    format!(
-        "127.{}.{}.",
-        100 + pid % 100,
-        (pid / 100 * 8 + number) % 250 + 1
-    )
+    for _ in 0..10_000 {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let at = (std::process::id().wrapping_mul(37).wrapping_add(number)) % 25_000;
+        let network = format!("127.{}.{}.", 100 + at / 250, at % 250 + 1);
+        if let Ok(claim) = TcpListener::bind(format!("{network}254:9430")) {
+            return (network, claim);
+        }
+    }
+    panic!("every network of the loopback is taken");
 }
 
 /// Nodes of one cluster, each in a directory of its own; all end with the test.
 pub struct Cluster {
     network: String,
+    _claim: TcpListener,
     count: u64,
     pub directory: tempfile::TempDir,
+    /// Further options of a node.
+    pub options: BTreeMap<u64, Vec<String>>,
+    /// Further options of `mfsha-admin`.
+    pub admin_options: Vec<String>,
     nodes: Vec<Option<Child>>,
 }
 
 impl Cluster {
     /// A cluster of so many nodes, none started.
     pub fn new(count: u64) -> Self {
+        let (network, claim) = network();
         Self {
-            network: network(),
+            network,
+            _claim: claim,
             count,
             directory: tempfile::tempdir().expect("a directory for the test"),
+            options: BTreeMap::new(),
+            admin_options: Vec::new(),
             nodes: (0..count).map(|_| None).collect(),
         }
     }
@@ -78,8 +92,19 @@ impl Cluster {
             .arg("--set=HA_LOG_SIZE_MAX=64M")
             .arg("--set=HA_SNAPSHOT_LOG_SIZE=4M")
             .arg("--bootstrap")
+            .args(self.options.get(&node).into_iter().flatten())
             .env_remove("NOTIFY_SOCKET");
         command
+    }
+
+    /// A cluster of which every node serves.
+    pub fn start_all(&mut self) {
+        for node in 1..=self.count {
+            self.start(node);
+        }
+        for node in 1..=self.count {
+            self.ready(node);
+        }
     }
 
     pub fn start(&mut self, node: u64) {
@@ -131,7 +156,7 @@ impl Cluster {
     }
 
     /// Whether the process of a node is over.
-    fn has_ended(&self, node: u64) -> bool {
+    pub fn is_over(&self, node: u64) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid(node)));
         stat.is_ok_and(|stat| {
             stat.rsplit(')')
@@ -170,7 +195,7 @@ impl Cluster {
         let end = Instant::now() + PATIENCE;
         while !holds() {
             assert!(
-                Instant::now() < end && !self.has_ended(node),
+                Instant::now() < end && !self.is_over(node),
                 "node {node} never {what}; it said:\n{}",
                 self.said(node)
             );
@@ -207,17 +232,12 @@ impl Cluster {
 
     /// Runs `mfsha-admin` against the whole cluster: whether it went well, and what it said.
     pub fn admin(&self, arguments: &[&str]) -> (bool, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_mfsha-admin"))
-            .args(["--nodes", &self.peers()])
-            .args(arguments)
-            .env_remove("MFSHA_NODES")
-            .output()
-            .expect("mfsha-admin runs");
-        let said = [output.stdout, output.stderr].concat();
-        (
-            output.status.success(),
-            String::from_utf8_lossy(&said).into_owned(),
-        )
+        let nodes = self.peers();
+        let options = self.admin_options.iter().map(String::as_str);
+        let first = ["--nodes", &nodes].into_iter().chain(options);
+        let all: Vec<_> = first.chain(arguments.iter().copied()).collect();
+        let (code, said) = admin(&all);
+        (code == Some(0), said)
     }
 
     /// As [`Self::admin`], and it has to go well.
@@ -226,6 +246,59 @@ impl Cluster {
         assert!(good, "mfsha-admin {arguments:?}: {said}");
         said
     }
+
+    /// What a command says with `--json`, which has to go well.
+    pub fn admin_json(&self, arguments: &[&str]) -> serde_json::Value {
+        let said = self.admin_ok(&[&["--json"], arguments].concat());
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+    }
+
+    /// Who leads, when a node that answers knows.
+    pub fn leader(&self) -> Option<u64> {
+        let (good, said) = self.admin(&["--json", "--timeout", "3", "status"]);
+        let status: serde_json::Value = serde_json::from_str(&said).ok()?;
+        good.then(|| status["leader"].as_u64()).flatten()
+    }
+
+    /// Makes an empty file, however often it takes to learn that it is there.
+    pub fn create(&self, path: &str) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let (made, said) = self.admin(&["fs", "create", path]);
+            // An answer that was lost is no loss: then the file is there already.
+            if made || self.admin(&["fs", "stat", path]).0 {
+                return;
+            }
+            assert!(Instant::now() < end, "{path} is never made: {said}");
+        }
+    }
+
+    /// Fails when one of these files is missing.
+    pub fn all_there(&self, paths: &[String]) {
+        let listing = self.admin_ok(&["fs", "ls", "/"]);
+        for path in paths {
+            let name = path.trim_start_matches('/');
+            assert!(
+                listing.split_whitespace().any(|word| word == name),
+                "{path} was acknowledged and is gone:\n{listing}"
+            );
+        }
+    }
+}
+
+/// Runs `mfsha-admin`, without anything of the environment that it reads: the exit code, and what
+/// it said.
+pub fn admin(arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mfsha-admin"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("MFSHA_") {
+            command.env_remove(name);
+        }
+    }
+    let output = command.args(arguments).output().expect("mfsha-admin runs");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    (output.status.code(), said)
 }
 
 impl Drop for Cluster {

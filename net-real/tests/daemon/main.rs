@@ -1,0 +1,8 @@
+//! Whole processes of `mfsha`: what an operator sees of them.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod leadership;
+mod settings;
+mod tls;
