@@ -233,6 +233,14 @@ impl Book {
         }
     }
 
+    /// The node is silent, and another is asked instead: the next call makes another connection.
+    pub fn drop_link(&self, slot: &Slot) {
+        // Whoever is making one right now will have a fresh one.
+        if let Ok(mut way) = slot.way.try_lock() {
+            way.link = None;
+        }
+    }
+
     async fn open(&self, address: &Address) -> Result<(Link, Welcome), OpenError> {
         let hello = ClientHello {
             protocol: (PROTOCOL_OLDEST, PROTOCOL_NEWEST),

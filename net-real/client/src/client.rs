@@ -18,6 +18,7 @@ use crate::book::{Book, Slot};
 use crate::dial::{Dial, Tcp};
 use crate::error::{Fail, shortened};
 use crate::link::{Ask, CallError, OpenError};
+use crate::lookout::Lookout;
 use crate::options::{ClientOptions, OptionsError};
 use crate::session::Sessions;
 use crate::tls;
@@ -39,6 +40,7 @@ pub(crate) struct Core {
     pub options: ClientOptions,
     pub book: Book,
     pub sessions: Sessions,
+    pub lookout: Lookout,
     /// Highest log index that any call has seen.
     pub seen: AtomicU64,
     /// Whether `close` was called.
@@ -117,6 +119,7 @@ impl Client {
             core: Arc::new(Core {
                 book: Book::new(options.clone(), dial, seed.rng().next_u64()),
                 sessions: Sessions::new(&options),
+                lookout: Lookout::default(),
                 options,
                 seen: AtomicU64::new(0),
                 closed: AtomicBool::new(false),
@@ -176,12 +179,13 @@ impl Core {
         }
     }
 
-    /// Asks one node once.
-    pub async fn attempt(
+    /// Asks one node once; `sent` becomes true when it may have heard it.
+    async fn attempt(
         &self,
         slot: &Slot,
         ask: &Ask,
         limit: Duration,
+        sent: &AtomicBool,
     ) -> Result<(ToClient, NodeId), Miss> {
         let end = Instant::now() + limit;
         let opened = timeout_at(end, self.book.link(slot)).await;
@@ -193,6 +197,7 @@ impl Core {
                 return Err(Miss::Nothing(Why::Unreachable(text)));
             }
         };
+        sent.store(true, Ordering::Relaxed);
         match timeout_at(end, link.call(ask)).await {
             Ok(Ok(answer)) => Ok((answer, node)),
             Ok(Err(CallError::NotSent(reason))) => Err(Miss::Nothing(Why::Unreachable(reason))),
@@ -208,6 +213,29 @@ impl Core {
         }
     }
 
+    /// As [`Self::attempt_body`], where the leader is wanted: ends early when the node is silent and
+    /// another one leads.
+    pub async fn attempt_leader(
+        &self,
+        slot: &Slot,
+        ask: &Ask,
+        limit: Duration,
+    ) -> Result<(ResponseBody, NodeId), Miss> {
+        let sent = AtomicBool::new(false);
+        tokio::select! {
+            biased;
+            answer = self.attempt_sent(slot, ask, limit, &sent) => answer,
+            leader = self.overtaken(slot) => {
+                self.book.drop_link(slot);
+                if sent.load(Ordering::Relaxed) {
+                    let reason = format!("{} is silent, and {leader} leads", slot.address);
+                    return Err(Miss::Maybe(reason));
+                }
+                Err(Miss::Nothing(Why::Elsewhere(true)))
+            }
+        }
+    }
+
     /// Asks one node's machines once, and takes note of what that says of the cluster.
     pub async fn attempt_body(
         &self,
@@ -215,7 +243,18 @@ impl Core {
         ask: &Ask,
         limit: Duration,
     ) -> Result<(ResponseBody, NodeId), Miss> {
-        let (answer, node) = self.attempt(slot, ask, limit).await?;
+        self.attempt_sent(slot, ask, limit, &AtomicBool::new(false))
+            .await
+    }
+
+    async fn attempt_sent(
+        &self,
+        slot: &Slot,
+        ask: &Ask,
+        limit: Duration,
+        sent: &AtomicBool,
+    ) -> Result<(ResponseBody, NodeId), Miss> {
+        let (answer, node) = self.attempt(slot, ask, limit, sent).await?;
         let ToClient::Response(response) = answer else {
             let answer = shortened(&answer);
             return Err(Miss::Never(Fail::Unexpected { answer }));
@@ -263,7 +302,8 @@ impl Core {
         request: AdminRequest,
         limit: Duration,
     ) -> Result<AdminAnswer, Miss> {
-        let (answer, _) = self.attempt(slot, &Ask::Admin(request), limit).await?;
+        let (ask, sent) = (Ask::Admin(request), AtomicBool::new(false));
+        let (answer, _) = self.attempt(slot, &ask, limit, &sent).await?;
         match answer {
             ToClient::Admin(reply) => reply.result.map_err(|error| match error {
                 AdminError::Unavailable(reason) => Miss::Maybe(reason),
@@ -278,6 +318,12 @@ impl Core {
     /// Takes note of a log index that a call has seen.
     pub fn see(&self, index: u64) {
         self.seen.fetch_max(index, Ordering::AcqRel);
+    }
+
+    /// A seed for waits that are no call's repeats.
+    pub fn stream_seed(&self) -> Seed {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        self.seed.child("lookout").index(call)
     }
 
     fn backoff(&self) -> Backoff {

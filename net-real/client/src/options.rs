@@ -29,6 +29,9 @@ pub struct ClientOptions {
     pub timeout: Duration,
     /// How long one node may take to answer before another is asked.
     pub attempt_timeout: Duration,
+    /// When a leader has been silent for this long in a call, other nodes are asked whether one of
+    /// them leads by now. The call goes on meanwhile.
+    pub look_after: Duration,
     /// How long making a connection may take, TLS and welcome included.
     pub connect_timeout: Duration,
     /// Waiting before a repeat begins at the first and doubles up to the second; each wait is cut
@@ -107,6 +110,7 @@ impl ClientOptions {
             program: concat!("mfsha-client ", env!("CARGO_PKG_VERSION")).to_owned(),
             timeout: Duration::from_secs(30),
             attempt_timeout: Duration::from_secs(3),
+            look_after: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(2),
             backoff: (Duration::from_millis(10), Duration::from_secs(1)),
             lanes_max: 64,
@@ -136,6 +140,7 @@ impl ClientOptions {
             ("timeout", self.timeout),
             ("attempt_timeout", self.attempt_timeout),
             ("connect_timeout", self.connect_timeout),
+            ("look_after", self.look_after),
             ("the first backoff", self.backoff.0),
         ] {
             if time.is_zero() {

@@ -79,7 +79,14 @@ impl Client {
                 consistency,
                 query: asked,
             });
-            let miss = match core.attempt_body(&slot, &ask, tries.limit()).await {
+            let limit = tries.limit();
+            let asked = match freshness {
+                Freshness::Fast => core.attempt_body(&slot, &ask, limit).await,
+                Freshness::Strict | Freshness::Lease => {
+                    core.attempt_leader(&slot, &ask, limit).await
+                }
+            };
+            let miss = match asked {
                 // A node that answers with an older state than it was asked for is not believed.
                 Ok((ResponseBody::Read { index, result }, _))
                     if freshness != Freshness::Fast || index >= not_before =>

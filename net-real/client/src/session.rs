@@ -156,7 +156,7 @@ impl Core {
         let mut tries = Tries::new(self, deadline);
         loop {
             let slot = self.book.best();
-            let miss = match self.attempt_body(&slot, &ask, tries.limit()).await {
+            let miss = match self.attempt_leader(&slot, &ask, tries.limit()).await {
                 Ok((ResponseBody::Written { index, outcome }, leader)) => {
                     self.see(index.0);
                     self.book.see_leader(leader);

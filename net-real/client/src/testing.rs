@@ -93,6 +93,8 @@ struct Played {
     silent: bool,
     /// Who it says leads, in place of who does.
     believes: Option<Option<NodeId>>,
+    /// Says of itself that it leads in this term, which is over.
+    claims: Option<u64>,
 }
 
 impl Fake {
@@ -169,6 +171,11 @@ impl Fake {
 
     /// Puts a node at another address.
     pub fn at(&self, node: u64, address: &str) {
+    /// A node takes itself for the leader of an older term.
+    pub fn claims(&self, node: u64, term: u64) {
+        self.with(node, |played| played.claims = Some(term));
+    }
+
         self.with(node, |played| address.clone_into(&mut played.address));
     }
 
@@ -502,12 +509,14 @@ impl State {
     }
 
     fn status(&self, node: NodeId) -> NodeStatus {
-        let believes = self.nodes[&node].believes;
+        let Played {
+            believes, claims, ..
+        } = self.nodes[&node];
         NodeStatus {
             node,
-            term: Term(self.term),
+            term: Term(claims.unwrap_or(self.term)),
             leader: believes.unwrap_or(self.leader),
-            leads: self.leader == Some(node) && believes.is_none(),
+            leads: claims.is_some() || self.leader == Some(node) && believes.is_none(),
             committed: LogIndex(self.index),
             applied: LogIndex(self.index),
             membership: self.membership.clone(),

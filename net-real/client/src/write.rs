@@ -191,7 +191,7 @@ impl Writing {
         loop {
             let slot = core.book.best();
             let limit = core.options.attempt_timeout;
-            let attempt = core.attempt_body(&slot, ask, limit);
+            let attempt = core.attempt_leader(&slot, ask, limit);
             let miss = match self.patiently(held, attempt).await {
                 Ok((ResponseBody::Written { index, outcome }, leader)) => {
                     core.see(index.0);
@@ -300,7 +300,7 @@ impl Core {
         loop {
             let slot = self.book.best();
             let limit = self.options.attempt_timeout;
-            let miss = match self.attempt_body(&slot, ask, limit).await {
+            let miss = match self.attempt_leader(&slot, ask, limit).await {
                 Ok((ResponseBody::Written { index, .. }, _)) => return self.see(index.0),
                 Ok(_) => Miss::Maybe("another answer".to_owned()),
                 Err(miss) => miss,

@@ -78,11 +78,72 @@ async fn a_node_that_hangs_is_passed_over() {
     fake.lead(Some(2));
     let start = Instant::now();
     is_node(client.write(mkdir("b")).await);
-    assert!(start.elapsed() < Duration::from_secs(4));
+    // A quarter of a second of silence, and the wait before a first repeat.
+    assert!(start.elapsed() <= Duration::from_millis(260));
     fake.silent(2, true);
     fake.always(2, Some(Habit::Cut));
     fake.lead(Some(3));
     is_node(client.write(mkdir("c")).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_leader_is_waited_for_until_another_one_leads() {
+    let fake = Fake::new(3);
+    let client = client(&fake).await;
+    client.session().await.unwrap();
+    // It may have done it; an election takes its time.
+    fake.always(1, Some(Habit::DoAndHang));
+    let before = fake.version();
+    let start = Instant::now();
+    let write = client.write(mkdir("a"));
+    let elected = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        fake.lead(None);
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        fake.lead(Some(3));
+    };
+    let (result, ()) = tokio::join!(write, elected);
+    is_node(result);
+    // Looks come at 250 ms, then each after twice the time before at most.
+    let took = start.elapsed();
+    assert!(took <= Duration::from_millis(1_260), "{took:?}");
+    assert_eq!(fake.version(), before + 1, "it took effect once");
+    let nodes: Vec<_> = fake.writes().iter().map(|write| write.0.0).collect();
+    assert_eq!(nodes, [1, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_does_not_even_welcome_holds_nobody_up() {
+    let fake = Fake::new(3);
+    fake.lead(Some(2));
+    let client = client(&fake).await;
+    client.session().await.unwrap();
+    fake.next(2, [Habit::Cut]);
+    fake.silent(2, true);
+    fake.lead(Some(3));
+    fake.believes(1, Some(2));
+    let start = Instant::now();
+    is_node(client.write(mkdir("a")).await);
+    let took = start.elapsed();
+    assert!(took <= Duration::from_millis(800), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_only_slow_is_asked_once() {
+    let fake = Fake::new(3);
+    let client = client(&fake).await;
+    client.session().await.unwrap();
+    // Cut off from the others, and nobody has told it yet that its term is over.
+    fake.claims(2, 5);
+    fake.next(1, [Habit::DoAndLate]);
+    is_node(client.write(mkdir("a")).await);
+    assert_eq!(fake.writes().len(), 1);
+    let statuses = fake.asked().into_iter();
+    let statuses = statuses.filter(|(_, body)| matches!(body, RequestBody::Status));
+    let nodes: Vec<_> = statuses.map(|(node, _)| node.0).collect();
+    // Two seconds, and both others in each look.
+    assert!((4..=16).contains(&nodes.len()), "{nodes:?}");
+    assert!(nodes.contains(&2) && nodes.contains(&3) && !nodes.contains(&1));
 }
 
 #[tokio::test(start_paused = true)]
