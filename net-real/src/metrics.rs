@@ -32,7 +32,7 @@ impl CallKind {
     pub fn of(body: &RequestBody) -> Self {
         match body {
             RequestBody::Write { .. } => Self::Write,
-            RequestBody::Read { .. } => Self::Read,
+            RequestBody::Read { .. } | RequestBody::KeepSession { .. } => Self::Read,
             RequestBody::ChangeMembership { .. }
             | RequestBody::TransferLeadership { .. }
             | RequestBody::Status

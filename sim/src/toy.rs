@@ -241,9 +241,11 @@ impl Toy {
                 index: LogIndex(self.applied as u64),
             })),
             RequestBody::TransferLeadership { .. } => answer(Ok(ResponseBody::TransferStarted)),
-            RequestBody::TakeSnapshot => answer(Err(NodeError::Invalid {
-                reason: "a toy keeps no snapshots".to_owned(),
-            })),
+            RequestBody::KeepSession { .. } | RequestBody::TakeSnapshot => {
+                answer(Err(NodeError::Invalid {
+                    reason: "a toy keeps no snapshots".to_owned(),
+                }))
+            }
             RequestBody::Status => answer(Ok(ResponseBody::Status(self.status()))),
         }
     }

@@ -276,13 +276,21 @@ impl<S: StateStore> Namespace<S> {
         now: WallTime,
         query: &Query,
     ) -> Result<Result<Answer, FsError>, StoreError> {
+        self.look(now, |txn| dispatch::ask(txn, query))
+    }
+
+    /// Reads; what is said of errors is as in [`Self::query`].
+    pub(super) fn look<T>(
+        &self,
+        now: WallTime,
+        ask: impl FnOnce(&Txn<'_>) -> Res<T>,
+    ) -> Result<Result<T, FsError>, StoreError> {
         let moment = Moment {
             index: self.applied.index,
             stamp: Stamp::MIN,
             now,
         };
-        let txn = Txn::new(&self.store, moment);
-        match dispatch::ask(&txn, query) {
+        match ask(&Txn::new(&self.store, moment)) {
             Ok(answer) => Ok(Ok(answer)),
             Err(Fail::Fs(error)) => Ok(Err(error)),
             Err(Fail::Store(error)) => Err(error),

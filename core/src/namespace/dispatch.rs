@@ -21,6 +21,7 @@ pub fn run(txn: &mut Txn<'_>, op: &Op) -> Res<Reply> {
             session::set_connected(txn, *session, *connected)
         }
         Op::CloseSession { session } => session::close(txn, *session),
+        Op::ExpireSession { session, since } => session::expire(txn, *session, *since),
         Op::SetOpenFiles { session, inodes } => session::set_open_files(txn, *session, inodes),
         Op::Create {
             caller,

@@ -801,6 +801,11 @@ pub enum Op {
         old: Vec<u8>,
         new: Vec<u8>,
     },
+
+    // The cluster's own work.
+    /// The session ends as by [`Op::CloseSession`], when nobody has spoken for it since exactly
+    /// then. `BadSession` when it is gone, `Active` when somebody came back meanwhile.
+    ExpireSession { session: SessionId, since: WallTime },
 }
 
 /// What is asked without changing anything.

@@ -3,16 +3,19 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use super::Namespace;
 use super::error::FsError;
 use super::key::Key;
 use super::lock;
 use super::op::{Answer, NodeKind, Reply, SessionParams};
-use super::record::{Inode, LaneLast, LaneRecord, Opened, SessionRecord, ShardIds};
+use super::record::{Inode, LaneLast, LaneRecord, Opened, Session, SessionRecord, ShardIds};
 use super::txn::{Res, Txn};
 use super::who::Who;
 use crate::crdt::LOG_REPLICA;
 use crate::id::{InodeId, Lane, SessionId};
 use crate::limits;
+use crate::store::{StateStore, StoreError};
+use crate::time::WallTime;
 
 /// Opens a session.
 ///
@@ -86,6 +89,18 @@ pub fn close(txn: &mut Txn<'_>, session: SessionId) -> Res<Reply> {
     }
     txn.set::<SessionRecord>(&Key::Session(session), None)?;
     Ok(Reply::Done)
+}
+
+/// Ends a session that nobody has spoken for since then.
+///
+/// # Errors
+/// `BadSession`; `Active` when it is not marked, or since another time: its client came back
+/// after its end was decided.
+pub fn expire(txn: &mut Txn<'_>, session: SessionId, since: WallTime) -> Res<Reply> {
+    if record(txn, session)?.disconnected != Some(since) {
+        return Err(FsError::Active.into());
+    }
+    close(txn, session)
 }
 
 /// Takes note of the complete list of files that a session has open. Never refused: an unknown
@@ -213,13 +228,55 @@ pub fn list_open_files(txn: &Txn<'_>, session: SessionId) -> Res<Answer> {
     Ok(Answer::OpenFiles(out))
 }
 
+impl<S: StateStore> Namespace<S> {
+    /// Sessions behind `after` in order, `count_max` at most, and since when nobody speaks for each.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn sessions_after(
+        &self,
+        after: SessionId,
+        count_max: usize,
+    ) -> Result<Vec<(SessionId, Option<WallTime>)>, StoreError> {
+        let mut found = Vec::new();
+        let after = Key::Session(after);
+        let scanned = self.look(WallTime(0), |txn| {
+            txn.scan::<Session>(&after.prefix(), Some(&after.bytes()), |key, register| {
+                if let (Key::Session(session), Some(Some(record))) = (key, register.get()) {
+                    found.push((session, record.disconnected));
+                }
+                Ok(match found.len() < count_max {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(()),
+                })
+            })
+        });
+        match scanned? {
+            Ok(()) => Ok(found),
+            Err(error) => unreachable!("nothing is refused here: {error}"),
+        }
+    }
+
+    /// Since when nobody speaks for a session: `None` outside when there is no such session, inside
+    /// when somebody does.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn session_mark(&self, session: SessionId) -> Result<Option<Option<WallTime>>, StoreError> {
+        let key = Key::Session(session);
+        match self.look(WallTime(0), |txn| Ok(txn.value::<SessionRecord>(&key)?))? {
+            Ok(record) => Ok(record.map(|record| record.disconnected)),
+            Err(error) => unreachable!("nothing is refused here: {error}"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::op::{Notice, Op, PosixLockKind, Query};
     use super::super::record::{FlockTable, FlockWaiter, PosixRange, PosixTable};
     use super::super::testing::{Bed, ROOT, root, unlink};
     use super::*;
-    use crate::time::WallTime;
 
     #[test]
     fn a_session_needs_a_root_and_a_text_of_bounded_length() {

@@ -79,6 +79,12 @@ pub enum RequestBody {
     Status,
     /// Keep a snapshot of the state and shorten the log; answered when the snapshot is durable.
     TakeSnapshot,
+    /// Somebody still speaks for this session: asked of the leader now and then, or it takes the
+    /// session for left. Answered as a read of [`Query::GetSession`].
+    KeepSession {
+        /// The session.
+        session: SessionId,
+    },
 }
 
 /// A response.

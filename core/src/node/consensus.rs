@@ -86,7 +86,11 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 self.answer_transfer(to, transfer, answer, out);
             }
             E::RoleChanged { role, term, leader } => {
-                self.leads = (role == Role::Leader).then_some(term);
+                let leads = (role == Role::Leader).then_some(term);
+                if leads.is_some() && leads != self.leads {
+                    self.begin_listening();
+                }
+                self.leads = leads;
                 self.leader = leader;
                 self.asks.on_leader_changed();
                 out.push(Effect::RoleChanged {

@@ -11,6 +11,7 @@ use super::peer::TransferId;
 use super::pending::Pending;
 use super::repair::{self, Repair, Verdict};
 use super::request::NodeStatus;
+use super::sessions::Heard;
 use super::snapshots::PARTS_PER_STEP;
 use super::transfer::{Incoming, Judged, Outgoing};
 use super::{Effect, Event, Input};
@@ -58,6 +59,8 @@ pub(super) enum Timer {
     Transfers,
     /// The next peer is asked for its state.
     Repair,
+    /// Sessions may have been left by their clients.
+    Sessions,
 }
 
 /// What a checkpoint is for.
@@ -118,6 +121,8 @@ pub struct Node<D, S: StateStore> {
     pub(super) leads: Option<Term>,
     /// Who leads, as consensus last said.
     pub(super) leader: Option<NodeId>,
+    /// Who has spoken for which session since then.
+    pub(super) heard: Heard,
     pub(super) hlc: Hlc,
     pub(super) timers: Timers<Timer>,
     /// The checkpoint that runs, and what for.
@@ -204,6 +209,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             parts_budget: 0,
             leads: None,
             leader: None,
+            heard: Heard::default(),
             hlc: Hlc::new(options.node, 0),
             timers: Timers::default(),
             checkpoint: None,
@@ -491,6 +497,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 }
                 Timer::Transfers => self.on_transfer_timer(out),
                 Timer::Repair => self.on_repair_timer(out),
+                Timer::Sessions => self.look_at_sessions(out),
             }
         }
         self.answer_expired(out);

@@ -15,6 +15,7 @@ mod peer;
 mod pending;
 mod repair;
 mod serve;
+mod sessions;
 mod snapshots;
 #[cfg(test)]
 mod tests;

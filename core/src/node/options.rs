@@ -60,6 +60,12 @@ pub struct Options {
     /// A node whose state is damaged, but can be gone on with, waits this long for a peer's whole
     /// one before it does.
     pub heal_patience: Duration,
+    /// A session that nobody has spoken for this long is ended; `None`: never. It counts from when
+    /// that was noted, which is `session_grace` after the last word. Whole seconds.
+    pub session_sustain: Option<Duration>,
+    /// A session is taken for left when the leader has heard nobody speak for it for this long; a
+    /// new leader listens for as long first. Several times what clients let pass between two words.
+    pub session_grace: Duration,
     /// Keep what checkers want to see; costs memory.
     pub observe: bool,
     /// Which bug the node has on purpose.
@@ -94,6 +100,8 @@ impl Options {
             snapshot_give_up: Duration::from_secs(10),
             repair_retry: Duration::from_millis(500),
             heal_patience: Duration::from_secs(60),
+            session_sustain: None,
+            session_grace: Duration::from_secs(60),
             observe: false,
             #[cfg(feature = "planted-bugs")]
             bug: None,

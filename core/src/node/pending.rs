@@ -143,6 +143,12 @@ impl Pending {
         ProposalId(id)
     }
 
+    /// Names a proposal for which nobody waits.
+    pub fn unasked(&mut self) -> ProposalId {
+        self.next_id += 1;
+        ProposalId(self.next_id)
+    }
+
     /// Notes a read barrier and names it.
     pub fn ask(&mut self, read: WaitingRead) -> ReadId {
         let id = self.enter(&read.caller, |id| Place::Asked(ReadId(id)));

@@ -71,6 +71,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 op,
             } => {
                 let request = (session != SessionId(0)).then(|| RequestId::new(session, lane, seq));
+                self.note_writer(session);
                 self.on_write(caller, request, op, out);
             }
             RequestBody::Read { consistency, query } => {
@@ -86,6 +87,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             }
             RequestBody::TransferLeadership { to } => self.on_transfer(caller, to, out),
             RequestBody::TakeSnapshot => self.on_take_snapshot(caller, out),
+            RequestBody::KeepSession { session } => self.on_keep_session(caller, session, out),
             RequestBody::Status => unreachable!("answered above"),
         }
     }
@@ -260,7 +262,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
     }
 
     /// The wall clock as MooseFS counts; it ends in 2106.
-    fn wall_time(&self) -> WallTime {
+    pub(super) fn wall_time(&self) -> WallTime {
         WallTime(u32::try_from(self.wall_us / 1_000_000).unwrap_or(u32::MAX))
     }
 }

@@ -1,6 +1,7 @@
 //! Whole nodes on a small network: fixed delays, crashes that lose what was not flushed.
 
 mod ask;
+mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -246,6 +247,9 @@ struct Cluster {
     stuck: BTreeSet<NodeId>,
     apply_entries_max: usize,
     checkpoint_log_bytes: u64,
+    session_sustain: Option<Duration>,
+    /// What leaders have told other clients.
+    notices: Vec<crate::namespace::op::Notice>,
 }
 
 const ROOT: InodeId = InodeId::ROOT;
@@ -273,6 +277,8 @@ impl Cluster {
             stuck: BTreeSet::new(),
             apply_entries_max: 64,
             checkpoint_log_bytes: 8 << 20,
+            session_sustain: None,
+            notices: Vec::new(),
         };
         for id in 1..=count {
             let (disk, store) = (TestDisk::default(), TestStore::default());
@@ -316,6 +322,8 @@ impl Cluster {
             apply_entries_max: self.apply_entries_max,
             snapshot_part_bytes: 300,
             request_timeout: Duration::from_secs(1),
+            session_sustain: self.session_sustain,
+            session_grace: Duration::from_secs(10),
             ..Options::new(GroupId(1), raft, host.lives)
         };
         let seed = Seed::from_u64(5).index(id.0).index(host.lives);
@@ -372,6 +380,7 @@ impl Cluster {
                     let twice = self.responses.insert(response.call, response);
                     assert_eq!(twice, None, "a call is answered once");
                 }
+                Effect::Notices { notices, .. } => self.notices.extend(notices),
                 Effect::Report { message } => self.reports.push(message),
                 Effect::Stopped { reason } => self.reports.push(format!("stopped: {reason}")),
                 _ => {}

@@ -10,7 +10,7 @@
 //! | [`options`], [`address`], [`tls`], [`explain`] | what a client is built with |
 //! | [`dial`], [`record`], `link` | a way to a node; records out of a stream; one connection with many calls |
 //! | `book`, `backoff`, `lookout` | which nodes there are, who leads, how long to wait |
-//! | `session`, `write`, [`read`] | requests that take effect once; reads that never go back |
+//! | `session`, `keep`, `write`, [`read`] | requests that take effect once; reads that never go back |
 //! | [`tree`] | the namespace by path and by inode |
 //! | [`admin`] | the cluster as its operator sees it |
 //!
@@ -25,6 +25,7 @@ mod client;
 pub mod dial;
 pub mod error;
 pub mod explain;
+mod keep;
 mod link;
 mod lookout;
 pub mod options;

@@ -32,6 +32,9 @@ pub struct ClientOptions {
     /// When a leader has been silent for this long in a call, other nodes are asked whether one of
     /// them leads by now. The call goes on meanwhile.
     pub look_after: Duration,
+    /// How often the client says that its session is in use. A leader that hears nothing takes the
+    /// session for left after 20 s or more, by its `SESSION_SUSTAIN_TIME`.
+    pub keep_interval: Duration,
     /// How long making a connection may take, TLS and welcome included.
     pub connect_timeout: Duration,
     /// Waiting before a repeat begins at the first and doubles up to the second; each wait is cut
@@ -111,6 +114,7 @@ impl ClientOptions {
             timeout: Duration::from_secs(30),
             attempt_timeout: Duration::from_secs(3),
             look_after: Duration::from_millis(250),
+            keep_interval: Duration::from_secs(6),
             connect_timeout: Duration::from_secs(2),
             backoff: (Duration::from_millis(10), Duration::from_secs(1)),
             lanes_max: 64,
@@ -141,6 +145,7 @@ impl ClientOptions {
             ("attempt_timeout", self.attempt_timeout),
             ("connect_timeout", self.connect_timeout),
             ("look_after", self.look_after),
+            ("keep_interval", self.keep_interval),
             ("the first backoff", self.backoff.0),
         ] {
             if time.is_zero() {

@@ -70,7 +70,7 @@ impl Session {
         self.lost.store(true, Ordering::Release);
     }
 
-    fn is_lost(&self) -> bool {
+    pub fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
     }
 
@@ -130,7 +130,7 @@ impl Core {
     ///
     /// # Errors
     /// [`Fail`].
-    pub async fn session(&self, deadline: Instant) -> Result<Arc<Session>, Fail> {
+    pub async fn session(self: &Arc<Self>, deadline: Instant) -> Result<Arc<Session>, Fail> {
         let waiting = timeout_at(deadline, self.sessions.current.lock()).await;
         let mut current = waiting.map_err(|_| Fail::Deadline {
             last: "no session could be opened yet".to_owned(),
@@ -144,6 +144,7 @@ impl Core {
         let id = self.open_session(deadline).await?;
         let session = Arc::new(Session::new(id, self.sessions.lanes_max));
         *current = Some(Arc::clone(&session));
+        tokio::spawn(Arc::clone(self).keep(Arc::clone(&session)));
         Ok(session)
     }
 
@@ -183,7 +184,7 @@ impl Core {
     ///
     /// # Errors
     /// [`Fail`].
-    pub async fn lane(&self, deadline: Instant) -> Result<Held, Fail> {
+    pub async fn lane(self: &Arc<Self>, deadline: Instant) -> Result<Held, Fail> {
         let session = self.session(deadline).await?;
         let permits = Arc::clone(&session.permits);
         let permit = match timeout_at(deadline, permits.acquire_owned()).await {

@@ -11,12 +11,14 @@ use mfsha_core::codec;
 use mfsha_core::id::{LogIndex, NodeId, SessionId, Term};
 use mfsha_core::membership::{Membership, Role};
 use mfsha_core::namespace::Namespace;
-use mfsha_core::namespace::op::{Command, Op, Outcome, RequestId};
+use mfsha_core::namespace::op::{Command, Op, Outcome, Query, RequestId};
 use mfsha_core::native::admin::{
     AdminAnswer, AdminCall, AdminError, AdminReply, AdminRequest, PeerStatus, ProcessStatus,
     RaftStatus, Setting,
 };
-use mfsha_core::native::request::{NodeError, NodeStatus, RequestBody, Response, ResponseBody};
+use mfsha_core::native::request::{
+    Consistency, NodeError, NodeStatus, RequestBody, Response, ResponseBody,
+};
 use mfsha_core::native::{
     ClientHello, ClusterId, HELLO_BYTES_MAX, HelloReply, Refusal, TO_NODE_BYTES_MAX, ToClient,
     ToNode, Welcome,
@@ -91,10 +93,10 @@ struct Played {
     down: bool,
     /// Connections are made but nobody answers on them.
     silent: bool,
-    /// Who it says leads, in place of who does.
-    believes: Option<Option<NodeId>>,
     /// Says of itself that it leads in this term, which is over.
     claims: Option<u64>,
+    /// Who it says leads, in place of who does.
+    believes: Option<Option<NodeId>>,
 }
 
 impl Fake {
@@ -169,13 +171,13 @@ impl Fake {
         self.with(node, |played| played.believes = Some(leader.map(NodeId)));
     }
 
-    /// Puts a node at another address.
-    pub fn at(&self, node: u64, address: &str) {
     /// A node takes itself for the leader of an older term.
     pub fn claims(&self, node: u64, term: u64) {
         self.with(node, |played| played.claims = Some(term));
     }
 
+    /// Puts a node at another address.
+    pub fn at(&self, node: u64, address: &str) {
         self.with(node, |played| address.clone_into(&mut played.address));
     }
 
@@ -438,6 +440,7 @@ impl State {
             RequestBody::Write { .. }
                 | RequestBody::ChangeMembership { .. }
                 | RequestBody::TransferLeadership { .. }
+                | RequestBody::KeepSession { .. }
         );
         if wants_leader && !leads {
             return Err(NodeError::NotLeader { leader });
@@ -454,6 +457,13 @@ impl State {
                 let index = LogIndex(self.index);
                 Ok(ResponseBody::Written { index, outcome })
             }
+            RequestBody::KeepSession { session } => self.carry_out(
+                node,
+                RequestBody::Read {
+                    consistency: Consistency::StrictByLease,
+                    query: Query::GetSession { session },
+                },
+            ),
             RequestBody::Read { query, .. } => {
                 let result = self.tree.query(WallTime(1), &query);
                 Ok(ResponseBody::Read {

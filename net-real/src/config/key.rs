@@ -23,6 +23,7 @@ pub enum Key {
     Priority,
     MemoryMax,
     SyncInterval,
+    SessionSustain,
     SnapshotLogSize,
     LogSizeMax,
     GossipInterval,
@@ -150,7 +151,7 @@ const MIB: u64 = KIB << 10;
 const GIB: u64 = MIB << 10;
 
 /// Every key there is, in the order of [`Key`].
-pub static KEYS: [Spec; 25] = [
+pub static KEYS: [Spec; 26] = [
     key(
         Key::NodeId,
         "MFSHA_NODE_ID",
@@ -272,6 +273,17 @@ pub static KEYS: [Spec; 25] = [
         },
         "30s",
         "The state is made durable this often while it changes, and whenever 8 MiB of commands were applied: bounds what a restart replays, never what is lost, for the log has it all.",
+    ),
+    key(
+        Key::SessionSustain,
+        "SESSION_SUSTAIN_TIME",
+        Kind::Duration {
+            min_ms: 60_000,
+            max_ms: 604_800_000,
+            bare: Scale::Seconds,
+        },
+        "24h",
+        "A session whose clients are all gone is ended after this long: its open files and locks are given back; the same on all nodes.",
     ),
     key(
         Key::SnapshotLogSize,

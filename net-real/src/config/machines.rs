@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
+use std::time::Duration;
 
 use mfsha_core::id::{GroupId, NodeId};
 use mfsha_core::limits::PAGE_BYTES;
@@ -17,6 +18,10 @@ const SEGMENT_BYTES: u64 = 64 << 20;
 /// Entries are kept for members that lack them up to this many times what the log is cut at. Well
 /// below what the log on disk may take.
 const LAG_PER_SNAPSHOT: u64 = 4;
+/// Clients speak for their sessions several times within this.
+const SESSION_GRACE_MIN: Duration = Duration::from_secs(20);
+/// A session is noted as left after this long at most, however long it is sustained then.
+const SESSION_GRACE_MAX: Duration = Duration::from_secs(60);
 /// A log has at least this many segments: it is freed by whole ones.
 const SEGMENT_COUNT_MIN: u64 = 16;
 
@@ -74,6 +79,8 @@ impl Settings {
             bootstrap: identity.founding_voters(),
             peers,
             checkpoint_interval: self.checkpoint_interval(),
+            session_sustain: Some(self.session_sustain()),
+            session_grace: (self.session_sustain() / 3).clamp(SESSION_GRACE_MIN, SESSION_GRACE_MAX),
             ..node::Options::new(group, raft, life)
         }
     }
@@ -187,7 +194,6 @@ mod tests {
     use crate::config::key::Key;
     use crate::config::settings::{Held, Source};
     use mfsha_core::transport::{DiskId, KnownPeer, Standing};
-    use std::time::Duration;
 
     fn with(given: &[(Key, &str)]) -> Settings {
         let mut settings = Settings::default();
@@ -222,6 +228,7 @@ mod tests {
             (Key::SyncInterval, "5"),
             (Key::SnapshotLogSize, "8M"),
             (Key::LogSizeMax, "2G"),
+            (Key::SessionSustain, "90"),
         ]);
         let options = settings.node_options(&identity(), GroupId(4), 11);
         let second = Duration::from_secs(1);
@@ -230,6 +237,8 @@ mod tests {
         assert_eq!(options.raft.snapshot_log_bytes, 8 << 20);
         assert_eq!(options.raft.priority, [(NodeId(1), 7)].into());
         assert_eq!(options.checkpoint_interval, Duration::from_secs(5));
+        assert_eq!(options.session_sustain, Some(90 * second));
+        assert_eq!(options.session_grace, 30 * second);
         assert_eq!(options.wal.segments_max, 32);
         assert_eq!(
             (options.node, options.group, options.life),

@@ -224,6 +224,12 @@ impl Settings {
         self.duration(Key::SyncInterval)
     }
 
+    /// A session whose clients are gone is ended after this long.
+    #[must_use]
+    pub fn session_sustain(&self) -> Duration {
+        self.duration(Key::SessionSustain)
+    }
+
     /// The log is cut when it holds this many bytes of entries.
     #[must_use]
     pub fn snapshot_log_bytes(&self) -> u64 {

@@ -4,5 +4,6 @@
 mod support;
 
 mod leadership;
+mod sessions;
 mod settings;
 mod tls;

@@ -191,6 +191,7 @@ impl Model {
             | Op::UpdateSession { .. }
             | Op::SetSessionConnected { .. }
             | Op::CloseSession { .. }
+            | Op::ExpireSession { .. }
             | Op::SetOpenFiles { .. } => self.run_session(step, op),
             Op::Create { .. }
             | Op::Mkdir { .. }

@@ -44,6 +44,12 @@ impl Model {
                 self.release_locks(step, *session, &inodes);
                 Ok(Reply::Done)
             }
+            Op::ExpireSession { session, since } => {
+                if self.stored_session(*session)?.disconnected != Some(*since) {
+                    return Err(FsError::Active);
+                }
+                self.run_session(step, &Op::CloseSession { session: *session })
+            }
             Op::SetOpenFiles { session, inodes } => {
                 self.set_open_files(step, *session, inodes);
                 Ok(Reply::Done)

@@ -157,6 +157,7 @@ impl<R: Reference> LinearChecker<R> {
             },
             RequestBody::TransferLeadership { .. }
             | RequestBody::TakeSnapshot
+            | RequestBody::KeepSession { .. }
             | RequestBody::Status => return,
         };
         self.calls.insert(call, call_of);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mfsha_core::id::NodeId;
+use mfsha_core::namespace::op::Op;
 use mfsha_core::native::request::{Consistency, NodeError, RequestBody};
 use mfsha_core::native::{ClusterId, Refusal};
 use tokio::time::Instant;
@@ -144,6 +145,41 @@ async fn a_leader_that_is_only_slow_is_asked_once() {
     // Two seconds, and both others in each look.
     assert!((4..=16).contains(&nodes.len()), "{nodes:?}");
     assert!(nodes.contains(&2) && nodes.contains(&3) && !nodes.contains(&1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_spoken_for_while_its_client_is_there_and_no_longer() {
+    let fake = Fake::new(3);
+    let client = client(&fake).await;
+    let session = client.session().await.unwrap();
+    let spoken = |fake: &Fake| {
+        let words = fake.asked().into_iter();
+        let words = words.filter(|(_, body)| *body == RequestBody::KeepSession { session });
+        words.map(|(node, _)| node.0).collect::<Vec<_>>()
+    };
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(spoken(&fake), [1; 10]);
+    fake.lead(Some(2));
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert_eq!(spoken(&fake)[10..], [1, 2, 2], "the new leader hears it");
+    drop(client);
+    let before = spoken(&fake).len();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(spoken(&fake).len(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_the_cluster_has_ended_is_replaced() {
+    let fake = Fake::new(3);
+    let client = client(&fake).await;
+    let session = client.session().await.unwrap();
+    fake.apply(Op::CloseSession { session });
+    assert_eq!(client.session().await, Ok(session), "nobody has told it");
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let other = client.session().await.unwrap();
+    assert_ne!(other, session);
+    is_node(client.write(mkdir("a")).await);
+    assert_eq!(client.session().await, Ok(other));
 }
 
 #[tokio::test(start_paused = true)]

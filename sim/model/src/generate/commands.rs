@@ -30,6 +30,7 @@ macro_rules! kinds {
 
 kinds! {
     OpenSession 12, UpdateSession 6, SetSessionConnected 3, CloseSession 4, SetOpenFiles 10,
+    ExpireSession 3,
     Create 45, Mkdir 30, Symlink 10, Link 16, Unlink 22, Rmdir 12, Rename 36,
     SetAttr 36, TouchAtime 6, SetTimes 6, SetXattr 16, SetAcl 20,
     Open 24, Truncate 30, TruncateEnd 18, WriteChunk 36, WriteChunkEnd 20, RollbackChunk 8,
@@ -74,6 +75,7 @@ impl Draw<'_> {
             | K::UpdateSession
             | K::SetSessionConnected
             | K::CloseSession
+            | K::ExpireSession
             | K::SetOpenFiles => self.session_op(kind),
             K::Create | K::Mkdir | K::Symlink | K::Link | K::Unlink | K::Rmdir | K::Rename => {
                 self.name_op(kind)
@@ -127,6 +129,14 @@ impl Draw<'_> {
                 connected: self.flip(),
             },
             CommandKind::OpenSession | CommandKind::CloseSession => Op::CloseSession { session },
+            CommandKind::ExpireSession => {
+                let known = self.model.sessions.get(&session);
+                let since = known.and_then(|session| session.disconnected);
+                // Mostly the time that stands there, so that some do end.
+                let since = since.filter(|_| self.rng.chance(3, 4));
+                let since = since.unwrap_or(WallTime(7));
+                Op::ExpireSession { session, since }
+            }
             _ => {
                 let mut inodes: Vec<InodeId> = self
                     .model
