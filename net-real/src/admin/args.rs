@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use mfsha_client::{Address, ClientOptions, TlsFiles};
 use mfsha_core::id::NodeId;
 
+use super::from_file::FromFile;
 use super::output::Failure;
 
 /// Nodes that are asked when none are named.
@@ -32,8 +33,12 @@ pub struct Cli {
 
 #[derive(Debug, Args)]
 pub struct Common {
-    /// Nodes to ask, with commas; one that answers is enough. Without it MFSHA_NODES, then
-    /// 127.0.0.1:9430
+    /// Read nodes, port, token and TLS from this mfsha.cfg, as a node does; options and variables
+    /// of the environment stand above it
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// Nodes to ask, with commas; one that answers is enough. Without it MFSHA_NODES, then those of
+    /// --config, then 127.0.0.1:9430
     #[arg(long, value_name = "HOST[:PORT],...", global = true)]
     pub nodes: Option<String>,
     /// Token of the cluster. Without it MFSHA_AUTH_TOKEN, which other users of this machine do not
@@ -296,23 +301,43 @@ pub enum SetTimeArg {
 }
 
 impl Common {
-    /// What a client is built with; what is not given comes from the environment.
+    /// What a client is built with; what is not given comes from the environment, then from the
+    /// file.
     pub fn options(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<ClientOptions, Failure> {
         let set = |name: &str| env(name).filter(|value| !value.is_empty());
+        let found = self.config.as_deref();
+        let found = found.map(|path| FromFile::read(path, env)).transpose()?;
+        let (found_nodes, found_token, found_tls) = match found {
+            Some(found) => (Some(found.addresses), found.token, found.tls),
+            None => (None, None, None),
+        };
         let nodes = self.nodes.clone().or_else(|| set("MFSHA_NODES"));
-        let nodes = nodes.unwrap_or_else(|| NODES_DEFAULT.to_owned());
-        let addresses =
-            Address::parse_list(&nodes).map_err(|error| Failure::usage(error.to_string()))?;
+        let addresses = match (nodes, found_nodes) {
+            (Some(text), _) => Address::parse_list(&text),
+            (None, Some(found)) => Ok(found),
+            (None, None) => Address::parse_list(NODES_DEFAULT),
+        };
+        let addresses = addresses.map_err(|error| Failure::usage(error.to_string()))?;
         let mut options = ClientOptions::new(addresses);
         let token = self.token.clone().or_else(|| set("MFSHA_AUTH_TOKEN"));
+        let token = token.or(found_token);
         options.token = token.unwrap_or_default().into_bytes();
         options.program = concat!("mfsha-admin ", env!("CARGO_PKG_VERSION")).to_owned();
         let file = |given: &Option<PathBuf>, name: &str| {
             given.clone().or_else(|| set(name).map(PathBuf::from))
         };
-        let ca = file(&self.tls_ca, "MFSHA_TLS_CA");
+        let (found_ca, found_identity) = match found_tls {
+            Some(found) => (Some(found.ca), found.identity),
+            None => (None, None),
+        };
+        let ca = file(&self.tls_ca, "MFSHA_TLS_CA").or(found_ca);
         let cert = file(&self.tls_cert, "MFSHA_TLS_CERT");
         let key = file(&self.tls_key, "MFSHA_TLS_KEY");
+        let (cert, key) = match (cert, key, found_identity) {
+            // A pair belongs together: half of it is never taken from elsewhere.
+            (None, None, Some((cert, key))) => (Some(cert), Some(key)),
+            (cert, key, _) => (cert, key),
+        };
         options.tls = match (ca, cert, key) {
             (None, None, None) => None,
             (Some(ca), Some(cert), Some(key)) => Some(TlsFiles {

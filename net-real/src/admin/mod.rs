@@ -6,6 +6,7 @@
 mod args;
 mod cluster;
 mod files;
+mod from_file;
 mod members;
 mod output;
 mod settings;
