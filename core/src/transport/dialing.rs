@@ -231,7 +231,7 @@ impl Transport {
         }
     }
 
-    fn is_wanted(&self, node: NodeId) -> bool {
+    pub(super) fn is_wanted(&self, node: NodeId) -> bool {
         match &self.listed {
             Some(listed) if self.formed => listed.contains(&node),
             _ => true,

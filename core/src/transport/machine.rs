@@ -654,7 +654,14 @@ impl Transport {
         out: &mut Outbox<Effect>,
     ) {
         let new = self.on_refusal(id, by, &refusal, out);
-        if refusal.is_trouble() && new {
+        if let PeerRefusal::NotMeant { meant, .. } = &refusal {
+            // Where a member was, another is: its own word will come. Where a node was that is no
+            // member any more, all is as it should be.
+            if new && self.is_wanted(*meant) {
+                let message = format!("refused: {refusal}");
+                out.push(Effect::Report { message });
+            }
+        } else if refusal.is_trouble() && new {
             out.push(Effect::Refused {
                 by,
                 refusal: refusal.clone(),

@@ -151,3 +151,30 @@ fn a_late_bootstrap_is_told_to_join() {
     });
     assert!(text.contains("--join"), "{text}");
 }
+
+#[test]
+fn another_node_at_the_address_of_one_that_was_replaced_is_no_alarm() {
+    let mut world = World::new(4, 4);
+    let start = world.together([1, 2, 3]);
+    for node in [1, 2, 3] {
+        world.hosts.get_mut(&NodeId(node)).unwrap().start = Some(start.clone());
+        world.start(NodeId(node));
+    }
+    world.until("all are up", LONG, |world| world.all_up([1, 2, 3]));
+    world.crash(NodeId(3), false);
+    let join = world.join(1);
+    let successor = world.hosts.get_mut(&NodeId(4)).unwrap();
+    (successor.machine, successor.start) = (Some(3), Some(join));
+    world.start(NodeId(4));
+    world.until("its successor is up", LONG, |world| world.all_up([1, 2, 4]));
+    // It knows of both from its disk, and not yet who is a member.
+    world.crash(NodeId(2), false);
+    world.hosts.get_mut(&NodeId(2)).unwrap().start = Some(Start::Known);
+    world.start(NodeId(2));
+    world.until("it has met the other one", LONG, |world| {
+        let reports = &world.hosts[&NodeId(2)].reports;
+        reports.iter().any(|report| report.contains("was expected"))
+    });
+    let alarms = &world.hosts[&NodeId(2)].refusals;
+    assert!(alarms.is_empty(), "{alarms:?}");
+}

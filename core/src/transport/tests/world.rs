@@ -61,6 +61,8 @@ pub struct Host {
     pub reports: Vec<String>,
     /// Its disk was emptied after it had founded or joined: nobody may hear it.
     pub outlaw: bool,
+    /// It runs on the machine of this one.
+    pub machine: Option<u64>,
     /// Port that it listens on, part of its address.
     port: u16,
 }
@@ -119,8 +121,9 @@ impl World {
     }
 
     pub fn address(&self, node: u64) -> Address {
-        let port = self.hosts[&NodeId(node)].port;
-        Address::new(&format!("h{node}:{port}")).unwrap()
+        let host = &self.hosts[&NodeId(node)];
+        let machine = host.machine.unwrap_or(node);
+        Address::new(&format!("h{machine}:{}", host.port)).unwrap()
     }
 
     pub fn together(&self, nodes: impl IntoIterator<Item = u64>) -> Start {
@@ -428,7 +431,8 @@ impl World {
             let found = self
                 .hosts
                 .iter()
-                .find(|(node, _)| self.address(node.0) == address);
+                .filter(|(node, _)| self.address(node.0) == address)
+                .max_by_key(|(_, host)| host.transport.is_some());
             let target = found.map(|(node, host)| (*node, host.transport.is_some(), host.life));
             match target {
                 Some((to, true, life)) => {
