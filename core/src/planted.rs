@@ -52,4 +52,7 @@ pub enum Bug {
     /// The trash remembers the name of a file and not its path. Every replica does it, the log is
     /// right, and so is every outcome: only the state is not. P-DURABLE.
     TrashForgetsPath,
+    /// A transport keeps the half frame of a connection that broke, and reads on with it on the
+    /// next one: a connection that was torn within a frame costs another one. STREAM.
+    HalfFrameKept,
 }

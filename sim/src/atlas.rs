@@ -140,6 +140,19 @@ impl Atlas {
     }
 }
 
+/// Whether a node may have to be replaced after this fault.
+#[must_use]
+pub fn may_cost_a_disk(kind: FaultKind) -> bool {
+    damages(kind)
+        || matches!(
+            kind,
+            FaultKind::FullDisk
+                | FaultKind::FailFlush
+                | FaultKind::FailCheckpoint
+                | FaultKind::ReadErrors
+        )
+}
+
 fn damages(kind: FaultKind) -> bool {
     DAMAGING.contains(&kind)
 }

@@ -204,6 +204,15 @@ pub const ALL: &[Planted] = &[
             "workload.names=4",
         ],
     },
+    Planted {
+        name: "half-frame-kept",
+        bug: Bug::HalfFrameKept,
+        mistake: "",
+        what: "half a frame of a connection that broke is read on with on the next one",
+        promise: "STREAM",
+        judges: &["stream"],
+        set: &["net.streams=true"],
+    },
 ];
 
 /// The bug of this name; `None` for the empty name.

@@ -3,13 +3,14 @@
 //! A simulator that never reaches a situation proves nothing about it. Every run counts; many
 //! runs together must reach everything in [`REQUIRED`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mfsha_core::node::request::{Consistency, NodeError, RequestBody, ResponseBody};
 use mfsha_core::raft::Role;
 
 use crate::event::{AppliedPayload, Event, FaultStage, LossReason, Phase, StopReason};
 use crate::place::Seat;
+use crate::stream::Break;
 use crate::time::SimTime;
 
 /// Situations that a sweep of a thousand seeds must reach. The names are those of
@@ -53,6 +54,15 @@ pub const REQUIRED: &[&str] = &[
     "message lost by a reset",
     "message lost by a cut",
     "message delivered twice",
+    "cluster formed over streams",
+    "node joined over streams",
+    "identity could not be stored",
+    "frame torn by a reset",
+    "frame torn by a death",
+    "stream broken between frames",
+    "peer lost by its silence",
+    "second connection of two nodes given up",
+    "connected again while a snapshot streamed",
     "node restarts",
     "node restarts from a checkpoint",
     "node replaced",
@@ -85,6 +95,7 @@ pub struct Coverage {
     delivered: BTreeMap<u64, ()>,
     first_asked: BTreeMap<u64, mfsha_core::id::NodeId>,
     reads: BTreeMap<u64, Consistency>,
+    formed: BTreeSet<Seat>,
     seats: usize,
 }
 
@@ -163,6 +174,10 @@ impl Coverage {
                 LossReason::Cut => self.reached("message lost by a cut"),
                 LossReason::Chance | LossReason::Down => {}
             },
+            Event::IdentityStored { .. }
+            | Event::StreamClosed { .. }
+            | Event::StreamBroken { .. }
+            | Event::PeerUp { .. } => self.on_stream(event),
             Event::Applied { entry, .. } => {
                 if matches!(entry.payload, AppliedPayload::Membership(_)) {
                     self.reached("membership applied");
@@ -181,6 +196,43 @@ impl Coverage {
                 }
             }
             _ => self.on_client(event),
+        }
+    }
+
+    fn on_stream(&mut self, event: &Event) {
+        match event {
+            Event::IdentityStored { ok: false, .. } => self.reached("identity could not be stored"),
+            Event::IdentityStored {
+                seat, formed: true, ..
+            } if self.formed.insert(*seat) => self.reached("cluster formed over streams"),
+            Event::StreamBroken {
+                how, torn_bytes, ..
+            } => self.reached(match (how, torn_bytes) {
+                (Break::Reset, 1..) => "frame torn by a reset",
+                (Break::Ended, 1..) => "frame torn by a death",
+                (_, 0) => "stream broken between frames",
+            }),
+            Event::StreamClosed { reason, .. } => match reason.as_str() {
+                "it is silent" => self.reached("peer lost by its silence"),
+                "another connection of the two nodes is kept" => {
+                    self.reached("second connection of two nodes given up");
+                }
+                "what is sent to it does not arrive" => self.reached("peer lost by its deafness"),
+                _ => {}
+            },
+            Event::PeerUp {
+                peer,
+                amid_snapshot,
+                ..
+            } => {
+                if *amid_snapshot {
+                    self.reached("connected again while a snapshot streamed");
+                }
+                if peer.0 > self.seats as u64 {
+                    self.reached("node joined over streams");
+                }
+            }
+            _ => {}
         }
     }
 

@@ -213,6 +213,13 @@ impl SimDisk {
         self.state().counts
     }
 
+    /// Whether nothing more fits.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let state = self.state();
+        state.used_bytes() >= state.capacity_bytes
+    }
+
     /// Bytes of all files.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {

@@ -12,6 +12,7 @@ use mfsha_core::wal::record::LogId;
 
 use crate::fault::Fault;
 use crate::place::{Place, Seat};
+use crate::stream::{Break, StreamId};
 
 /// Which half of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,7 +143,7 @@ pub enum Event {
         new: NodeId,
     },
 
-    /// Bytes went on the way. `hash` is the first half of their BLAKE3.
+    /// Bytes went on the way: a message, or a piece of a stream. `hash` is the first half of their BLAKE3.
     Sent {
         message: MessageNumber,
         from: Place,
@@ -165,6 +166,56 @@ pub enum Event {
     },
     /// A node was told that its connection with another is gone.
     PeerLost { seat: Seat, peer: NodeId },
+
+    /// A process has begun to look for its peers, in a run over streams; its node follows.
+    TransportStarted { seat: Seat, node: NodeId, life: u32 },
+    /// A write of a node's identity has ended. `formed`: it says that the node is of a cluster.
+    IdentityStored { seat: Seat, ok: bool, formed: bool },
+    /// A stream was made; `from` has dialed.
+    StreamOpened {
+        stream: StreamId,
+        from: Seat,
+        to: Seat,
+    },
+    /// A transport gave its end of a stream up.
+    StreamClosed {
+        stream: StreamId,
+        seat: Seat,
+        reason: String,
+    },
+    /// A stream ended under a transport. Of the last record so many bytes had come.
+    StreamBroken {
+        stream: StreamId,
+        seat: Seat,
+        how: Break,
+        torn_bytes: u64,
+    },
+    /// A transport has a connection to a peer. `amid_snapshot`: the one before broke while parts of
+    /// a snapshot were sent.
+    PeerUp {
+        seat: Seat,
+        peer: NodeId,
+        amid_snapshot: bool,
+    },
+    /// A node gave its transport a message.
+    Handed {
+        seat: Seat,
+        node: NodeId,
+        to: NodeId,
+        bulk: bool,
+        bytes: usize,
+        hash: u64,
+    },
+    /// A transport gave its node a message.
+    Received {
+        seat: Seat,
+        node: NodeId,
+        from: NodeId,
+        bytes: usize,
+        hash: u64,
+    },
+    /// What came to a transport made no sense.
+    Nonsense { seat: Seat, node: NodeId },
 
     /// A flush was begun.
     FlushStarted { seat: Seat, flush: u64 },

@@ -28,6 +28,9 @@ impl<K: Kind> World<K> {
         });
         self.buggify.silence();
         self.net.calm();
+        if let Some(streams) = &mut self.streams {
+            streams.calm();
+        }
         let released = self.net.clear_all(self.now);
         self.release(released);
         self.abandon_rest().await;
@@ -36,7 +39,7 @@ impl<K: Kind> World<K> {
             let now = self.now;
             self.state(*seat).heal(now, &options);
             self.resume(*seat).await;
-            self.rearm(*seat);
+            self.rearm_all(*seat);
             self.start(*seat).await;
         }
         if self.atlas.is_cycling() {
@@ -53,9 +56,10 @@ impl<K: Kind> World<K> {
         self.phase != Phase::Safety && !self.core.contains(&seat)
     }
 
-    fn choose_core(&self) -> Vec<Seat> {
+    fn choose_core(&mut self) -> Vec<Seat> {
         let mut seats: Vec<Seat> = (0..self.options.nodes).map(Seat).collect();
         let all_needed = !self.options.leave_rest_broken
+            || !self.is_formed()
             || !self.atlas.is_whole()
             || self.atlas.is_cycling()
             || self.workload.is_operator_busy();

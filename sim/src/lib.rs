@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`options`], [`schedule`], [`generator`], [`fault`] | what a seed draws: options, and explicit lists of faults and operations |
 //! | [`world`], [`seat`], [`node`], [`task`], [`real`] | the event loop, the machine room of a node, and the door to it |
-//! | [`net`], [`clock`], [`store`], [`buggify`] | what is faked |
+//! | [`net`], [`stream`], [`transport`], [`clock`], [`store`], [`buggify`] | what is faked |
 //! | [`nemesis`], [`atlas`] | who breaks things, and what must not be broken |
 //! | [`workload`], [`chunkserver`] | who asks |
 //! | [`event`], [`check`], [`coverage`], [`trace`], [`html`] | what happened, who judges it, what was reached, how it is told |
@@ -48,11 +48,13 @@ pub mod schedule;
 pub mod seat;
 pub mod shrink;
 pub mod store;
+pub mod stream;
 pub mod task;
 pub mod time;
 #[cfg(test)]
 mod toy;
 pub mod trace;
+pub mod transport;
 pub mod verdict;
 pub mod workload;
 pub mod world;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use mfsha_core::id::NodeId;
 use mfsha_core::node;
 use mfsha_core::node::request::{RequestBody, ResponseBody};
+use mfsha_core::transport;
 
+use crate::atlas;
 use crate::event::{Event, FaultStage, Phase, StopReason};
 use crate::fault::Fault;
 use crate::net::{Link, Weather};
@@ -14,7 +16,7 @@ use crate::node::Kind;
 use crate::place::{Place, Seat};
 use crate::schedule::FaultEntry;
 use crate::workload;
-use crate::world::{Due, World};
+use crate::world::{Due, Waiting, World};
 
 impl<K: Kind> World<K> {
     pub(crate) async fn on_fault_begin(&mut self, entry: FaultEntry) {
@@ -24,7 +26,8 @@ impl<K: Kind> World<K> {
         let admitted = self
             .atlas
             .admit(&entry.fault)
-            .and_then(|()| self.means_something(&entry));
+            .and_then(|()| self.means_something(&entry))
+            .and_then(|()| self.comes_in_time(&entry));
         let stage = match admitted {
             Ok(()) => FaultStage::Begins,
             Err(why) => FaultStage::Skipped(why),
@@ -40,9 +43,20 @@ impl<K: Kind> World<K> {
         }
     }
 
+    /// A cluster that is being formed needs every disk: the promises begin when it is.
+    fn comes_in_time(&mut self, entry: &FaultEntry) -> Result<(), &'static str> {
+        if self.is_formed() || !atlas::may_cost_a_disk(entry.fault.kind()) {
+            return Ok(());
+        }
+        Err("the cluster is not formed yet")
+    }
+
     /// A process that does not run can be neither killed nor paused.
     fn means_something(&self, entry: &FaultEntry) -> Result<(), &'static str> {
-        let runs = |seat: &Seat| self.seats[usize::from(seat.0)].running.is_some();
+        let runs = |seat: &Seat| {
+            let state = &self.seats[usize::from(seat.0)];
+            state.running.is_some() || state.door.machine.is_some()
+        };
         match &entry.fault {
             Fault::Kill { seat, .. }
             | Fault::PowerLoss { seat, .. }
@@ -130,11 +144,11 @@ impl<K: Kind> World<K> {
             Fault::WallJump { seat, by_ms } => self.state(seat).clock.jump_wall(now, by_ms),
             Fault::MonotonicJump { seat, by_ms } => {
                 self.state(seat).clock.jump_monotonic(now, by_ms);
-                self.rearm(seat);
+                self.rearm_all(seat);
             }
             Fault::ClockRate { seat, ppm, for_ms } => {
                 self.state(seat).clock.set_rate(now, ppm);
-                self.rearm(seat);
+                self.rearm_all(seat);
                 self.end_in(entry, for_ms);
             }
             _ => self.strike_machine(entry).await,
@@ -296,7 +310,7 @@ impl<K: Kind> World<K> {
             }
             Fault::ClockRate { seat, .. } => {
                 self.state(*seat).clock.reset_rate(now);
-                self.rearm(*seat);
+                self.rearm_all(*seat);
             }
             Fault::CycleMember { .. } => self.restore_voters(),
             _ => {
@@ -317,11 +331,23 @@ impl<K: Kind> World<K> {
         state.clock.resume(now);
         let (node, waiting) = (state.node, std::mem::take(&mut state.inbox));
         self.emit(Event::NodeResumed { seat, node });
+        let life = self.state(seat).life;
         for event in waiting {
-            self.step(seat, event).await;
+            match event {
+                Waiting::Node(event) => self.step(seat, event).await,
+                Waiting::Transport(input) => self.step_transport(seat, input),
+                Waiting::Told(told) => self.on_told(seat, life, told).await,
+            }
         }
+        self.step_transport(seat, transport::Input::Tick);
         self.step(seat, node::Event::Tick).await;
+        self.rearm_all(seat);
+    }
+
+    /// Plans the wake-ups of a process anew.
+    pub(crate) fn rearm_all(&mut self, seat: Seat) {
         self.rearm(seat);
+        self.rearm_transport_clock(seat);
     }
 
     /// The operator makes everybody a voter again who should be one.
@@ -337,6 +363,7 @@ impl<K: Kind> World<K> {
         let old = state.replaces.unwrap_or(state.node);
         state.disk.lose_everything();
         state.store = crate::store::SimStore::new();
+        state.door.stored = None;
         state.node = new;
         state.replaces = Some(old);
         self.voters.remove(&old);
@@ -406,6 +433,9 @@ impl<K: Kind> World<K> {
     fn reset(&mut self, a: Seat, b: Seat) {
         if a == b {
             return;
+        }
+        if self.streams.is_some() {
+            return self.reset_streams(a, b);
         }
         self.net.reset(Place::Seat(a), Place::Seat(b));
         for (seat, peer) in [(a, b), (b, a)] {

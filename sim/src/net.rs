@@ -8,13 +8,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use mfsha_core::rng::Seed;
+use mfsha_core::rng::{Rng, Seed};
 
 use crate::draw;
 use crate::event::{LossReason, MessageNumber};
 use crate::options::NetOptions;
 use crate::place::Place;
 use crate::time::SimTime;
+
+/// A lost piece of a stream is sent again after this long, then after twice that, and so on.
+const RESEND_MIN: Duration = Duration::from_millis(10);
+/// But it is lost no more once it would wait this long.
+const RESEND_MAX: Duration = Duration::from_millis(500);
 
 /// A link: from, to.
 pub type Link = (Place, Place);
@@ -206,36 +211,23 @@ impl<T: Clone> Net<T> {
 
     fn fly(&mut self, now: SimTime, flight: Flight<T>) -> Fate<T> {
         let link = (flight.from, flight.to);
-        let (mut loss, mut duplicate, mut reorder) = (
-            self.options.loss_ppm,
-            self.options.duplicate_ppm,
-            self.options.reorder_ppm,
-        );
-        let mut extra = Duration::ZERO;
-        for weather in self.weather.values() {
-            match weather {
-                Weather::Loss(ppm) => loss = loss.saturating_add(*ppm),
-                Weather::Duplicate(ppm) => duplicate = duplicate.saturating_add(*ppm),
-                Weather::Reorder(ppm) => reorder = reorder.saturating_add(*ppm),
-                Weather::Slow(links, by) if links.contains(&link) => extra += *by,
-                Weather::Slow(..) | Weather::Cut(_) | Weather::Clog(_) => {}
-            }
-        }
-        let options = self.options.clone();
-        let state = self.link(link);
+        let Chances {
+            loss,
+            duplicate,
+            reorder,
+            extra,
+        } = self.chances(link);
+        let seed = &self.seed;
+        let state = self
+            .links
+            .entry(link)
+            .or_insert_with(|| LinkState::new(seed, link));
         let mut rng = state.seed.index(state.sent).rng();
         state.sent += 1;
-        let mut latency = || {
-            let base = options.latency_min_us * 1_000;
-            let more = draw::exponential(&mut rng, options.latency_mean_us * 1_000);
-            let tail = if draw::ppm(&mut rng, options.tail_ppm) {
-                rng.below(options.tail_max_ms * 1_000_000 + 1)
-            } else {
-                0
-            };
-            Duration::from_nanos(base + more + tail) + extra
-        };
-        let (first, second) = (latency(), latency());
+        let (first, second) = (
+            latency(&self.options, &mut rng) + extra,
+            latency(&self.options, &mut rng) + extra,
+        );
         if draw::ppm(&mut rng, loss) {
             return Fate::Lost(LossReason::Chance);
         }
@@ -255,15 +247,83 @@ impl<T: Clone> Net<T> {
         Fate::Arrives(arrivals)
     }
 
+    /// How long a piece of a stream travels: one that is lost is sent again, after a while that
+    /// doubles.
+    pub fn travel(&self, link: Link, rng: &mut Rng) -> Duration {
+        let chances = self.chances(link);
+        let mut time = latency(&self.options, rng) + chances.extra;
+        let mut again = RESEND_MIN;
+        while again < RESEND_MAX && draw::ppm(rng, chances.loss) {
+            time += again;
+            again *= 2;
+        }
+        time
+    }
+
+    /// Whether nothing passes this link now: what is sent is sent again until it does.
+    #[must_use]
+    pub fn is_blocked(&self, link: Link) -> bool {
+        !self.weather.is_empty() && (self.is_cut(link) || self.is_clogged(link))
+    }
+
+    /// What the weather makes of the chances of a message on this link.
+    fn chances(&self, link: Link) -> Chances {
+        let mut chances = Chances {
+            loss: self.options.loss_ppm,
+            duplicate: self.options.duplicate_ppm,
+            reorder: self.options.reorder_ppm,
+            extra: Duration::ZERO,
+        };
+        for weather in self.weather.values() {
+            match weather {
+                Weather::Loss(ppm) => chances.loss = chances.loss.saturating_add(*ppm),
+                Weather::Duplicate(ppm) => {
+                    chances.duplicate = chances.duplicate.saturating_add(*ppm);
+                }
+                Weather::Reorder(ppm) => chances.reorder = chances.reorder.saturating_add(*ppm),
+                Weather::Slow(links, by) if links.contains(&link) => chances.extra += *by,
+                Weather::Slow(..) | Weather::Cut(_) | Weather::Clog(_) => {}
+            }
+        }
+        chances
+    }
+
     fn link(&mut self, link: Link) -> &mut LinkState {
         let seed = &self.seed;
-        self.links.entry(link).or_insert_with(|| LinkState {
+        self.links
+            .entry(link)
+            .or_insert_with(|| LinkState::new(seed, link))
+    }
+}
+
+impl LinkState {
+    fn new(seed: &Seed, link: Link) -> Self {
+        Self {
             seed: seed.index(link.0.number() << 32 | link.1.number()),
             sent: 0,
             connection: 0,
             last: SimTime::ZERO,
-        })
+        }
     }
+}
+
+/// What may become of a message on a link, parts of a million, and how much longer it takes.
+struct Chances {
+    loss: u32,
+    duplicate: u32,
+    reorder: u32,
+    extra: Duration,
+}
+
+fn latency(options: &NetOptions, rng: &mut Rng) -> Duration {
+    let base = options.latency_min_us * 1_000;
+    let more = draw::exponential(rng, options.latency_mean_us * 1_000);
+    let tail = if draw::ppm(rng, options.tail_ppm) {
+        rng.below(options.tail_max_ms * 1_000_000 + 1)
+    } else {
+        0
+    };
+    Duration::from_nanos(base + more + tail)
 }
 
 #[cfg(test)]
@@ -283,6 +343,9 @@ mod tests {
             loss_ppm: 0,
             duplicate_ppm: 0,
             reorder_ppm: 0,
+            streams: false,
+            segment_bytes: 0,
+            tear_ppm: 0,
         };
         Net::new(&Seed::from_u64(1), &options)
     }

@@ -157,6 +157,16 @@ pub struct NetOptions {
     pub duplicate_ppm: u32,
     /// Messages that others may overtake, parts of a million.
     pub reorder_ppm: u32,
+    /// Nodes talk by their transports over streams of bytes, and form a cluster first, as in
+    /// production; otherwise by whole messages.
+    #[serde(default)]
+    pub streams: bool,
+    /// Longest piece of a stream that travels at once, bytes; 0 for whatever was written.
+    #[serde(default)]
+    pub segment_bytes: u32,
+    /// Pieces in which a stream breaks, parts of a million.
+    #[serde(default)]
+    pub tear_ppm: u32,
 }
 
 /// Options of the disks.
@@ -496,6 +506,9 @@ impl NetOptions {
             loss_ppm,
             duplicate_ppm,
             reorder_ppm,
+            streams: rng.chance(1, 2),
+            segment_bytes: *rng.pick(&[0, 0, 1_460, 100]),
+            tear_ppm: *rng.pick(&[0, 0, 300, 3_000]),
         }
     }
 }

@@ -137,6 +137,11 @@ fn priorities(spec: &NodeSpec) -> BTreeMap<NodeId, u32> {
     spec.peers
         .iter()
         .chain([&spec.node])
-        .map(|node| (*node, 100 - (node.0 % 7) as u32))
+        .map(|node| (*node, priority(*node)))
         .collect()
+}
+
+/// How well a node is placed, in a run with priorities.
+pub(crate) fn priority(node: NodeId) -> u32 {
+    100 - (node.0 % 7) as u32
 }

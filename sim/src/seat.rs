@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use mfsha_core::id::{LogIndex, NodeId};
-use mfsha_core::node;
 use mfsha_core::rng::{Rng, Seed};
 use mfsha_core::time::Instant;
 
@@ -15,6 +14,8 @@ use crate::place::Seat;
 use crate::store::SimStore;
 use crate::task::NodeTask;
 use crate::time::SimTime;
+use crate::transport::PeerDoor;
+use crate::world::Waiting;
 
 /// One seat and what is in it.
 pub struct SeatState {
@@ -32,12 +33,14 @@ pub struct SeatState {
     pub disk: SimDisk,
     /// Its state store.
     pub store: SimStore,
-    /// The process.
+    /// Its connections with others, in runs over streams.
+    pub door: PeerDoor,
+    /// The node in the process.
     pub running: Option<NodeTask>,
     /// It stands still.
     pub paused: bool,
     /// What came while it stood still.
-    pub inbox: VecDeque<node::Event>,
+    pub(crate) inbox: VecDeque<Waiting>,
     /// What it shows since its last step.
     pub view: Option<NodeView>,
     /// Highest index that was seen applied in this life.
@@ -80,6 +83,7 @@ impl SeatState {
                 0 => SimStore::new(),
                 bytes_max => SimStore::bounded(bytes_max),
             },
+            door: PeerDoor::default(),
             running: None,
             paused: false,
             inbox: VecDeque::new(),

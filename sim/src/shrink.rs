@@ -24,6 +24,9 @@ pub struct Shrunk {
 /// Options tried in turn, each kept when the failure stays.
 const PLAINER: &[&str] = &[
     "buggify.active_percent=0",
+    "net.streams=false",
+    "net.tear_ppm=0",
+    "net.segment_bytes=0",
     "net.loss_ppm=0",
     "net.duplicate_ppm=0",
     "net.reorder_ppm=0",

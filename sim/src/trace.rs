@@ -94,6 +94,15 @@ pub fn place(event: &Event) -> Option<Place> {
         | Event::NodeResumed { seat, .. }
         | Event::NodeReplaced { seat, .. }
         | Event::PeerLost { seat, .. }
+        | Event::TransportStarted { seat, .. }
+        | Event::IdentityStored { seat, .. }
+        | Event::StreamOpened { from: seat, .. }
+        | Event::StreamClosed { seat, .. }
+        | Event::StreamBroken { seat, .. }
+        | Event::PeerUp { seat, .. }
+        | Event::Handed { seat, .. }
+        | Event::Received { seat, .. }
+        | Event::Nonsense { seat, .. }
         | Event::FlushStarted { seat, .. }
         | Event::FlushEnded { seat, .. }
         | Event::CheckpointStarted { seat, .. }
@@ -159,6 +168,33 @@ pub fn words(event: &Event) -> String {
             ..
         } => format!("lose       m{} <- {from} {reason:?}", message.0),
         Event::PeerLost { peer, .. } => format!("peer lost  {peer}"),
+        Event::PeerUp { peer, .. } => format!("peer up    {peer}"),
+        Event::TransportStarted { node, life, .. } => format!("dials      {node} life {life}"),
+        Event::IdentityStored { ok, formed, .. } => {
+            let formed = if *formed { "formed" } else { "not formed" };
+            format!("identity   {formed} {}", well(*ok))
+        }
+        Event::StreamOpened { stream, to, .. } => format!("stream     c{} -> {to}", stream.0),
+        Event::StreamClosed { stream, reason, .. } => format!("close      c{} {reason}", stream.0),
+        Event::StreamBroken {
+            stream,
+            how,
+            torn_bytes,
+            ..
+        } => match torn_bytes {
+            0 => format!("break      c{} {how:?}", stream.0),
+            bytes => format!(
+                "TEAR       c{} {how:?} after {bytes} B of a frame",
+                stream.0
+            ),
+        },
+        Event::Handed {
+            to, bytes, hash, ..
+        } => format!("hand       -> {to} {bytes} B {hash:016x}"),
+        Event::Received {
+            from, bytes, hash, ..
+        } => format!("receive    <- {from} {bytes} B {hash:016x}"),
+        Event::Nonsense { node, .. } => format!("NONSENSE   came to {node}"),
         Event::FlushStarted { flush, .. } => format!("flush      f{flush}"),
         Event::FlushEnded { flush, ok, .. } => format!("flushed    f{flush} {}", well(*ok)),
         Event::CheckpointStarted { checkpoint, .. } => format!("checkpoint k{checkpoint}"),
@@ -288,6 +324,33 @@ fn absorb(hasher: &mut blake3::Hasher, event: &Event) {
         }
         Event::Delivered { message, .. } => {
             into.bytes(&message.0.to_le_bytes());
+            Ok(())
+        }
+        Event::Handed {
+            seat,
+            node,
+            to,
+            bulk,
+            bytes,
+            hash,
+        } => {
+            into.bytes(&[1, seat.0, u8::from(*bulk)]);
+            for number in [node.0, to.0, *bytes as u64, *hash] {
+                into.bytes(&number.to_le_bytes());
+            }
+            Ok(())
+        }
+        Event::Received {
+            seat,
+            node,
+            from,
+            bytes,
+            hash,
+        } => {
+            into.bytes(&[2, seat.0]);
+            for number in [node.0, from.0, *bytes as u64, *hash] {
+                into.bytes(&number.to_le_bytes());
+            }
             Ok(())
         }
         other => write!(into, "{other:?}"),

@@ -11,11 +11,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use mfsha_core::disk::{DiskError, FlushId};
-use mfsha_core::id::{LogIndex, NodeId, Term};
+use mfsha_core::id::{LogIndex, NodeId, Term, WriteId};
 use mfsha_core::node::request::{ClientId, Request, Response};
 use mfsha_core::node::{self, ChunkOrder, Effect, Input};
 use mfsha_core::rng::Seed;
 use mfsha_core::store::CheckpointId;
+use mfsha_core::transport::{self, ConnId, Identity};
 
 use crate::atlas::Atlas;
 use crate::buggify::Buggify;
@@ -31,9 +32,11 @@ use crate::options::Options;
 use crate::place::{Place, Seat};
 use crate::schedule::{FaultEntry, OperationEntry, Schedule};
 use crate::seat::SeatState;
+use crate::stream::{Side, StreamId, Streams};
 use crate::task::{self, NodeTask, Stepped};
 use crate::time::SimTime;
 use crate::trace::{self, Trace};
+use crate::transport::{Told, is_quiet};
 use crate::workload::{Action, Timer, Workload};
 
 /// What travels.
@@ -103,6 +106,35 @@ pub(crate) enum Due {
         life: u32,
         peer: NodeId,
     },
+    /// The next piece of one direction of a stream.
+    Piece {
+        stream: StreamId,
+        writer: Side,
+    },
+    StreamRefused {
+        stream: StreamId,
+        side: Side,
+    },
+    DialEnds {
+        seat: Seat,
+        life: u32,
+        conn: ConnId,
+        to: Seat,
+    },
+    IdentityStored {
+        seat: Seat,
+        life: u32,
+        write: WriteId,
+    },
+    Told {
+        seat: Seat,
+        life: u32,
+        told: Told,
+    },
+    TransportWake {
+        seat: Seat,
+        wakes: u64,
+    },
     Disconnect {
         seat: Seat,
     },
@@ -117,6 +149,14 @@ pub(crate) enum Due {
     Look,
     Heal,
     Watch,
+}
+
+/// What came for a process that stands still.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    Node(node::Event),
+    Transport(transport::Input),
+    Told(Told),
 }
 
 /// What is due, when; what was planned earlier comes first among what is due at once.
@@ -154,6 +194,10 @@ pub struct World<K: Kind> {
     queue: BinaryHeap<Reverse<Planned>>,
     order: u64,
     pub(crate) net: Net<Body>,
+    /// Connections between nodes, in a run over streams.
+    pub(crate) streams: Option<Streams>,
+    /// Whether every founder was seen to be of the cluster.
+    pub(crate) formed: bool,
     pub(crate) seats: Vec<SeatState>,
     pub(crate) workload: Workload,
     servers: Vec<Chunkserver>,
@@ -175,7 +219,7 @@ pub struct World<K: Kind> {
     /// The healed core was late: nothing more will come of it, whoever judges.
     late: bool,
     next_node: u64,
-    next_message: u64,
+    pub(crate) next_message: u64,
     kind: PhantomData<K>,
 }
 
@@ -209,6 +253,10 @@ impl<K: Kind> World<K> {
             queue: BinaryHeap::new(),
             order: 0,
             net: Net::new(&seed, &options.net),
+            // A node alone has nobody to connect with.
+            streams: (options.net.streams && options.nodes > 1)
+                .then(|| Streams::new(&seed, &options.net)),
+            formed: false,
             seats,
             workload: Workload::new(&seed, &options, nodes.clone()),
             servers: vec![Chunkserver::default(); options.chunkservers.into()],
@@ -323,6 +371,17 @@ impl<K: Kind> World<K> {
                     self.step(seat, node::Event::PeerLost { peer }).await;
                 }
             }
+            Due::Piece { stream, writer } => self.on_piece(stream, writer),
+            Due::StreamRefused { stream, side } => self.on_stream_refused(stream, side),
+            Due::DialEnds {
+                seat,
+                life,
+                conn,
+                to,
+            } => self.on_dial_ends(seat, life, conn, to),
+            Due::IdentityStored { seat, life, write } => self.on_identity_stored(seat, life, write),
+            Due::Told { seat, life, told } => self.on_told(seat, life, told).await,
+            Due::TransportWake { seat, wakes } => self.on_transport_wake(seat, wakes),
             Due::Disconnect { seat } => {
                 let mut actions = Vec::new();
                 self.workload.on_disconnected(self.now, seat, &mut actions);
@@ -544,7 +603,7 @@ impl<K: Kind> World<K> {
         };
         if state.paused {
             if !matches!(event, node::Event::Tick) {
-                state.inbox.push_back(event);
+                state.inbox.push_back(Waiting::Node(event));
             }
             return;
         }
@@ -645,7 +704,10 @@ impl<K: Kind> World<K> {
 
     async fn on_effect(&mut self, seat: Seat, node: NodeId, effect: Effect) {
         match effect {
-            Effect::Send { to, message, .. } => self.send_peer(seat, node, to, message),
+            Effect::Send { to, class, message } => match self.streams {
+                Some(_) => self.send_by_transport(seat, to, class, message),
+                None => self.send_peer(seat, node, to, message),
+            },
             Effect::Reply { client, response } => {
                 let Some((client_number, _)) = self.connections.get(&client).copied() else {
                     return;
@@ -696,8 +758,11 @@ impl<K: Kind> World<K> {
             // Told in full by the entries that the node gives beside its effects.
             Effect::Applied { .. } => {}
             Effect::StateReplaced { applied } => self.note_gap(seat, applied),
-            // Links of the simulator need no list.
-            Effect::MembersChanged { .. } => {}
+            Effect::MembersChanged { membership } => {
+                let nodes = membership.voters.iter().flatten();
+                let nodes = nodes.chain(&membership.learners).copied().collect();
+                self.step_transport(seat, transport::Input::Listed { nodes });
+            }
             Effect::RoleChanged {
                 role, term, leader, ..
             } => self.emit(Event::RoleChanged {
@@ -825,24 +890,44 @@ impl<K: Kind> World<K> {
 
     /// Starts the node of a seat, unless it runs.
     pub(crate) async fn start(&mut self, seat: Seat) {
-        if self.state(seat).running.is_some() || self.is_left_broken(seat) {
+        let state = self.state(seat);
+        if state.running.is_some() || state.door.machine.is_some() || self.is_left_broken(seat) {
             return;
         }
+        self.state(seat).life += 1;
+        if self.streams.is_some() {
+            return self.start_transport(seat);
+        }
+        let node = self.state(seat).node;
+        let founders = u64::from(self.options.nodes);
+        let bootstrap = match node.0 <= founders {
+            true => (1..=founders).map(NodeId).collect(),
+            false => BTreeSet::new(),
+        };
+        let peers = self.seats.iter().map(|state| state.node);
+        let peers = peers.filter(|peer| *peer != node).collect();
+        self.open(seat, bootstrap, peers).await;
+    }
+
+    /// Opens the node of a process whose transport has found it to be of a cluster.
+    pub(crate) async fn open_formed(&mut self, seat: Seat, identity: &Identity) {
+        if self.state(seat).running.is_none() {
+            let bootstrap = identity.founding_voters().unwrap_or_default();
+            let peers = identity.peers.keys().copied().collect();
+            self.open(seat, bootstrap, peers).await;
+        }
+    }
+
+    async fn open(&mut self, seat: Seat, bootstrap: BTreeSet<NodeId>, peers: BTreeSet<NodeId>) {
         let now = self.now;
-        let peers: BTreeSet<NodeId> = self.seats.iter().map(|state| state.node).collect();
         let options = self.options.clone();
         let seed = self.seed.child("node");
         let state = self.state(seat);
-        state.life += 1;
         let (node, life) = (state.node, state.life);
-        let bootstrap = node.0 <= u64::from(options.nodes);
         let spec = NodeSpec {
             node,
-            bootstrap: match bootstrap {
-                true => (1..=u64::from(options.nodes)).map(NodeId).collect(),
-                false => BTreeSet::new(),
-            },
-            peers: peers.into_iter().filter(|peer| *peer != node).collect(),
+            bootstrap,
+            peers,
             life,
             options,
         };
@@ -854,9 +939,13 @@ impl<K: Kind> World<K> {
         }));
         let opened = match opened {
             Ok(Ok(opened)) => opened,
-            Ok(Err(reason)) => return self.on_refusal(seat, node, reason),
+            Ok(Err(reason)) => {
+                self.end_transport(seat, &StopReason::RefusedToOpen(String::new()));
+                return self.on_refusal(seat, node, reason);
+            }
             Err(panic) => {
                 let message = task::panic_text(&*panic);
+                self.end_transport(seat, &StopReason::Panicked(String::new()));
                 self.emit(Event::NodeStopped {
                     seat,
                     node,
@@ -874,7 +963,6 @@ impl<K: Kind> World<K> {
         let state = self.state(seat);
         state.running = Some(task);
         state.paused = false;
-        state.inbox.clear();
         state.deadline = None;
         state.flush_end = SimTime::ZERO;
         let applied = match &looked {
@@ -896,7 +984,9 @@ impl<K: Kind> World<K> {
         });
         if life > 1 {
             self.plan_in(Duration::from_micros(100), Due::Disconnect { seat });
-            self.tell_peers(seat, node, Duration::from_micros(100));
+            if self.streams.is_none() {
+                self.tell_peers(seat, node, Duration::from_micros(100));
+            }
         }
         self.on_stepped(seat, looked).await;
         self.step(seat, node::Event::Tick).await;
@@ -905,7 +995,12 @@ impl<K: Kind> World<K> {
 
     /// Ends the node of a seat.
     pub(crate) async fn stop(&mut self, seat: Seat, reason: StopReason) {
+        let had_transport = self.end_transport(seat, &reason);
         let state = self.state(seat);
+        if had_transport {
+            state.paused = false;
+            state.inbox.clear();
+        }
         let Some(task) = state.running.take() else {
             return;
         };
@@ -934,7 +1029,7 @@ impl<K: Kind> World<K> {
             StopReason::DiskLost => state.disk.lose_everything(),
             _ => state.disk.kill(),
         }
-        let noticed = !matches!(reason, StopReason::PowerLost | StopReason::DiskLost);
+        let noticed = !is_quiet(&reason);
         self.emit(Event::NodeStopped { seat, node, reason });
         if let Some(summary) = summary {
             self.emit(Event::DiskCrashed { seat, summary });
@@ -943,7 +1038,9 @@ impl<K: Kind> World<K> {
         // silent until it is back.
         if noticed {
             self.plan_in(Duration::from_millis(1), Due::Disconnect { seat });
-            self.tell_peers(seat, node, Duration::from_millis(1));
+            if self.streams.is_none() {
+                self.tell_peers(seat, node, Duration::from_millis(1));
+            }
         }
     }
 

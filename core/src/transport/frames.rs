@@ -89,6 +89,18 @@ impl FrameReader {
         Ok(Some(record))
     }
 
+    /// What is held of a record that is not whole.
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn held(&self) -> &[u8] {
+        &self.bytes[self.used..]
+    }
+
+    /// Reads these bytes before those that are held.
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn read_first(&mut self, bytes: Vec<u8>) {
+        self.bytes.splice(self.used..self.used, bytes);
+    }
+
     /// Bytes that are held.
     #[must_use]
     pub fn held_bytes(&self) -> usize {

@@ -42,6 +42,9 @@ pub(super) struct Peer {
     pub trouble: Option<String>,
     /// Start and life of its process that was liked last.
     pub life: Option<(u64, u64)>,
+    /// What its last connection had of a frame when it broke.
+    #[cfg(feature = "planted-bugs")]
+    pub half_frame: Vec<u8>,
 }
 
 /// Versions of what peers are told.
@@ -543,6 +546,11 @@ impl Transport {
         known.life = Some(life);
         known.trouble = None;
         known.dialer.reset(now);
+        #[cfg(feature = "planted-bugs")]
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.reader
+                .read_first(std::mem::take(&mut known.half_frame));
+        }
         self.tell_news(id, out);
         self.send_alive(id, out);
         // At once: messages may follow in the same bytes.
@@ -780,6 +788,10 @@ impl Transport {
         };
         if peer.conn != Some(id) {
             return;
+        }
+        #[cfg(feature = "planted-bugs")]
+        if self.options.bug == Some(crate::planted::Bug::HalfFrameKept) {
+            peer.half_frame = conn.reader.held().to_vec();
         }
         peer.conn = None;
         peer.lower_at = self.now + self.options.lower_dials_after;

@@ -71,6 +71,9 @@ pub struct Options {
     /// Bytes handed to the driver for one connection and not reported as sent: another message is
     /// handed over only below this. So control waits behind at most this and one bulk message.
     pub handed_bytes_max: usize,
+    /// Which bug the transport has on purpose.
+    #[cfg(feature = "planted-bugs")]
+    pub bug: Option<crate::planted::Bug>,
 }
 
 impl Options {
@@ -93,6 +96,8 @@ impl Options {
             control_bytes_max: 64 << 20,
             bulk_bytes_max: 32 << 20,
             handed_bytes_max: 64 << 10,
+            #[cfg(feature = "planted-bugs")]
+            bug: None,
         }
     }
 }

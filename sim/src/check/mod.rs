@@ -30,6 +30,7 @@ pub mod once;
 pub mod process;
 pub mod raft;
 pub mod reference;
+pub mod stream;
 #[cfg(test)]
 mod testing;
 pub mod tree;
@@ -214,6 +215,7 @@ pub const NAMES: &[&str] = &[
     "tree",
     "linear",
     "durable",
+    "stream",
     "process",
     "live",
 ];
@@ -241,6 +243,7 @@ fn every(options: &Options) -> Vec<Box<dyn Checker>> {
         Box::<tree::TreeChecker>::default(),
         Box::new(linear::LinearChecker::new(options, of())),
         Box::new(durable::DurableChecker::new(options, of())),
+        Box::<stream::StreamChecker>::default(),
     ];
     checkers.extend(of_processes(options));
     checkers
