@@ -2,7 +2,8 @@
 //! across restarts the term does not fall below what the node had to make durable before it acted.
 //!
 //! A node leads a term, and flushes entries of a term, only after its vote in that term is on its
-//! disk: so no later life may begin below. What a checkpoint held stays held, unless a fault
+//! disk: so no later life may begin below. A state that a node took over to heal may be of a later
+//! term than its vote: its log is newer for it, and it votes for nobody whose log is older. What a checkpoint held stays held, unless a fault
 //! damaged that seat's disk or state.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,7 +67,10 @@ fn shown_by(life: u32, raft: &Status, durable: Option<LogId>, before: &Shown) ->
     } else {
         Term(0)
     };
-    let flushed = durable.map_or(Term(0), |id| id.term);
+    // What came as a peer's state, or with its snapshot, is durable by that; no vote stands before it.
+    let by_state = raft.snapshot.map_or(LogIndex(0), |id| id.index);
+    let flushed = durable.filter(|id| id.index > by_state);
+    let flushed = flushed.map_or(Term(0), |id| id.term);
     Shown {
         life,
         term: raft.term,
@@ -204,6 +208,27 @@ mod tests {
         let view_of = |life, term| view(0, life, status(term, Some(log_id(4, 1))));
         followed.after_step(NOW, &view_of(1, 4)).unwrap();
         assert!(followed.after_step(NOW, &view_of(2, 3)).is_err());
+    }
+
+    #[test]
+    fn a_state_of_a_later_term_says_nothing_of_the_vote() {
+        let mut checker = Monotonic::default();
+        let mut healed = status(2, Some(log_id(4, 7)));
+        healed.snapshot = healed.applied;
+        checker
+            .after_step(NOW, &view(0, 1, healed.clone()))
+            .unwrap();
+        checker
+            .after_step(NOW, &view(0, 2, healed.clone()))
+            .unwrap();
+        // An entry behind it does.
+        healed.term = Term(4);
+        healed.last_log = Some(log_id(4, 8));
+        checker
+            .after_step(NOW, &view(0, 2, healed.clone()))
+            .unwrap();
+        healed.term = Term(3);
+        assert!(checker.after_step(NOW, &view(0, 3, healed)).is_err());
     }
 
     #[test]
