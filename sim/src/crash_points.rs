@@ -4,6 +4,7 @@
 //! what came later is there or not, according to a variant. Which of it an opener may find, and
 //! which it must, is for the caller to judge.
 
+use mfsha_core::disk::FlushId;
 use mfsha_core::rng::{Rng, Seed};
 
 use crate::disk::{Event, Files, Pending, Record, apply, tear};
@@ -48,30 +49,15 @@ pub struct CrashPoint {
 /// All crash points of a record that began on a disk holding `base`, with every variant at each.
 /// The same seed gives the same points.
 pub fn crash_points(base: &Files, record: &Record, seed: Seed) -> impl Iterator<Item = CrashPoint> {
-    let mut durable = base.clone();
-    let mut pending: Vec<Pending> = Vec::new();
-    let mut covered = Vec::new();
+    let mut unflushed = Unflushed::new(base.clone());
     (0..=record.events.len()).flat_map(move |events| {
         if let Some(event) = events.checked_sub(1).map(|at| &record.events[at]) {
-            match event {
-                Event::Operation(operation) => pending.push(operation.clone()),
-                Event::FlushBegan(flush) => covered.push((*flush, pending.len())),
-                Event::FlushEnded(flush) => {
-                    let at = covered.iter().position(|(id, _)| id == flush);
-                    let (_, count) = covered.remove(at.expect("a flush ends after it began"));
-                    for operation in pending.drain(..count) {
-                        apply(&mut durable, &operation);
-                    }
-                    for (_, later) in &mut covered {
-                        *later -= count;
-                    }
-                }
-            }
+            unflushed.add(event);
         }
         let mut rng = seed.index(events as u64).rng();
         Variant::ALL.map(|variant| {
-            let mut files = durable.clone();
-            leave(&mut files, &pending, variant, &mut rng);
+            let mut files = unflushed.durable.clone();
+            leave(&mut files, &unflushed.pending, variant, &mut rng);
             CrashPoint {
                 events,
                 variant,
@@ -79,6 +65,67 @@ pub fn crash_points(base: &Files, record: &Record, seed: Seed) -> impl Iterator<
             }
         })
     })
+}
+
+/// The disk that a crash leaves after the first `events` of a record: as one of [`crash_points`],
+/// with a fate of its own.
+#[must_use]
+pub fn crash_point(
+    base: &Files,
+    record: &[Event],
+    events: usize,
+    variant: Variant,
+    seed: &Seed,
+) -> Files {
+    let mut unflushed = Unflushed::new(base.clone());
+    for event in &record[..events] {
+        unflushed.add(event);
+    }
+    let Unflushed {
+        mut durable,
+        pending,
+        ..
+    } = unflushed;
+    let mut rng = seed.index(events as u64).index(variant as u64).rng();
+    leave(&mut durable, &pending, variant, &mut rng);
+    durable
+}
+
+/// What is durable on a disk, and what is not yet.
+struct Unflushed {
+    durable: Files,
+    pending: Vec<Pending>,
+    /// Flushes under way, and how many of the pending operations each covers.
+    covered: Vec<(FlushId, usize)>,
+}
+
+impl Unflushed {
+    fn new(durable: Files) -> Self {
+        Self {
+            durable,
+            pending: Vec::new(),
+            covered: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, event: &Event) {
+        match event {
+            Event::Operation(operation) => self.pending.push(operation.clone()),
+            Event::FlushBegan(flush) => self.covered.push((*flush, self.pending.len())),
+            Event::FlushEnded(flush) => {
+                let at = self.covered.iter().position(|(id, _)| id == flush);
+                let (_, count) = self
+                    .covered
+                    .remove(at.expect("a flush ends after it began"));
+                for operation in self.pending.drain(..count) {
+                    apply(&mut self.durable, &operation);
+                }
+                for (_, later) in &mut self.covered {
+                    *later -= count;
+                }
+            }
+        }
+    }
 }
 
 fn leave(files: &mut Files, pending: &[Pending], variant: Variant, rng: &mut Rng) {

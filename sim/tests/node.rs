@@ -9,16 +9,17 @@
 //!
 //! Every point is judged, of three workloads; `MFSHA_CRASH_SEEDS` asks for more of them.
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mfsha_core::disk::FlushId;
-use mfsha_core::id::{Lane, LogIndex, NodeId, RequestSeq, SessionId};
+use mfsha_core::id::{LogIndex, NodeId, SessionId};
 use mfsha_core::machine::{Machine, Outbox};
 use mfsha_core::namespace::Namespace;
-use mfsha_core::namespace::key::Key;
 use mfsha_core::namespace::op::{Command, Outcome};
 use mfsha_core::node::request::{CallId, ClientId, NodeError, Request, RequestBody, ResponseBody};
 use mfsha_core::node::{Effect, Event, Input, Node};
@@ -31,11 +32,10 @@ use mfsha_sim::crash_points::{Variant, crash_points};
 use mfsha_sim::disk::{Files, Record, SimDisk};
 use mfsha_sim::event::{AppliedEntry, AppliedPayload};
 use mfsha_sim::node::{Kind, NodeSpec, SimNode};
-use mfsha_sim::options::Options;
 use mfsha_sim::real::Real;
 use mfsha_sim::store::SimStore;
 
-type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+use common::{Content, Map, body, content, options};
 
 const CAPACITY: u64 = 64 << 20;
 /// Steps after which a node that has not recovered will not.
@@ -58,16 +58,7 @@ struct Driven {
 impl Driven {
     fn open(disk: SimDisk, store: SimStore, life: u32, bug: &str) -> Result<Self, String> {
         let node = NodeId(1);
-        let mut options = Options::draw(&Seed::from_u64(1));
-        bug.clone_into(&mut options.bug);
-        options.raft.shuffle_tasks = false;
-        // Segments are turned over, snapshots taken and the log purged all the time.
-        options.log.segment_bytes = 16 << 10;
-        options.log.segments_max = 1_024;
-        options.log.buffer_bytes_max = 4 << 10;
-        options.raft.snapshot_log_bytes = 16 << 10;
-        options.raft.log_keep_entries = 16;
-        options.node.checkpoint_interval_ms = 300;
+        let options = options(bug);
         let spec = NodeSpec {
             node,
             bootstrap: BTreeSet::from([node]),
@@ -218,25 +209,6 @@ struct Run {
     contents: BTreeMap<Content, LogIndex>,
 }
 
-/// A state's bytes as a number, and its version.
-type Content = ([u8; 32], u64);
-
-/// The content of a state. Of the mark of what was applied the version alone counts: its index and
-/// term change with every entry, also with those that say nothing.
-fn content(state: &Map, version: u64) -> Content {
-    let mark = Key::Applied.bytes();
-    let mut hasher = blake3::Hasher::new();
-    for part in state
-        .iter()
-        .filter(|(key, _)| **key != mark)
-        .flat_map(|(key, value)| [key, value])
-    {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    (*hasher.finalize().as_bytes(), version)
-}
-
 /// Notes moments while a node is being driven.
 struct Recorder {
     record: Record,
@@ -342,19 +314,6 @@ fn run(seed: &Seed, requests: usize, bug: &str) -> Run {
         moments,
         after,
         contents,
-    }
-}
-
-fn body(command: &Command) -> RequestBody {
-    let (session, lane, seq) = match command.request {
-        Some(id) => (id.session, id.lane, id.seq),
-        None => (SessionId(0), Lane(0), RequestSeq(0)),
-    };
-    RequestBody::Write {
-        session,
-        lane,
-        seq,
-        op: command.op.clone(),
     }
 }
 
