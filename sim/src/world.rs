@@ -163,7 +163,8 @@ pub(crate) enum Waiting {
 struct Planned {
     at: SimTime,
     order: u64,
-    due: Due,
+    /// Apart, since what is planned is moved a lot.
+    due: Box<Due>,
 }
 
 impl PartialEq for Planned {
@@ -307,7 +308,7 @@ impl<K: Kind> World<K> {
             assert!(planned.at >= self.now, "time runs forwards");
             self.now = planned.at;
             follow(self.now);
-            self.on_due(planned.due).await;
+            self.on_due(*planned.due).await;
         }
         self.judge_the_end().await;
         self.finish()
@@ -328,6 +329,7 @@ impl<K: Kind> World<K> {
     pub(crate) fn plan(&mut self, at: SimTime, due: Due) {
         self.order += 1;
         let order = self.order;
+        let due = Box::new(due);
         self.queue.push(Reverse(Planned { at, order, due }));
     }
 

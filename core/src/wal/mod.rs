@@ -21,6 +21,7 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use frame::Kind;
@@ -137,6 +138,18 @@ pub struct Wal<D> {
     in_flight: Option<InFlight>,
     groups: BTreeMap<GroupId, Group>,
     poisoned: Option<String>,
+    /// How its files were when they were last found to be in order.
+    files_checked: Cell<Option<Files>>,
+}
+
+/// How many files there are for what.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Files {
+    oldest: Option<u64>,
+    newest: Option<u64>,
+    live: usize,
+    retiring: usize,
+    free: usize,
 }
 
 impl<D: Disk> Wal<D> {
@@ -182,6 +195,7 @@ impl<D: Disk> Wal<D> {
             in_flight: None,
             groups: found.groups,
             poisoned: None,
+            files_checked: Cell::new(None),
         };
         wal.write_headers(&found.headers_due);
         for (file, offset, bytes) in &found.bytes_due {
@@ -434,19 +448,7 @@ impl<D: Disk> Wal<D> {
                 "the start waits for a frame not made"
             );
         }
-        assert!(
-            self.segments
-                .windows(2)
-                .all(|w| w[0].number < w[1].number && w[0].first <= w[1].first),
-            "segments are not in order"
-        );
-        let waiting = self.retiring.iter().map(|r| &r.file);
-        let live = self.segments.iter().map(|s| &s.file);
-        let mut files: Vec<&FileName> = live.chain(waiting).chain(&self.free).collect();
-        files.sort_unstable();
-        for pair in files.windows(2) {
-            assert!(pair[0] != pair[1], "file {} has two uses", pair[0]);
-        }
+        self.check_files();
         if let Some(active) = &self.active {
             active.check();
             assert_eq!(
@@ -460,7 +462,7 @@ impl<D: Disk> Wal<D> {
             assert!(
                 group
                     .lowest_live()
-                    .is_none_or(|at| self.segments.iter().any(|s| s.first == at)),
+                    .is_none_or(|at| self.segments.binary_search_by_key(&at, |s| s.first).is_ok()),
                 "group {id}: a live entry stands in no live segment"
             );
             assert!(
@@ -468,6 +470,35 @@ impl<D: Disk> Wal<D> {
                     || group.lowest_mark().is_none_or(|at| at >= self.start),
                 "group {id}: a mark that matters stands before the start of the log"
             );
+        }
+    }
+
+    /// The files of a log are many and change seldom: they are looked at when one has come, gone or
+    /// changed its use. Whatever changes a use moves the newest or the oldest segment, or a count.
+    fn check_files(&self) {
+        let number = |segment: Option<&Segment>| segment.map(|segment| segment.number);
+        let files = Files {
+            oldest: number(self.segments.first()),
+            newest: number(self.segments.last()),
+            live: self.segments.len(),
+            retiring: self.retiring.len(),
+            free: self.free.len(),
+        };
+        if self.files_checked.replace(Some(files)) == Some(files) {
+            return;
+        }
+        assert!(
+            self.segments
+                .windows(2)
+                .all(|w| w[0].number < w[1].number && w[0].first <= w[1].first),
+            "segments are not in order"
+        );
+        let waiting = self.retiring.iter().map(|r| &r.file);
+        let live = self.segments.iter().map(|s| &s.file);
+        let mut files: Vec<&FileName> = live.chain(waiting).chain(&self.free).collect();
+        files.sort_unstable();
+        for pair in files.windows(2) {
+            assert!(pair[0] != pair[1], "file {} has two uses", pair[0]);
         }
     }
 
