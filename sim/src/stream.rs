@@ -108,6 +108,10 @@ struct Stream {
     first: Vec<u8>,
 }
 
+/// What a crash leaves of streams: directions that have to be planned, and pieces that were thrown
+/// away.
+pub type Left = (Vec<(StreamId, Side)>, Vec<(MessageNumber, Link)>);
+
 /// All streams of a run.
 #[derive(Debug)]
 pub struct Streams {
@@ -440,7 +444,7 @@ impl Streams {
         now: SimTime,
         seat: Seat,
         quiet: bool,
-    ) -> (Vec<(StreamId, Side)>, Vec<(MessageNumber, Link)>) {
+    ) -> Left {
         let (mut left, mut lost) = (Vec::new(), Vec::new());
         let open = |stream: &Stream, side: Side| {
             let end = stream.ends[side as usize];

@@ -493,7 +493,7 @@ impl Cluster {
             return false;
         };
         let known = dump.lanes.get(&(id.session, id.lane));
-        known.is_some_and(|known| known.0 == id.seq)
+        known.is_some_and(|known| known.0.seq == id.seq)
     }
 
     fn write(&mut self, at: usize, body: RequestBody) -> Result<Outcome, String> {
