@@ -439,12 +439,7 @@ impl Streams {
     /// sent is gone as well, and nobody is told; otherwise the system ends its streams, and may
     /// throw away what was on the way. Directions that have to be planned are returned, and the
     /// pieces that were thrown away.
-    pub fn crash(
-        &mut self,
-        now: SimTime,
-        seat: Seat,
-        quiet: bool,
-    ) -> Left {
+    pub fn crash(&mut self, now: SimTime, seat: Seat, quiet: bool) -> Left {
         let (mut left, mut lost) = (Vec::new(), Vec::new());
         let open = |stream: &Stream, side: Side| {
             let end = stream.ends[side as usize];

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Effect;
 use super::machine::Node;
-use super::peer::PeerBody;
+use super::peer::{Asked, PeerBody};
 use super::pending::{Caller, Origin};
 use super::request::{CallId, ClientId, Consistency, NodeError, Request, RequestBody};
 use super::request::{Response, ResponseBody};
@@ -37,6 +37,9 @@ enum Wish {
     Read {
         consistency: Consistency,
         query: Query,
+    },
+    Keep {
+        session: SessionId,
     },
 }
 
@@ -163,6 +166,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 op,
             },
             RequestBody::Read { consistency, query } => Wish::Read { consistency, query },
+            RequestBody::KeepSession { session } => Wish::Keep { session },
             body => return self.on_request(client, Request { call, body }, out),
         };
         self.enter_ask(client, call, wish, out);
@@ -242,29 +246,48 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             }
             Wish::Write { request, op } if self.leads.is_some() => {
                 self.asks.put(id, Place::Here, deadline);
-                let request = (request.session != SessionId(0)).then_some(request);
-                self.on_write(caller, request, op, out);
+                self.write_for_face(caller, request, op, out);
             }
-            Wish::Write { request, op } => match self.leader {
-                Some(leader) if leader != self.options.node => {
-                    // The message, its answer, or the peer's memory of it may get lost.
-                    let again = self.now + self.options.ask_resend;
-                    self.asks.put(id, Place::At(leader), again);
-                    let life = self.options.life;
-                    let body = PeerBody::Ask {
-                        life,
-                        ask: id,
-                        request,
-                        op: Box::new(op),
-                    };
-                    self.send(leader, body, out);
-                }
-                _ => {
-                    let again = self.now + self.options.ask_retry;
-                    self.asks.put(id, Place::Nowhere, again);
-                }
-            },
+            Wish::Keep { session } if self.leads.is_some() => {
+                self.asks.put(id, Place::Here, deadline);
+                self.on_keep_session(caller, session, out);
+            }
+            Wish::Write { request, op } => {
+                let op = Box::new(op);
+                self.ask_leader(id, Asked::Write { request, op }, out);
+            }
+            Wish::Keep { session } => self.ask_leader(id, Asked::Keep { session }, out),
         }
+    }
+
+    /// Sends an ask to the leader, if one is known.
+    fn ask_leader(&mut self, id: AskId, asked: Asked, out: &mut Outbox<Effect>) {
+        match self.leader {
+            Some(leader) if leader != self.options.node => {
+                // The message, its answer, or the peer's memory of it may get lost.
+                let again = self.now + self.options.ask_resend;
+                self.asks.put(id, Place::At(leader), again);
+                let life = self.options.life;
+                let ask = id;
+                self.send(leader, PeerBody::Ask { life, ask, asked }, out);
+            }
+            _ => {
+                let again = self.now + self.options.ask_retry;
+                self.asks.put(id, Place::Nowhere, again);
+            }
+        }
+    }
+
+    fn write_for_face(
+        &mut self,
+        caller: Caller,
+        request: RequestId,
+        op: Op,
+        out: &mut Outbox<Effect>,
+    ) {
+        self.note_writer(request.session);
+        let request = (request.session != SessionId(0)).then_some(request);
+        self.on_write(caller, request, op, out);
     }
 
     /// Does what is due; moves asks to a new leader. Whether consensus has to run again.
@@ -300,7 +323,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         };
         let error = match ask.wish {
             Wish::Write { .. } => NodeError::Unknown,
-            Wish::Read { .. } => NodeError::Unavailable {
+            Wish::Read { .. } | Wish::Keep { .. } => NodeError::Unavailable {
                 reason: "no majority answered in time".to_owned(),
             },
         };
@@ -355,12 +378,11 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         }
     }
 
-    /// A peer's face asks this node to write.
+    /// A peer's face asks this node, which leads as far as the peer knows.
     pub(super) fn on_asked_by_peer(
         &mut self,
         origin: Origin,
-        request: RequestId,
-        op: Op,
+        asked: Asked,
         out: &mut Outbox<Effect>,
     ) {
         let deadline = self.now + self.options.request_timeout;
@@ -372,8 +394,10 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         if self.pending.len() >= self.options.pending_max {
             return self.answer(caller, Err(NodeError::Overloaded), out);
         }
-        let request = (request.session != SessionId(0)).then_some(request);
-        self.on_write(caller, request, op, out);
+        match asked {
+            Asked::Write { request, op } => self.write_for_face(caller, request, *op, out),
+            Asked::Keep { session } => self.on_keep_session(caller, session, out),
+        }
     }
 
     /// What was on the way to a peer is lost, or will be.

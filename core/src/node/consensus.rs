@@ -223,9 +223,23 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         });
         if let Some(outcome) = outcome {
             self.command_others(id, outcome, out);
+            self.tell_news(id.index, outcome, out);
         }
         for settled in self.pending.on_applied(id.index, outcome) {
             self.answer_settled(settled, out);
+        }
+    }
+
+    /// Tells who is connected here what was applied here.
+    fn tell_news(&self, index: LogIndex, outcome: &Outcome, out: &mut Outbox<Effect>) {
+        if !self.options.news || outcome.repeated {
+            return;
+        }
+        let for_clients = |notice: &&Notice| !matches!(notice, Notice::ChunkUnused { .. });
+        let notices = outcome.notices.iter().filter(for_clients).cloned();
+        let notices: Vec<Notice> = notices.collect();
+        if !notices.is_empty() {
+            out.push(Effect::News { index, notices });
         }
     }
 

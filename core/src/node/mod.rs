@@ -169,6 +169,14 @@ pub enum Effect {
         /// What to tell, in order.
         notices: Vec<Notice>,
     },
+    /// What a command changed, as this replica applied it: for who is connected here. Only with
+    /// [`Options::news`].
+    News {
+        /// Log index of the command.
+        index: LogIndex,
+        /// What to tell, in order; never empty.
+        notices: Vec<Notice>,
+    },
     /// A command was applied here: for checkers and metrics, on every replica.
     Applied {
         /// Log index.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::ask::AskId;
 use super::request::{NodeError, ResponseBody};
 use crate::codec::{self, DecodeError};
-use crate::id::{GroupId, LogIndex};
+use crate::id::{GroupId, LogIndex, SessionId};
 use crate::namespace::op::{Op, RequestId};
 use crate::raft::SnapshotMeta;
 use crate::transport::Class;
@@ -69,16 +69,14 @@ pub enum PeerBody {
         /// Its wish.
         wish: u64,
     },
-    /// A face of mine wants this written: you lead, as far as I know. May come more than once.
+    /// A face of mine asks this of you, who lead as far as I know. May come more than once.
     Ask {
         /// The asking node's life.
         life: u64,
         /// Its name for what it asks.
         ask: AskId,
-        /// In whose name; session 0 is not remembered.
-        request: RequestId,
-        /// What to do.
-        op: Box<Op>,
+        /// What is asked.
+        asked: Asked,
     },
     /// What came of it.
     Told {
@@ -88,6 +86,23 @@ pub enum PeerBody {
         ask: AskId,
         /// The outcome, or why there is none.
         result: Box<Result<ResponseBody, NodeError>>,
+    },
+}
+
+/// What a face asks of the leader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Asked {
+    /// To write.
+    Write {
+        /// In whose name; session 0 is not remembered.
+        request: RequestId,
+        /// What to do.
+        op: Box<Op>,
+    },
+    /// To take note that somebody speaks for a session.
+    Keep {
+        /// The session.
+        session: SessionId,
     },
 }
 

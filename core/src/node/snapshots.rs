@@ -69,18 +69,13 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             PeerBody::RepairRefused { life, wish } => {
                 self.on_repair_refused(from, TransferId::Repair { life, wish }, out);
             }
-            PeerBody::Ask {
-                life,
-                ask,
-                request,
-                op,
-            } => {
+            PeerBody::Ask { life, ask, asked } => {
                 let origin = Origin::Peer {
                     peer: from,
                     life,
                     ask,
                 };
-                self.on_asked_by_peer(origin, request, *op, out);
+                self.on_asked_by_peer(origin, asked, out);
             }
             PeerBody::Told { life, ask, result } => {
                 self.on_told_by_peer(from, (life, ask), *result, out);
