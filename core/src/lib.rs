@@ -13,6 +13,7 @@
 //! | [`disk`], [`wal`] | what a disk can do, and the write-ahead log on top of it |
 //! | [`membership`] | who takes part in a group, and as what |
 //! | [`moosefs`] | what MooseFS's own clients and chunkservers say, and hear |
+//! | [`gateway`] | what MooseFS's clients ask, as questions and commands of the namespace |
 //! | [`native`] | what native clients and operators say to a node, and hear |
 //! | [`transport`] | a node's connections to its peers, and how nodes become a cluster |
 //! | [`store`] | ordered keys with snapshots and checkpoints |
@@ -28,6 +29,7 @@
 pub mod codec;
 pub mod crdt;
 pub mod disk;
+pub mod gateway;
 pub mod id;
 pub mod limits;
 pub mod machine;
