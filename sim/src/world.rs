@@ -758,7 +758,7 @@ impl<K: Kind> World<K> {
                 notices,
             }),
             // Told in full by the entries that the node gives beside its effects.
-            Effect::Applied { .. } => {}
+            Effect::Applied { .. } | Effect::News { .. } => {}
             Effect::StateReplaced { applied } => self.note_gap(seat, applied),
             Effect::MembersChanged { membership } => {
                 let nodes = membership.voters.iter().flatten();

@@ -349,7 +349,8 @@ proptest! {
         let seed = Seed::from_u64(number);
         let mut rng = seed.child("workload").rng();
         let mut fate = seed.child("fate").rng();
-        let disk = SimDisk::new(CAPACITY, seed.child("disk").rng());
+        let spoils_pages = seed.child("tears").rng().chance(1, 2);
+        let disk = SimDisk::new(CAPACITY, seed.child("disk").rng()).tearing_pages(spoils_pages);
         let mut expected: Vec<Model> = vec![Model::new()];
         for life in 1..=lives {
             let flaky = DiskFaults { read_error: 20, read_flip: 20, misdirect: 0 };

@@ -18,7 +18,7 @@ pub(super) const SEGMENT_HEADER_COPIES: usize = 2;
 /// Where the first frame of a segment begins.
 pub(super) const DATA_START: usize = SEGMENT_HEADER_COPIES * PAGE_BYTES;
 /// Version of the layout.
-pub(super) const FORMAT_VERSION: u16 = 1;
+pub(super) const FORMAT_VERSION: u16 = 2;
 /// The group under which the log keeps facts about itself.
 pub(super) const OWN_GROUP: GroupId = GroupId(u32::MAX);
 
@@ -124,6 +124,8 @@ pub(super) struct FrameHeader {
     pub kind: Kind,
     /// Vote: which copy, 0 or 1. Lost: bit 0 the vote is lost, bit 1 the end of the log is.
     pub detail: u8,
+    /// It was made by an opening, of a frame that nothing proved to be durable.
+    pub again: bool,
 }
 
 impl FrameHeader {
@@ -148,6 +150,7 @@ impl FrameHeader {
         put_u32(into, 96, self.group.0);
         into[100] = self.kind.code();
         into[101] = self.detail;
+        into[102] = u8::from(self.again);
         put_u64(into, 104, self.segment_first);
         let crc = crc32c::crc32c(into);
         put_u32(into, 4, crc);
@@ -180,6 +183,7 @@ impl FrameHeader {
             group: GroupId(get_u32(bytes, 96)),
             kind: Kind::of_code(bytes[100])?,
             detail: bytes[101],
+            again: bytes[102] == 1,
         };
         header.is_possible().then_some(header)
     }
@@ -219,6 +223,8 @@ pub(super) struct SegmentHeader {
     pub start: u64,
     /// Bytes of the file: a shorter one was cut.
     pub length: u64,
+    /// Frames from `first` through this one are written again, by an opening; 0 when none is.
+    pub again_through: u64,
 }
 
 impl SegmentHeader {
@@ -235,6 +241,7 @@ impl SegmentHeader {
         put_u64(into, 48, self.flushed);
         put_u64(into, 56, self.start);
         put_u64(into, 64, self.length);
+        put_u64(into, 72, self.again_through);
         let crc = crc32c::crc32c(into);
         put_u32(into, 4, crc);
     }
@@ -255,11 +262,13 @@ impl SegmentHeader {
             flushed: get_u64(bytes, 48),
             start: get_u64(bytes, 56),
             length: get_u64(bytes, 64),
+            again_through: get_u64(bytes, 72),
         };
         let possible = (1..COUNTER_MAX).contains(&header.number)
             && (1..COUNTER_MAX).contains(&header.first)
             && header.flushed < header.first
-            && (1..=header.first).contains(&header.start);
+            && (1..=header.first).contains(&header.start)
+            && header.again_through < COUNTER_MAX;
         possible.then_some(header)
     }
 }
@@ -337,6 +346,7 @@ mod tests {
             group: GroupId(4),
             kind: Kind::Entry,
             detail: 0,
+            again: true,
         }
     }
 
@@ -360,6 +370,7 @@ mod tests {
             flushed: 5,
             start: 2,
             length: 1 << 20,
+            again_through: 9,
         };
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         header.encode(&mut bytes);

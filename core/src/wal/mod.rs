@@ -26,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use frame::Kind;
 pub use options::{OptionsError, WalOptions};
+use recover::Spare;
 pub use recover::{Damage, Recovery, Tail, What};
 pub use replay::{Damaged, GroupLog};
 
@@ -137,6 +138,8 @@ pub struct Wal<D> {
     marks_due: BTreeSet<GroupId>,
     in_flight: Option<InFlight>,
     groups: BTreeMap<GroupId, Group>,
+    /// Last frame that is written again while that is done; 0 otherwise.
+    again_through: u64,
     poisoned: Option<String>,
     /// How its files were when they were last found to be in order.
     files_checked: Cell<Option<Files>>,
@@ -172,15 +175,7 @@ impl<D: Disk> Wal<D> {
             life,
             active: None,
             segments: found.segments,
-            retiring: found
-                .spare
-                .into_iter()
-                .map(|(file, length)| Retiring {
-                    file,
-                    length,
-                    after: 0,
-                })
-                .collect(),
+            retiring: Vec::new(),
             free: BTreeSet::new(),
             next_segment: found.next_segment,
             next_file: found.next_file,
@@ -194,12 +189,20 @@ impl<D: Disk> Wal<D> {
             marks_due: found.marks_due,
             in_flight: None,
             groups: found.groups,
+            again_through: 0,
             poisoned: None,
             files_checked: Cell::new(None),
         };
+        wal.take_spares(found.spare);
         wal.write_headers(&found.headers_due);
-        for (file, offset, bytes) in &found.bytes_due {
-            wal.disk.write(file, *offset, bytes)?;
+        wal.write_again(&found.again)?;
+        let through = wal.next_frame - 1;
+        for (file, length) in found.superseded {
+            wal.retiring.push(Retiring {
+                file,
+                length,
+                after: through,
+            });
         }
         wal.check();
         Ok((wal, found.recovery))
@@ -583,6 +586,65 @@ impl<D: Disk> Wal<D> {
         Ok(())
     }
 
+    fn take_spares(&mut self, spares: Vec<Spare>) {
+        for Spare {
+            file,
+            length,
+            at_once,
+        } in spares
+        {
+            let fits = length == u64::from(self.options.segment_bytes);
+            if at_once && fits && self.free.len() < self.options.free_segments_max as usize {
+                self.free.insert(file);
+            } else {
+                let after = 0;
+                self.retiring.push(Retiring {
+                    file,
+                    length,
+                    after,
+                });
+            }
+        }
+    }
+
+    /// Writes frames again, in a segment of their own, that were adopted without a proof that they
+    /// are durable. After a failed flush the kernel may hold them as clean although the disk never
+    /// got them, and would not write them with the next flush. Where they stand they are left
+    /// alone: they may be all that is left of what was acknowledged, and a write can be torn.
+    fn write_again(&mut self, frames: &[(FrameHeader, Vec<u8>)]) -> Result<(), WalError> {
+        let (Some((first, _)), Some((last, _))) = (frames.first(), frames.last()) else {
+            return Ok(());
+        };
+        self.next_frame = first.seq;
+        self.again_through = last.seq;
+        for (header, payload) in frames {
+            let before = self.active.as_ref().map(|active| active.number);
+            let second_copy = header.kind == Kind::Vote && header.detail == 1;
+            let lengths = [payload.len(); 2];
+            let is_first_copy = header.kind == Kind::Vote && !second_copy;
+            if !second_copy || header.seq == first.seq {
+                self.make_room(&lengths[..1 + usize::from(is_first_copy)], false)?;
+            }
+            if second_copy && before == self.active.as_ref().map(|active| active.number) {
+                self.active_mut().next_page();
+            }
+            self.next_frame = header.seq + 1;
+            if header.kind != Kind::Note {
+                self.wanted = header.seq;
+            }
+            let again = FrameHeader {
+                flushed: self.flushed,
+                start: self.start,
+                again: true,
+                ..header.clone()
+            };
+            self.active_mut().put(again, payload);
+            self.maybe_spill()?;
+        }
+        self.again_through = 0;
+        Ok(())
+    }
+
     /// Frames a payload into the active segment, where room was made; its number is returned.
     fn put(&mut self, group: GroupId, kind: Kind, id: LogId, detail: u8, payload: &[u8]) -> u64 {
         let seq = self.next_frame;
@@ -601,6 +663,7 @@ impl<D: Disk> Wal<D> {
             group,
             kind,
             detail,
+            again: false,
             payload_crc: crc32c::crc32c(payload),
             length: payload.len() as u32,
             segment: 0,
@@ -644,7 +707,12 @@ impl<D: Disk> Wal<D> {
             file.clone(),
             number,
             frame::salt_of(self.life, number),
-            (self.next_frame, self.flushed, self.start),
+            (
+                self.next_frame,
+                self.flushed,
+                self.start,
+                self.again_through,
+            ),
         );
         assert!(
             active.fits(lengths),

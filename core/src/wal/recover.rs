@@ -154,7 +154,8 @@ pub(super) struct Found {
     pub groups: BTreeMap<GroupId, Group>,
     pub marks_due: BTreeSet<GroupId>,
     pub segments: Vec<Segment>,
-    pub spare: Vec<(FileName, u64)>,
+    /// Files that hold nothing of the log.
+    pub spare: Vec<Spare>,
     pub start: u64,
     pub next_frame: u64,
     pub flushed: u64,
@@ -163,10 +164,31 @@ pub(super) struct Found {
     /// Segment headers to write again: file, copies, header. An opening that adopts a segment
     /// whose header a crash spoilt would otherwise leave it for the next one to take for damage.
     pub headers_due: Vec<(FileName, Vec<u8>, SegmentHeader)>,
-    /// Bytes to write again as they are: file, offset, content. They were adopted without a proof
-    /// that they are durable. After a failed flush the kernel may hold them as clean although the
-    /// disk never got them, and would not write them with the next flush.
-    pub bytes_due: Vec<(FileName, u64, Vec<u8>)>,
+    /// Frames to write again, each with its payload: all that were adopted without a proof that
+    /// they are durable, in order.
+    pub again: Vec<(FrameHeader, Vec<u8>)>,
+    /// Files that hold nothing else, and their lengths; free once those are durable.
+    pub superseded: Vec<(FileName, u64)>,
+}
+
+/// A file that holds nothing of the log.
+pub(super) struct Spare {
+    pub file: FileName,
+    pub length: u64,
+    /// It may be written over before the first flush: what takes the place of its content, if
+    /// anything does, is known to be durable.
+    pub at_once: bool,
+}
+
+impl Spare {
+    fn at_once(file: FileName, length: u64) -> Self {
+        let at_once = true;
+        Self {
+            file,
+            length,
+            at_once,
+        }
+    }
 }
 
 impl Found {
@@ -186,6 +208,7 @@ impl Found {
                 flushed: scanned.flushed.min(scanned.first - 1),
                 start: scanned.start,
                 length: scanned.declared.max(scanned.length),
+                again_through: scanned.again_through.unwrap_or(0),
             };
             self.headers_due.push((file.clone(), copies, header));
         }
@@ -209,6 +232,9 @@ struct Scanned {
     first: u64,
     flushed: u64,
     start: u64,
+    /// It begins with frames that were written again, through this one; `u64::MAX` when that is
+    /// not known any more.
+    again_through: Option<u64>,
     header_copies_bad: Vec<u8>,
     frames: Vec<FrameHeader>,
     /// Frames (by number) whose payload is not what was written.
@@ -256,12 +282,13 @@ pub(super) fn recover<D: Disk>(disk: &D, options: &WalOptions) -> Result<Found, 
                 if let Some(range) = unreadable.first() {
                     blind = Some((file.clone(), range.start));
                 }
-                spare.push((file, length));
+                spare.push(Spare::at_once(file, length));
             }
         }
     }
     let next_segment = scanned.iter().map(|s| s.number).max().unwrap_or(0) + 1;
     drop_duplicates(&mut scanned, &mut damage, &mut spare);
+    drop_unfinished(&mut scanned, &mut spare);
     let judged = judge(&scanned, blind, damage);
     Ok(conclude(
         disk,
@@ -286,7 +313,8 @@ pub(super) fn recover<D: Disk>(disk: &D, options: &WalOptions) -> Result<Found, 
             next_segment,
             next_file,
             headers_due: Vec::new(),
-            bytes_due: Vec::new(),
+            again: Vec::new(),
+            superseded: Vec::new(),
         },
     ))
 }
@@ -360,6 +388,11 @@ fn scan<D: Disk>(
         .filter(|(_, copy)| copy.is_none() || **copy != header);
     let bad = bad.map(|(at, _)| at).collect();
     let declared = header.as_ref().map_or(0, |header| header.length);
+    let again_through = match &header {
+        Some(header) => Some(header.again_through).filter(|through| *through > 0),
+        None => None,
+    };
+    let headless = header.is_none();
     let (number, salt, first, flushed, start) = match header {
         Some(header) => (
             header.number,
@@ -384,12 +417,16 @@ fn scan<D: Disk>(
         first,
         flushed,
         start,
+        again_through,
         header_copies_bad: bad,
         frames: Vec::new(),
         torn: BTreeSet::new(),
         unreadable,
     };
     found.scan_frames(disk, &mut bytes);
+    if headless && found.frames.iter().any(|frame| frame.again) {
+        found.again_through = Some(u64::MAX);
+    }
     Ok(Some(found))
 }
 
@@ -521,11 +558,7 @@ fn damage_at(file: &str, offset: u64, what: What) -> Damage {
 }
 
 /// Sorts by number. Of two files with the same one, the one that knows more stays.
-fn drop_duplicates(
-    scanned: &mut Vec<Scanned>,
-    damage: &mut Vec<Damage>,
-    spare: &mut Vec<(FileName, u64)>,
-) {
+fn drop_duplicates(scanned: &mut Vec<Scanned>, damage: &mut Vec<Damage>, spare: &mut Vec<Spare>) {
     scanned.sort_by(|a, b| {
         let worth = |s: &Scanned| {
             let flushed = s.frames.iter().map(|frame| frame.flushed).max();
@@ -546,10 +579,63 @@ fn drop_duplicates(
                 segment: found.number,
             };
             damage.push(damage_at(&found.file, 0, what));
-            spare.push((found.file.clone(), found.length));
+            spare.push(Spare {
+                file: found.file.clone(),
+                length: found.length,
+                at_once: false,
+            });
         }
         !again
     });
+}
+
+/// Takes out what openings began to write again and did not finish: nothing rests on it, and the
+/// frames that it repeats still stand where they stood. It is finished when all of it is there, or
+/// when a later frame says that it was durable.
+fn drop_unfinished(scanned: &mut Vec<Scanned>, spare: &mut Vec<Spare>) {
+    let mut at = 0;
+    while at < scanned.len() {
+        let Some(through) = scanned[at].again_through else {
+            at += 1;
+            continue;
+        };
+        let first = scanned[at].first;
+        let goes_on = |pair: &[Scanned]| {
+            pair[1].again_through == Some(through)
+                && pair[1].number == pair[0].number + 1
+                && pair[1].first > first
+        };
+        let more = scanned[at..].windows(2).take_while(|pair| goes_on(pair));
+        let end = at + 1 + more.count();
+        let is_proof = |found: &Scanned| {
+            found.flushed >= first || found.frames.iter().any(|frame| frame.flushed >= first)
+        };
+        let is_proven = scanned[at..].iter().any(is_proof);
+        if is_proven || is_whole(&scanned[at..end], first, through) {
+            at = end;
+            continue;
+        }
+        for found in scanned.drain(at..end) {
+            spare.push(Spare::at_once(found.file, found.length));
+        }
+    }
+}
+
+/// Whether all frames from `first` through `through` stand in these segments, one after the other.
+fn is_whole(scanned: &[Scanned], first: u64, through: u64) -> bool {
+    let mut next = first;
+    for found in scanned {
+        for frame in &found.frames {
+            if next > through {
+                return true;
+            }
+            if frame.seq != next || found.torn.contains(&frame.seq) {
+                return false;
+            }
+            next += 1;
+        }
+    }
+    next > through
 }
 
 /// Walks through all frames in order and tells what is whole, damaged, lost or dropped.
@@ -762,12 +848,15 @@ fn conclude<D: Disk>(
     mut found: Found,
 ) -> Found {
     let (replayed, unattributed) = replay::replay(&judged.frames, &judged.lost, judged.start);
+    found.again = unproven(disk, &scanned, &judged);
+    // From here on frames stand where they are written again.
+    let moved = found.again.first().map_or(u64::MAX, |(first, _)| first.seq);
     let mut loader = Loader::new(disk);
     for (id, replayed) in replayed {
         let (copies, marked) = (replayed.vote_copies, replayed.marked);
         let (group, log) = replay::settle(
             replayed,
-            |at| scanned[at].first,
+            |at| scanned[at].first.min(moved),
             |read| loader.load(&scanned[read.file], &read.header),
         );
         let vote_is_single = group.vote.is_some() && copies < 2;
@@ -793,13 +882,19 @@ fn conclude<D: Disk>(
             .insert(OWN_GROUP, Group::of_the_log(&Group::default(), true));
         found.marks_due.insert(OWN_GROUP);
     }
-    found.bytes_due = unproven(disk, &scanned, &judged);
     found.flushed = judged.flushed;
+    let ends = effective_ends(&scanned);
     for (at, scanned) in scanned.into_iter().enumerate() {
-        if judged.live[at] {
+        if judged.live[at] && scanned.first >= moved {
+            found.superseded.push((scanned.file, scanned.length));
+        } else if judged.live[at] {
             found.adopt(scanned);
         } else {
-            found.spare.push((scanned.file, scanned.length));
+            found.spare.push(Spare {
+                file: scanned.file,
+                length: scanned.length,
+                at_once: ends[at] <= judged.start,
+            });
         }
     }
     judged
@@ -813,43 +908,31 @@ fn conclude<D: Disk>(
     found
 }
 
-/// What was adopted above the highest proof of durability, segment by segment.
+/// What was adopted above the highest proof of durability, with its payloads; nothing when one of
+/// them cannot be read twice alike.
 fn unproven<D: Disk>(
     disk: &D,
     scanned: &[Scanned],
     judged: &Judged,
-) -> Vec<(FileName, u64, Vec<u8>)> {
-    let mut due = Vec::new();
-    let unproven = |read: &&Read| read.header.seq > judged.flushed;
-    let frames: Vec<&Read> = judged.frames.iter().filter(unproven).collect();
-    for frames in frames.chunk_by(|a, b| a.file == b.file) {
-        let (Some(first), Some(last)) = (frames.first(), frames.last()) else {
-            continue;
-        };
-        let file = &scanned[first.file];
-        let from = u64::from(first.header.offset);
-        let to = (end_of(&last.header) as u64).min(file.length);
-        let bytes = (0..READ_ATTEMPTS).find_map(|_| {
-            let mut bytes = vec![0; (to - from) as usize];
-            disk.read(&file.file, from, &mut bytes).ok()?;
-            let same = |read: &&Read| {
-                let at = (u64::from(read.header.offset) - from) as usize;
-                let body = at + FRAME_HEADER_BYTES;
-                let payload = bytes.get(body..body + read.header.length as usize);
-                FrameHeader::parse(&bytes[at..]).as_ref() == Some(&read.header)
-                    && payload.map(crc32c::crc32c) == Some(read.header.payload_crc)
-            };
-            frames.iter().all(same).then_some(bytes)
-        });
-        match bytes {
-            Some(bytes) => due.push((file.file.clone(), from, bytes)),
-            None => tracing::warn!(
+) -> Vec<(FrameHeader, Vec<u8>)> {
+    let mut loader = Loader::new(disk);
+    let mut again = Vec::new();
+    for read in judged
+        .frames
+        .iter()
+        .filter(|read| read.header.seq > judged.flushed)
+    {
+        let file = &scanned[read.file];
+        let Some(payload) = loader.load(file, &read.header) else {
+            tracing::warn!(
                 file = file.file,
                 "cannot read the end of the log twice alike"
-            ),
-        }
+            );
+            return Vec::new();
+        };
+        again.push((read.header.clone(), payload));
     }
-    due
+    again
 }
 
 /// Reads payloads again, many with one read: they follow each other, mostly.

@@ -62,15 +62,16 @@ pub(super) struct Active {
 }
 
 impl Active {
-    /// Begins a segment in `file`; `counters` are its first frame, the flushed one, the start.
+    /// Begins a segment in `file`; `counters` are its first frame, the flushed one, the start, and
+    /// the last one that is written again, 0 for none.
     pub fn begin(
         options: &WalOptions,
         file: FileName,
         number: u64,
         salt: u64,
-        counters: (u64, u64, u64),
+        counters: (u64, u64, u64, u64),
     ) -> Self {
-        let (first, flushed, start) = counters;
+        let (first, flushed, start, again_through) = counters;
         let header = SegmentHeader {
             version: FORMAT_VERSION,
             owner: options.owner,
@@ -80,6 +81,7 @@ impl Active {
             flushed,
             start,
             length: u64::from(options.segment_bytes),
+            again_through,
         };
         let mut buffer = vec![0; DATA_START];
         for copy in 0..SEGMENT_HEADER_COPIES {

@@ -699,7 +699,7 @@ fn strange_files_are_left_alone_or_refused() {
     header.version += 1;
     header.encode(&mut bytes[PAGE_BYTES..]);
     let error = Wal::open(newer, options(), 2).err().unwrap();
-    assert!(error.to_string().contains("version 2"), "{error}");
+    assert!(error.to_string().contains("version 3"), "{error}");
 }
 
 #[test]
