@@ -13,8 +13,9 @@ use mfsha_core::{node, raft, transport};
 use super::checks::is_every_address;
 use super::settings::Settings;
 
-/// Bytes of a segment of a log that may be long enough for many of them.
-const SEGMENT_BYTES: u64 = 64 << 20;
+/// Bytes of a segment of a log that may be long enough for many of them. Each start begins another
+/// one, and reads and writes whole ones.
+const SEGMENT_BYTES: u64 = 16 << 20;
 /// Entries are kept for members that lack them up to this many times what the log is cut at. Well
 /// below what the log on disk may take.
 const LAG_PER_SNAPSHOT: u64 = 4;
@@ -235,11 +236,12 @@ mod tests {
         assert_eq!(options.raft.election_timeout, (second, 2 * second));
         assert_eq!(options.raft.heartbeat, Duration::from_millis(100));
         assert_eq!(options.raft.snapshot_log_bytes, 8 << 20);
+        assert_eq!(options.raft.log_lag_bytes_max, 32 << 20);
         assert_eq!(options.raft.priority, [(NodeId(1), 7)].into());
         assert_eq!(options.checkpoint_interval, Duration::from_secs(5));
         assert_eq!(options.session_sustain, Some(90 * second));
         assert_eq!(options.session_grace, 30 * second);
-        assert_eq!(options.wal.segments_max, 32);
+        assert_eq!(options.wal.segments_max, 128);
         assert_eq!(
             (options.node, options.group, options.life),
             (NodeId(1), GroupId(4), 11)

@@ -1,8 +1,8 @@
 //! A file of zeros made ahead on a thread of its own: writing and flushing a whole segment takes
 //! longer than the log may wait when it goes over to a new one.
 //!
-//! It knows nothing of names that count: the spare file has one that no file of the log has, and
-//! what a crash leaves of it is removed at the next start.
+//! It knows nothing of names that count: the spare file has one that no file of the log has. The next
+//! life takes it over; what a crash left half made is removed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 
+/// Name of the file while it is made.
+const MAKING_FILE: &str = ".making";
 /// Name of the file while it waits.
 const SPARE_FILE: &str = ".spare";
 /// Zeros written at a time.
@@ -86,10 +88,10 @@ pub(super) struct Spare {
 }
 
 impl Spare {
-    /// Begins without a file; one that is there from an earlier life is removed.
+    /// Begins with what an earlier life made.
     pub(super) fn start(directory: &Path) -> io::Result<Self> {
-        let path = directory.join(SPARE_FILE);
-        match fs::remove_file(&path) {
+        let (path, making) = (directory.join(SPARE_FILE), directory.join(MAKING_FILE));
+        match fs::remove_file(&making) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -102,7 +104,11 @@ impl Spare {
             .spawn(move || {
                 while let Ok(length) = todo.recv() {
                     let over = || over.load(Ordering::Relaxed);
-                    let file = make_unless(&target, length, over, FLUSH_BYTES);
+                    let file = make_unless(&making, length, over, FLUSH_BYTES);
+                    let file = file.and_then(|file| {
+                        file.sync_all()?;
+                        fs::rename(&making, &target).map(|()| file)
+                    });
                     if tell.send(file).is_err() {
                         return;
                     }
@@ -129,14 +135,18 @@ impl Spare {
         }
     }
 
-    /// The file of this length under its new name, when one was ordered; waits for one that is
-    /// being made, which is sooner there than another. `None` when there is none: then it is to be
-    /// made, or its making says why it cannot be.
+    /// The file of this length under its new name, when one was ordered or is left from an earlier
+    /// life; waits for one that is being made, which is sooner there than another. `None` when
+    /// there is none: then it is to be made, or its making says why it cannot be.
     pub(super) fn take(&mut self, length: u64, name: &Path) -> Option<File> {
         self.settle(length);
         match std::mem::replace(&mut self.state, State::Nothing) {
             State::Ready(file, has) if has == length => {
                 fs::rename(&self.path, name).ok().map(|()| file)
+            }
+            State::Nothing => {
+                let left = left_over(&self.path, length)?;
+                fs::rename(&self.path, name).ok().map(|()| left)
             }
             other => {
                 self.state = other;
@@ -166,9 +176,38 @@ impl Drop for Spare {
             // A panic there was reported there.
             let _ = thread.join();
         }
-        // What stays is removed at the next start.
-        let _ = fs::remove_file(&self.path);
     }
+}
+
+/// The file that an earlier life made, when it is of this length and nothing was ever written to it:
+/// of one that was taken, and lost its new name in a crash, the log may have made a segment. Any
+/// other is removed.
+fn left_over(path: &Path, length: u64) -> Option<File> {
+    let file = OpenOptions::new().read(true).write(true).open(path).ok()?;
+    if is_zeros(&file, length).unwrap_or(false) {
+        return Some(file);
+    }
+    // One that stays is looked at again, and is no worse then.
+    let _ = fs::remove_file(path);
+    None
+}
+
+fn is_zeros(file: &File, length: u64) -> io::Result<bool> {
+    if file.metadata()?.len() != length {
+        return Ok(false);
+    }
+    let mut bytes = vec![0; ZEROS_BYTES];
+    let mut at = 0;
+    while at < length {
+        let left = usize::try_from(length - at).unwrap_or(usize::MAX);
+        let step = bytes.len().min(left);
+        file.read_exact_at(&mut bytes[..step], at)?;
+        if bytes[..step].iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        at += step as u64;
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -183,9 +222,10 @@ mod tests {
     fn a_file_made_ahead_is_the_one_that_is_taken_and_all_zeros() {
         let directory = tempfile::tempdir().unwrap();
         let spare_path = directory.path().join(SPARE_FILE);
-        fs::write(&spare_path, [7; 100]).unwrap();
+        let making_path = directory.path().join(MAKING_FILE);
+        fs::write(&making_path, [7; 100]).unwrap();
         let mut spare = Spare::start(directory.path()).unwrap();
-        assert!(!spare_path.exists(), "what a crash left is gone");
+        assert!(!making_path.exists(), "what a crash left is gone");
         let (one, two) = (directory.path().join("one"), directory.path().join("two"));
         assert!(spare.take(LENGTH, &one).is_none(), "nobody ordered one");
         spare.order(LENGTH);
@@ -213,10 +253,10 @@ mod tests {
         assert!(spare.take(2 * LENGTH, &one).is_none());
         assert!(spare.take(LENGTH, &one).is_some(), "it was left");
         // A directory stands where the file should be.
-        fs::create_dir(&spare.path).unwrap();
+        fs::create_dir(directory.path().join(MAKING_FILE)).unwrap();
         spare.order(LENGTH);
         assert!(spare.take(LENGTH, &one).is_none());
-        fs::remove_dir(&spare.path).unwrap();
+        fs::remove_dir(directory.path().join(MAKING_FILE)).unwrap();
         spare.order(LENGTH);
         assert!(spare.take(LENGTH, &one).is_some(), "it is tried again");
     }
@@ -231,6 +271,41 @@ mod tests {
         let mut spare = Spare::start(directory.path()).unwrap();
         spare.order(1 << 40);
         drop(spare);
-        assert!(!directory.path().join(SPARE_FILE).exists());
+        for name in [MAKING_FILE, SPARE_FILE] {
+            assert!(!directory.path().join(name).exists(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_next_life_takes_what_is_left_unless_it_was_written_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let (one, spare_path) = (
+            directory.path().join("one"),
+            directory.path().join(SPARE_FILE),
+        );
+        let prepare = || {
+            let mut spare = Spare::start(directory.path()).unwrap();
+            spare.order(LENGTH);
+            spare.settle(LENGTH);
+            drop(spare);
+            fs::metadata(&spare_path).unwrap().ino()
+        };
+        let inode = prepare();
+        let mut spare = Spare::start(directory.path()).unwrap();
+        let taken = spare.take(LENGTH, &one).expect("it is left");
+        assert_eq!(taken.metadata().unwrap().ino(), inode);
+        assert!(!spare_path.exists());
+        drop(spare);
+        prepare();
+        let mut spare = Spare::start(directory.path()).unwrap();
+        assert!(spare.take(LENGTH + 1, &one).is_none(), "another length");
+        assert!(!spare_path.exists(), "it is of no use");
+        drop(spare);
+        prepare();
+        let file = OpenOptions::new().write(true).open(&spare_path).unwrap();
+        file.write_all_at(b"x", LENGTH - 1).unwrap();
+        let mut spare = Spare::start(directory.path()).unwrap();
+        assert!(spare.take(LENGTH, &one).is_none(), "it was written to");
+        assert!(!spare_path.exists(), "it is of no use");
     }
 }
