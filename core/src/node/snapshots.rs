@@ -18,8 +18,8 @@ use crate::raft::{self, SnapshotId, SnapshotMeta};
 use crate::store::{CheckpointId, Pressure, StateStore, StoreError, WriteBatch};
 use crate::time::Duration;
 
-/// Parts of states that are read in one step: each takes a millisecond or two.
-pub(super) const PARTS_PER_STEP: usize = 2;
+/// Parts of states that are read in one step: one takes some milliseconds.
+pub(super) const PARTS_PER_STEP: usize = 1;
 /// When the window has room for more, they are read after this.
 const NEXT_PARTS: Duration = Duration::from_millis(1);
 
