@@ -393,7 +393,7 @@ impl<D: Disk, S: StateStore, W: World> Driver<D, S, W> {
                 self.world.note(Note::Role(change));
             }
             Effect::Report { message } => self.world.note(Note::Report(&message)),
-            Effect::Chunk { .. } | Effect::Notices { .. } => self.world.note(Note::Others),
+            Effect::Chunk { .. } | Effect::Notices { .. } | Effect::News { .. } => self.world.note(Note::Others),
             Effect::Stopped { reason } => self.stopped = Some(reason),
         }
     }
