@@ -19,8 +19,8 @@ use crate::book::Slot;
 use crate::client::Core;
 use crate::link::Ask;
 
-/// Between two looks there is at most this.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Between two looks there is at most this: more than an election takes would be waited in vain.
+const PAUSE_MAX: Duration = Duration::from_millis(400);
 
 /// What a look round has found, shared by all calls of a client.
 #[derive(Default)]
