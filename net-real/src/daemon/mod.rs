@@ -12,9 +12,11 @@ mod opening;
 mod starting;
 mod world;
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mfsha_core::id::NodeId;
 use mfsha_core::transport::{Identity, Start};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -71,6 +73,25 @@ impl SharedDir {
     fn get(&self) -> MutexGuard<'_, DataDir> {
         // Every change is written before it is kept, so a panic elsewhere leaves a whole one.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Peers that are connected, and how well each says that it is placed. Some are before the node's
+/// thread is there to hear it.
+#[derive(Clone, Default)]
+struct Connected(Arc<Mutex<BTreeMap<NodeId, u32>>>);
+
+impl Connected {
+    fn get(&self) -> MutexGuard<'_, BTreeMap<NodeId, u32>> {
+        // A panic elsewhere leaves a map of whole entries.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the node's thread of everybody who is there. Hearing of somebody twice is harmless.
+    fn tell(&self, node: &NodeHandle) {
+        for (peer, priority) in &*self.get() {
+            node.peer_up(*peer, *priority);
+        }
     }
 }
 
@@ -147,6 +168,7 @@ struct Process {
     registry: Registry,
     surroundings: Arc<Surroundings>,
     peers: transport::Handle,
+    connected: Connected,
     directory: SharedDir,
     joins: bool,
     formed: oneshot::Receiver<Identity>,
@@ -186,7 +208,8 @@ impl Process {
         let seed = starting::random_seed()?;
         let options =
             transport::TransportOptions::new(machine, seed, prepared.tls.clone(), persist);
-        let hear = hear(Arc::clone(&desk), tell_formed);
+        let connected = Connected::default();
+        let hear = hear(Arc::clone(&desk), connected.clone(), tell_formed);
         let peers = transport::spawn(options, identity, vec![listener], hear, accepted)
             .map_err(|error| format!("the transport cannot start: {error}"))?;
         let log_path = directory.get().log_path();
@@ -212,6 +235,7 @@ impl Process {
             registry,
             surroundings,
             peers,
+            connected,
             directory,
             joins,
             formed,
@@ -280,7 +304,8 @@ impl Process {
         };
         let (handle, _thread) = driver::spawn(Clock::start(), world, open, ended)
             .map_err(|error| format!("the system gives no thread for the node: {error}"))?;
-        self.desk.open(cluster, handle);
+        self.desk.open(cluster, handle.clone());
+        self.connected.tell(&handle);
         if joins {
             let task = join::join(
                 Arc::clone(&self.desk),
@@ -356,6 +381,7 @@ impl Process {
 /// What the transport tells goes to the node's thread, once there is one, and to the log.
 fn hear(
     desk: Arc<Desk>,
+    connected: Connected,
     tell_formed: oneshot::Sender<Identity>,
 ) -> impl Fn(TransportEvent) + Send + 'static {
     let tell_formed = Mutex::new(Some(tell_formed));
@@ -374,12 +400,14 @@ fn hear(
         }
         TransportEvent::PeerUp { peer, priority } => {
             info!(peer = peer.0, "connected");
+            connected.get().insert(peer, priority);
             if let Some(node) = desk.handle() {
                 node.peer_up(peer, priority);
             }
         }
         TransportEvent::PeerLost(peer) => {
             info!(peer = peer.0, "connection lost");
+            connected.get().remove(&peer);
             if let Some(node) = desk.handle() {
                 node.peer_lost(peer);
             }
