@@ -6,13 +6,12 @@
 //! The driver's duties, in a loop:
 //! 1. wait for the first of: a message, a finished disk operation, [`Machine::deadline`];
 //! 2. call [`Machine::step`] with the node's clock and that one input;
-//! 3. carry out every effect in the outbox, in order. An effect that names a [`WriteId`] waits
-//!    until that write is durable; the driver may release it no earlier, whatever it is.
+//! 3. carry out every effect in the outbox, in order. A machine keeps back by itself what has to
+//!    wait for a write, until it is told that the write is durable: no effect waits out here.
 //!
 //! A restart is a constructor over the durable half: a crash is dropping the machine and building
 //! it again from what was flushed.
 
-use crate::id::WriteId;
 use crate::time::{Duration, Instant};
 
 /// One participant of a protocol: a pure function of its state, `now` and one input.
@@ -37,19 +36,10 @@ pub trait Machine {
     fn check(&self);
 }
 
-/// An effect, and the write that has to be durable before it may happen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ordered<E> {
-    /// What to do.
-    pub effect: E,
-    /// The write that must be durable first; `None` means at once.
-    pub after: Option<WriteId>,
-}
-
 /// Where a machine puts its effects; the driver takes them out in order.
 #[derive(Debug)]
 pub struct Outbox<E> {
-    effects: Vec<Ordered<E>>,
+    effects: Vec<E>,
 }
 
 impl<E> Default for Outbox<E> {
@@ -67,24 +57,13 @@ impl<E> Outbox<E> {
         Self::default()
     }
 
-    /// Asks for an effect at once.
+    /// Asks for an effect.
     pub fn push(&mut self, effect: E) {
-        self.effects.push(Ordered {
-            effect,
-            after: None,
-        });
-    }
-
-    /// Asks for an effect once `write` is durable.
-    pub fn push_after(&mut self, write: WriteId, effect: E) {
-        self.effects.push(Ordered {
-            effect,
-            after: Some(write),
-        });
+        self.effects.push(effect);
     }
 
     /// Takes everything out, oldest first.
-    pub fn drain(&mut self) -> impl Iterator<Item = Ordered<E>> + '_ {
+    pub fn drain(&mut self) -> impl Iterator<Item = E> + '_ {
         self.effects.drain(..)
     }
 

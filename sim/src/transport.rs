@@ -195,9 +195,8 @@ impl<K: Kind> World<K> {
                 return self.emit(Event::NodeStopped { seat, node, reason });
             }
             let effects: Vec<_> = out.drain().collect();
-            for ordered in effects {
-                assert!(ordered.after.is_none(), "a transport waits by itself");
-                self.carry_out_transport(seat, ordered.effect, &mut inputs);
+            for effect in effects {
+                self.carry_out_transport(seat, effect, &mut inputs);
             }
         }
         self.look_for_nonsense(seat);

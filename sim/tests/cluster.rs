@@ -204,8 +204,8 @@ impl Cluster {
             // It died in the middle of the step: nothing of it was heard.
             return;
         }
-        for ordered in out.drain() {
-            self.carry_out(at, ordered.effect);
+        for effect in out.drain() {
+            self.carry_out(at, effect);
         }
         for entry in applied {
             self.on_applied(at, entry);

@@ -93,8 +93,8 @@ impl Driven {
         };
         self.node.step(self.now, input, &mut out);
         self.node.check();
-        for ordered in out.drain() {
-            match ordered.effect {
+        for effect in out.drain() {
+            match effect {
                 Effect::FlushStarted { flush } => self.flushes.push_back(flush),
                 Effect::CheckpointStarted { checkpoint } => self.checkpoints.push_back(checkpoint),
                 Effect::Reply { response, .. } => {

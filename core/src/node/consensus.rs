@@ -30,11 +30,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 return;
             };
             raft.step(self.now, input, &mut effects);
-            for effect in effects
-                .drain()
-                .map(|ordered| ordered.effect)
-                .collect::<Vec<_>>()
-            {
+            for effect in effects.drain().collect::<Vec<_>>() {
                 self.carry_out(effect, out);
                 if self.raft.is_none() {
                     return;

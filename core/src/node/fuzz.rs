@@ -59,8 +59,8 @@ fn step(node: &mut Node<MemDisk, MemStore>, now: u64, event: Event) {
             },
             &mut out,
         );
-        for ordered in out.drain() {
-            if let Effect::FlushStarted { flush } = ordered.effect {
+        for effect in out.drain() {
+            if let Effect::FlushStarted { flush } = effect {
                 events.push(Event::Flushed {
                     flush,
                     result: Ok(()),

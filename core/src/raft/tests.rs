@@ -763,7 +763,7 @@ fn a_log_that_a_snapshot_overtook_or_contradicts_is_replaced() {
         machine.step(Instant::ZERO, Input::Tick, &mut out);
         let records: Vec<_> = out
             .drain()
-            .filter_map(|effect| match effect.effect {
+            .filter_map(|effect| match effect {
                 Effect::Persist { record, .. } => Some(record),
                 _ => None,
             })
@@ -806,7 +806,7 @@ fn what_is_applied_while_a_vote_becomes_durable_shows_as_committed() {
         let mut out = Outbox::new();
         machine.step(Instant::ZERO, input, &mut out);
         machine.check();
-        let effects: Vec<Effect> = out.drain().map(|ordered| ordered.effect).collect();
+        let effects: Vec<Effect> = out.drain().collect();
         (effects, machine.status())
     };
     let ask = |from, id, body| Input::Message {
@@ -888,8 +888,8 @@ fn a_node_restarts_with_many_entries_to_apply_again() {
     let mut out = Outbox::new();
     machine.step(Instant::ZERO, Input::Tick, &mut out);
     let mut applied = 0;
-    for ordered in out.drain() {
-        if let Effect::Apply { entries } = ordered.effect {
+    for effect in out.drain() {
+        if let Effect::Apply { entries } = effect {
             for entry in entries {
                 applied += 1;
                 assert_eq!(entry.id, id(applied));

@@ -22,8 +22,8 @@ fn step(transport: &mut Transport, now: u64, input: Input) -> Vec<Effect> {
     while let Some(input) = todo.pop() {
         transport.step(Instant(now), input, &mut out);
         transport.check();
-        for ordered in out.drain() {
-            match ordered.effect {
+        for effect in out.drain() {
+            match effect {
                 Effect::PersistIdentity { write, .. } => {
                     let result = Ok(());
                     todo.push(Input::Persisted { write, result });

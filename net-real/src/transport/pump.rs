@@ -224,8 +224,8 @@ impl<E: Fn(TransportEvent) + Send + 'static> Pump<E> {
     fn step(&mut self, input: Input) {
         let mut out = Outbox::new();
         self.machine.step(self.now(), input, &mut out);
-        for ordered in out.drain() {
-            self.carry_out(ordered.effect);
+        for effect in out.drain() {
+            self.carry_out(effect);
         }
     }
 

@@ -359,10 +359,9 @@ impl World {
         machine.check();
         let effects: Vec<_> = out.drain().collect();
         for effect in effects {
-            assert!(effect.after.is_none(), "consensus orders by itself");
-            let line = format!("{} {node} {:?}\n", self.now, effect.effect);
+            let line = format!("{} {node} {:?}\n", self.now, effect);
             self.hash.update(line.as_bytes());
-            self.effect(node, effect.effect);
+            self.effect(node, effect);
         }
         self.schedule(node);
     }

@@ -255,7 +255,7 @@ impl World {
         let mut out = Outbox::new();
         transport.step(now, input, &mut out);
         transport.check();
-        let effects: Vec<_> = out.drain().map(|ordered| ordered.effect).collect();
+        let effects: Vec<_> = out.drain().collect();
         for effect in effects {
             self.carry_out(node, effect);
         }

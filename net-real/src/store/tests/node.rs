@@ -98,8 +98,8 @@ impl Host {
         node.step(self.now, Input { wall_us, event }, &mut out);
         node.check();
         let mut responses = Vec::new();
-        for ordered in out.drain() {
-            match ordered.effect {
+        for effect in out.drain() {
+            match effect {
                 Effect::Reply { response, .. } => responses.push(response),
                 Effect::Stopped { reason } => panic!("{reason}"),
                 _ => {}
