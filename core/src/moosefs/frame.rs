@@ -5,6 +5,9 @@
 /// Bytes before a packet's payload: its number and its length, four bytes each.
 pub const HEADER_BYTES: usize = 8;
 
+/// A packet from so many bytes on is not copied out of the buffer, it is the buffer.
+const KEPT_BYTES: usize = 64 << 10;
+
 /// A packet as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
@@ -103,9 +106,24 @@ impl PacketReader {
         let Some(payload) = rest.get(..length as usize) else {
             return Ok(None);
         };
+        let behind = rest.len() - payload.len();
+        if payload.len() >= KEPT_BYTES && payload.len() >= behind {
+            let payload = self.take(payload.len());
+            return Ok(Some(Packet { kind, payload }));
+        }
         let payload = payload.to_vec();
         self.used += HEADER_BYTES + payload.len();
         Ok(Some(Packet { kind, payload }))
+    }
+
+    /// Gives out the bytes of the next packet themselves, and keeps those behind it.
+    fn take(&mut self, payload_bytes: usize) -> Vec<u8> {
+        let begin = self.used + HEADER_BYTES;
+        let behind = self.bytes.split_off(begin + payload_bytes);
+        let mut payload = std::mem::replace(&mut self.bytes, behind);
+        payload.drain(..begin);
+        self.used = 0;
+        payload
     }
 }
 
@@ -140,6 +158,26 @@ mod tests {
             let kinds: Vec<u32> = found.iter().map(|packet| packet.kind).collect();
             assert_eq!(kinds, [400, 401, 402, 403], "pieces of {piece}");
             assert!(found.iter().zip(payloads).all(|(p, q)| p.payload == q));
+        }
+    }
+
+    #[test]
+    fn a_long_packet_comes_out_whole_and_its_room_is_not_kept() {
+        let long = vec![7; KEPT_BYTES];
+        let payloads: [&[u8]; 4] = [b"first", &long, b"last", &long];
+        let bytes = stream(&payloads);
+        for piece in [1_000, bytes.len()] {
+            let mut reader = PacketReader::new(KEPT_BYTES as u32);
+            let mut found = Vec::new();
+            for piece in bytes.chunks(piece) {
+                reader.push(piece);
+                while let Some(packet) = reader.next_packet().unwrap() {
+                    found.push(packet.payload);
+                }
+            }
+            assert_eq!(found, payloads);
+            assert_eq!(reader.waiting_bytes(), 0);
+            assert!(reader.bytes.capacity() < KEPT_BYTES, "pieces of {piece}");
         }
     }
 
