@@ -13,10 +13,12 @@
 //! | [`client`] | packets of mounts, libmfsio and tools, and what they hear |
 //! | [`version`] | versions of programs, and the one that is reported |
 //! | [`chunkserver`] | what chunkservers and their master say to each other |
+//! | [`connection`] | one accepted connection, as a machine |
 
 pub mod attributes;
 pub mod chunkserver;
 pub mod client;
+pub mod connection;
 pub mod fields;
 pub mod flags;
 pub mod frame;

@@ -1,0 +1,6 @@
+//! Fuzz target `connection`; its body is in the library.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    mfsha_core::moosefs::connection::fuzz_connection(bytes);
+});
