@@ -8,9 +8,11 @@
 //! |---|---|
 //! | [`machine`] | the contract between a machine and its driver |
 //! | [`time`], [`id`], [`limits`], [`rng`] | the vocabulary: instants, newtype ids, every bound, seeded randomness |
+//! | [`spelling`] | the word that was meant |
 //! | [`codec`] | records as bytes: magic, version, length, checksum |
 //! | [`crdt`] | join-semilattices and their laws |
 //! | [`disk`], [`wal`] | what a disk can do, and the write-ahead log on top of it |
+//! | [`exports`] | who may mount what: `mfsexports.cfg` |
 //! | [`membership`] | who takes part in a group, and as what |
 //! | [`moosefs`] | what MooseFS's own clients and chunkservers say, and hear |
 //! | [`gateway`] | what MooseFS's clients ask, as questions and commands of the namespace |
@@ -29,6 +31,7 @@
 pub mod codec;
 pub mod crdt;
 pub mod disk;
+pub mod exports;
 pub mod gateway;
 pub mod id;
 pub mod limits;
@@ -40,6 +43,7 @@ pub mod native;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 pub mod rng;
+pub mod spelling;
 pub mod store;
 pub mod time;
 pub mod transport;
