@@ -382,9 +382,7 @@ fn choice(text: &str, words: &'static [&'static str]) -> Result<Value, ValueErro
         return Ok(Value::Text((*word).into()));
     }
     let text = shortened(text);
-    let near = |word: &str| strsim::normalized_damerau_levenshtein(&text, word);
-    let nearest = words.iter().copied().filter(|word| near(word) >= 0.5);
-    let nearest = nearest.max_by(|a, b| near(a).total_cmp(&near(b)));
+    let nearest = mfsha_core::spelling::nearest(&text, words.iter().copied());
     Err(ValueError::Choice {
         text,
         words: words.to_vec(),
