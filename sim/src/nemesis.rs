@@ -410,9 +410,7 @@ impl<K: Kind> World<K> {
             };
             match result {
                 Ok(ResponseBody::MembershipChanged { .. }) => {
-                    if self.atlas.is_cycling() && *voters == self.voters {
-                        self.atlas.set_cycling(false);
-                    }
+                    self.voters_are_whole = *voters == self.voters;
                     for at in 0..self.seats.len() {
                         let state = &mut self.seats[at];
                         let (seat, new) = (state.seat, state.node);
@@ -427,6 +425,10 @@ impl<K: Kind> World<K> {
                 // Refused: ask for what is wanted now, until it is so.
                 _ => self.restore_voters(),
             }
+        }
+        // An answer to what was asked before the voter was to become a learner says nothing of it.
+        if self.voters_are_whole && !self.workload.is_operator_busy() {
+            self.atlas.set_cycling(false);
         }
     }
 

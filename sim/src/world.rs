@@ -205,6 +205,8 @@ pub struct World<K: Kind> {
     /// Whose connection this is.
     connections: BTreeMap<ClientId, (u16, Seat)>,
     pub(crate) buggify: Buggify,
+    /// The last change of membership that was answered left every seat a voter.
+    pub(crate) voters_are_whole: bool,
     pub(crate) atlas: Atlas,
     trace: Trace,
     checkers: Vec<Box<dyn Checker>>,
@@ -264,6 +266,7 @@ impl<K: Kind> World<K> {
             connections: BTreeMap::new(),
             buggify: Buggify::new(&seed, &options.buggify),
             atlas: Atlas::new(&options),
+            voters_are_whole: true,
             trace: Trace::new(whole_trace),
             checkers,
             coverage: Coverage::new(options.nodes),

@@ -2,15 +2,16 @@
 //!
 //! Judged along the committed log, where a repeat is an entry of its own: it must be known as one
 //! and carry the first result. A request below the newest of its lane is refused as stale. Once
-//! its session has ended, a repeat is refused for that; nobody waits for such an answer any more.
+//! its session has ended, whatever comes is refused for that and has no effect, but for the end
+//! itself, which is confirmed to whoever asks for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mfsha_core::id::{Lane, LogIndex, RequestSeq, SessionId};
 use mfsha_core::limits;
 use mfsha_core::namespace::error::FsError;
-use mfsha_core::namespace::op::{Command, Op, Outcome, RequestId};
+use mfsha_core::namespace::op::{Command, Op, Outcome, Reply, RequestId};
 use mfsha_core::node::request::{RequestBody, ResponseBody};
 
 use crate::event::{AppliedPayload, CallNumber, Event};
@@ -33,6 +34,8 @@ pub struct OnceChecker {
     history: SharedHistory,
     judged: LogIndex,
     lanes: BTreeMap<(SessionId, Lane), Newest>,
+    /// Sessions that have ended.
+    ended: BTreeSet<SessionId>,
     /// Calls under way, and the request that each asks for.
     calls: BTreeMap<CallNumber, RequestId>,
 }
@@ -45,6 +48,7 @@ impl OnceChecker {
             history,
             judged: LogIndex(0),
             lanes: BTreeMap::new(),
+            ended: BTreeSet::new(),
             calls: BTreeMap::new(),
         }
     }
@@ -63,9 +67,10 @@ impl OnceChecker {
         {
             self.judge_request(index, request, command, outcome)?;
         }
-        if let (Op::CloseSession { session }, Ok(_)) = (&command.op, &outcome.result)
-            && !outcome.repeated
+        if let (Op::CloseSession { session } | Op::ExpireSession { session, .. }, Ok(_), true) =
+            (&command.op, &outcome.result, is_first(outcome))
         {
+            self.ended.insert(*session);
             // Its lanes are forgotten with it, but for the end itself: that has an answer to repeat.
             self.lanes
                 .retain(|(ended, _), newest| ended != session || newest.index == index);
@@ -82,6 +87,9 @@ impl OnceChecker {
     ) -> Result<(), String> {
         let key = (request.session, request.lane);
         let newest = self.lanes.get(&key);
+        if self.ended.contains(&request.session) {
+            return judge_late(index, request, command, outcome);
+        }
         match newest {
             Some(newest) if request.seq == newest.seq => {
                 judge_repeat(index, request, newest, outcome)
@@ -125,6 +133,23 @@ impl OnceChecker {
             "{request:?} was answered with {:?}; it took effect at {} with {:?}",
             outcome.result, newest.index, newest.outcome.result
         ))
+    }
+}
+
+/// A request of a session that has ended.
+fn judge_late(
+    index: LogIndex,
+    request: RequestId,
+    command: &Command,
+    outcome: &Outcome,
+) -> Result<(), String> {
+    let ends = matches!(&command.op, Op::CloseSession { session } if *session == request.session);
+    match &outcome.result {
+        Err(FsError::BadSession) if !outcome.repeated => Ok(()),
+        Ok(Reply::Done) if outcome.repeated && ends => Ok(()),
+        other => Err(format!(
+            "{request:?} came to {other:?} at {index}, when its session was no more"
+        )),
     }
 }
 
@@ -312,5 +337,42 @@ mod tests {
         assert!(judge(&[ended, other]).is_err());
         let unfounded = applied(0, command(1, 1, &close, repeat(done(1))));
         assert!(judge(&[unfounded]).is_err(), "nobody ended it before");
+    }
+
+    /// A duplicate that comes late, of a request that another session's client or a peer's face
+    /// still carried about.
+    #[test]
+    fn what_comes_late_to_a_session_that_ended_has_no_effect() {
+        let (first, second) = (write(1, 1, 1), write(1, 1, 2));
+        let mut end = write(2, 1, 1);
+        end.op = Op::CloseSession {
+            session: SessionId(1),
+        };
+        let gone = Outcome {
+            result: Err(FsError::BadSession),
+            ..done(2)
+        };
+        let mut own_end = write(1, 1, 1);
+        own_end.op = end.op.clone();
+        let ended = [
+            invoked(1, 0, body(&first)),
+            applied(0, command(1, 1, &first, done(1))),
+            applied(0, command(1, 2, &end, done(2))),
+        ];
+        let with = |more: &[Event]| judge(&[&ended[..], more].concat());
+        with(&[
+            applied(0, command(1, 3, &first, gone.clone())),
+            written(1, 0, 1, done(1)),
+            applied(0, command(1, 4, &second, gone)),
+            applied(0, command(1, 5, &own_end, repeat(done(2)))),
+        ])
+        .unwrap();
+        for wrong in [
+            command(1, 3, &second, done(3)),
+            command(1, 3, &first, repeat(done(2))),
+            command(1, 3, &own_end, done(3)),
+        ] {
+            assert!(with(&[applied(0, wrong.clone())]).is_err(), "{wrong:?}");
+        }
     }
 }
