@@ -22,8 +22,8 @@ impl Rig {
             let mut out = Outbox::new();
             self.connection.step(self.now, input, &mut out);
             self.connection.check();
-            for ordered in out.drain() {
-                match ordered.effect {
+            for effect in out.drain() {
+                match effect {
                     Effect::Packet { request, packet } => {
                         self.got_bytes += HEADER_BYTES + packet.payload.len();
                         todo.push(self.done(request));

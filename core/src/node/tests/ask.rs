@@ -184,7 +184,7 @@ fn a_node_that_stops_or_heals_leaves_nobody_waiting() {
         let node = host.node.as_mut().unwrap();
         let mut out = Outbox::new();
         node.become_stopped("for the test".to_owned(), &mut out);
-        let replies = out.drain().filter_map(|it| match it.effect {
+        let replies = out.drain().filter_map(|it| match it {
             Effect::Reply { response, .. } => Some(response),
             _ => None,
         });

@@ -164,9 +164,9 @@ impl World {
         let mut out = Outbox::new();
         self.connection.step(self.now, input, &mut out);
         self.connection.check();
-        for ordered in out.drain() {
+        for effect in out.drain() {
             assert!(self.closed.is_none(), "nothing follows a close");
-            self.on_effect(ordered.effect);
+            self.on_effect(effect);
         }
     }
 
