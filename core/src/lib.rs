@@ -16,6 +16,7 @@
 //! | [`membership`] | who takes part in a group, and as what |
 //! | [`moosefs`] | what MooseFS's own clients and chunkservers say, and hear |
 //! | [`gateway`] | what MooseFS's clients ask, as questions and commands of the namespace |
+//! | [`mounts`] | the face that mounts and tools see: connections, registrations, requests |
 //! | [`native`] | what native clients and operators say to a node, and hear |
 //! | [`transport`] | a node's connections to its peers, and how nodes become a cluster |
 //! | [`store`] | ordered keys with snapshots and checkpoints |
@@ -38,6 +39,7 @@ pub mod limits;
 pub mod machine;
 pub mod membership;
 pub mod moosefs;
+pub mod mounts;
 pub mod namespace;
 pub mod native;
 #[cfg(feature = "planted-bugs")]

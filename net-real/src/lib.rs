@@ -9,6 +9,7 @@
 //! | [`disk`], [`store`] | files behind the core's `Disk`, LMDB behind its `StateStore` |
 //! | [`transport`], [`tls`] | peers and clients over sockets |
 //! | [`driver`] | the thread that owns a node |
+//! | [`mounts`] | mounts and tools of MooseFS over sockets |
 //! | [`clients`], [`http`] | native clients and operators; metrics and probes |
 //! | [`daemon`] | the process: everything put together |
 //! | [`logs`], [`metrics`] | what is told and what is counted |
@@ -25,6 +26,7 @@ pub mod driver;
 pub mod http;
 pub mod logs;
 pub mod metrics;
+pub mod mounts;
 pub mod store;
 pub mod tls;
 pub mod transport;

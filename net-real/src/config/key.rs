@@ -16,6 +16,9 @@ pub enum Key {
     BindHost,
     AdvertiseHost,
     HttpPort,
+    MountsHost,
+    MountsPort,
+    ExportsFile,
     Region,
     ShardCount,
     ElectionTimeout,
@@ -151,7 +154,7 @@ const MIB: u64 = KIB << 10;
 const GIB: u64 = MIB << 10;
 
 /// Every key there is, in the order of [`Key`].
-pub static KEYS: [Spec; 26] = [
+pub static KEYS: [Spec; 29] = [
     key(
         Key::NodeId,
         "MFSHA_NODE_ID",
@@ -206,6 +209,30 @@ pub static KEYS: [Spec; 26] = [
         },
         "9432",
         "TCP port for /metrics, /livez, /readyz and the status page; 0 for none.",
+    ),
+    key(
+        Key::MountsHost,
+        "MATOCL_LISTEN_HOST",
+        Kind::Host,
+        "",
+        "Address to listen at for mounts and tools of MooseFS; without it BIND_HOST.",
+    ),
+    key(
+        Key::MountsPort,
+        "MATOCL_LISTEN_PORT",
+        Kind::Integer {
+            min: 0,
+            max: 65_535,
+        },
+        "0",
+        "TCP port for mounts and tools of MooseFS, 9421 by custom and the same on all nodes; 0 for none, as long as there are no chunkservers: files can be made, and hold nothing.",
+    ),
+    key(
+        Key::ExportsFile,
+        "EXPORTS_FILENAME",
+        Kind::Path,
+        "/etc/mfs/mfsexports.cfg",
+        "Who may mount what, read at the start and on SIGHUP, when there is a port for mounts; the same on all nodes.",
     ),
     key(
         Key::Region,
@@ -429,7 +456,7 @@ mod tests {
             "MFSHA_START",
             "MFSHA_",
             "WORKING_USER",
-            "EXPORTS_FILENAME",
+            "CHANGELOG_SAVE_MODE",
             &"A".repeat(5_000),
         ] {
             assert_eq!(Key::nearest(other), None, "{other}");

@@ -80,6 +80,7 @@ impl Settings {
             bootstrap: identity.founding_voters(),
             peers,
             checkpoint_interval: self.checkpoint_interval(),
+            news: self.mounts_port().is_some(),
             session_sustain: Some(self.session_sustain()),
             session_grace: (self.session_sustain() / 3).clamp(SESSION_GRACE_MIN, SESSION_GRACE_MAX),
             ..node::Options::new(group, raft, life)
@@ -111,6 +112,13 @@ impl Settings {
     pub fn http_address(&self) -> Option<String> {
         let port = self.http_port()?;
         Some(format!("{}:{port}", self.bind_host()))
+    }
+
+    /// `host:port` to listen at for mounts; `None` when that is off.
+    #[must_use]
+    pub fn mounts_address(&self) -> Option<String> {
+        let port = self.mounts_port()?;
+        Some(format!("{}:{port}", self.mounts_host()))
     }
 
     /// The nodes as the operator names them, each with a port.

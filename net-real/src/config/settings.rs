@@ -153,6 +153,29 @@ impl Settings {
         }
     }
 
+    /// Host to listen at for mounts.
+    #[must_use]
+    pub fn mounts_host(&self) -> &str {
+        self.host(Key::MountsHost)
+            .unwrap_or_else(|| self.bind_host())
+    }
+
+    /// Port for mounts; `None` when there is none.
+    #[must_use]
+    pub fn mounts_port(&self) -> Option<u16> {
+        match self.small(Key::MountsPort) {
+            0 => None,
+            port => Some(port),
+        }
+    }
+
+    /// The file of exports.
+    #[must_use]
+    pub fn exports_path(&self) -> &Path {
+        self.path(Key::ExportsFile)
+            .expect("the table has a default for it")
+    }
+
     /// The nodes as the operator names them; may be empty.
     #[must_use]
     pub fn peers(&self) -> &[Peer] {

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mfsha_core::id::NodeId;
+use mfsha_core::native::ClusterId;
 use mfsha_core::transport::{Identity, Start};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -29,6 +30,7 @@ use crate::data_dir::DataDir;
 use crate::driver::{self, Clock, Ended, NodeHandle};
 use crate::http;
 use crate::metrics::Metrics;
+use crate::mounts;
 use crate::transport::{self, AcceptedClient, TransportEvent};
 
 use self::neighbours::Surroundings;
@@ -129,14 +131,14 @@ async fn serve(prepared: Prepared) -> u8 {
             return exit::SYSTEM;
         }
     };
-    let (listener, pages) = match listen(&prepared).await {
-        Ok(listeners) => listeners,
+    let ports = match Ports::open(&prepared).await {
+        Ok(ports) => ports,
         Err(reason) => {
             error!("{reason}");
             return exit::UNAVAILABLE;
         }
     };
-    let process = match Process::start(prepared, listener, pages) {
+    let process = match Process::start(prepared, ports) {
         Ok(process) => process,
         Err(reason) => {
             error!("{reason}");
@@ -146,20 +148,42 @@ async fn serve(prepared: Prepared) -> u8 {
     process.run(&mut signals).await
 }
 
-async fn listen(prepared: &Prepared) -> Result<(TcpListener, Option<TcpListener>), String> {
-    let settings = prepared.configuration.settings();
-    let address = settings.listen_address();
-    let listener = TcpListener::bind(&address).await.map_err(|error| {
-        format!(
-            "cannot listen on {address} for peers and clients: {error}; correct BIND_HOST or \
-             MFSHA_PORT, or end what uses the port"
-        )
-    })?;
-    let pages = match settings.http_address() {
-        Some(address) => Some(http::listen(&address).await?),
-        None => None,
-    };
-    Ok((listener, pages))
+/// Everything that is listened at.
+struct Ports {
+    peers: TcpListener,
+    pages: Option<TcpListener>,
+    mounts: Option<TcpListener>,
+}
+
+impl Ports {
+    async fn open(prepared: &Prepared) -> Result<Self, String> {
+        let settings = prepared.configuration.settings();
+        let address = settings.listen_address();
+        let peers = TcpListener::bind(&address).await.map_err(|error| {
+            format!(
+                "cannot listen on {address} for peers and clients: {error}; correct BIND_HOST or \
+                 MFSHA_PORT, or end what uses the port"
+            )
+        })?;
+        let pages = match settings.http_address() {
+            Some(address) => Some(http::listen(&address).await?),
+            None => None,
+        };
+        let mounts = match settings.mounts_address() {
+            Some(address) => Some(TcpListener::bind(&address).await.map_err(|error| {
+                format!(
+                    "cannot listen on {address} for mounts: {error}; correct MATOCL_LISTEN_HOST \
+                     or MATOCL_LISTEN_PORT, or end what uses the port"
+                )
+            })?),
+            None => None,
+        };
+        Ok(Self {
+            peers,
+            pages,
+            mounts,
+        })
+    }
 }
 
 /// Everything that runs.
@@ -174,14 +198,18 @@ struct Process {
     formed: oneshot::Receiver<Identity>,
     clients: mpsc::Receiver<AcceptedClient>,
     failed: mpsc::UnboundedReceiver<String>,
+    /// Until the node is there to be asked.
+    face: Option<mounts::Face>,
+    mounts: Option<mounts::Handle>,
 }
 
 impl Process {
-    fn start(
-        prepared: Prepared,
-        listener: TcpListener,
-        pages: Option<TcpListener>,
-    ) -> Result<Self, String> {
+    fn start(prepared: Prepared, ports: Ports) -> Result<Self, String> {
+        let Ports {
+            peers: listener,
+            pages,
+            mounts,
+        } = ports;
         let settings = prepared.configuration.settings().clone();
         let metrics = Arc::new(Metrics::new());
         let registry = Registry::default();
@@ -213,12 +241,22 @@ impl Process {
         let peers = transport::spawn(options, identity, vec![listener], hear, accepted)
             .map_err(|error| format!("the transport cannot start: {error}"))?;
         let log_path = directory.get().log_path();
+        let exports = prepared.exports;
+        let face = match mounts.zip(exports) {
+            Some((listener, exports)) => {
+                let seed = starting::random_seed()?;
+                Some(mounts::Face::new(listener, exports, seed))
+            }
+            None => None,
+        };
+        let mounts = face.as_ref().map(mounts::Face::handle);
         let surroundings = Arc::new(Surroundings::new(
             peers.clone(),
             prepared.configuration,
             prepared.logs,
             prepared.tls,
             log_path,
+            mounts.clone(),
         ));
         desk.introduce(Arc::clone(&surroundings));
         if let Some(pages) = pages {
@@ -241,6 +279,8 @@ impl Process {
             formed,
             clients,
             failed,
+            face,
+            mounts,
         })
     }
 
@@ -279,7 +319,7 @@ impl Process {
 
     /// Starts the node's thread: the cluster is known.
     fn open(
-        &self,
+        &mut self,
         identity: Identity,
         tell_ended: mpsc::UnboundedSender<Ended>,
     ) -> Result<(), String> {
@@ -289,6 +329,7 @@ impl Process {
             peers: self.peers.clone(),
             registry: self.registry.clone(),
             desk: Arc::clone(&self.desk),
+            mounts: self.mounts.clone(),
         };
         let joins = self.joins && identity.founding_voters().is_none();
         let opening = opening::Opening {
@@ -306,6 +347,10 @@ impl Process {
             .map_err(|error| format!("the system gives no thread for the node: {error}"))?;
         self.desk.open(cluster, handle.clone());
         self.connected.tell(&handle);
+        if let Some(face) = self.face.take() {
+            let options = mfsha_core::mounts::Options::new(metaid(cluster));
+            tokio::spawn(face.serve(options, handle, Clock::start()));
+        }
         if joins {
             let task = join::join(
                 Arc::clone(&self.desk),
@@ -376,6 +421,13 @@ impl Process {
         info!("ended");
         code
     }
+}
+
+/// The cluster's number as clients of MooseFS know it: the same on every node, and not 0.
+fn metaid(cluster: ClusterId) -> u64 {
+    let hash = blake3::derive_key("mfsha 2026 metaid", cluster.to_string().as_bytes());
+    let (first, _) = hash.split_first_chunk().expect("32 bytes");
+    u64::from_be_bytes(*first).max(1)
 }
 
 /// What the transport tells goes to the node's thread, once there is one, and to the log.

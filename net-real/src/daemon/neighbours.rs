@@ -13,7 +13,7 @@ use crate::config::{Configuration, Key, Reload, Settings};
 use crate::logs::LogControl;
 use crate::store::StoreStats;
 use crate::tls::Tls;
-use crate::transport;
+use crate::{mounts, transport};
 
 pub(super) struct Surroundings {
     peers: transport::Handle,
@@ -22,6 +22,8 @@ pub(super) struct Surroundings {
     tls: Option<Tls>,
     log_path: PathBuf,
     store: OnceLock<StoreStats>,
+    /// Where mounts are served, if anywhere.
+    mounts: Option<mounts::Handle>,
 }
 
 impl Surroundings {
@@ -31,6 +33,7 @@ impl Surroundings {
         logs: LogControl,
         tls: Option<Tls>,
         log_path: PathBuf,
+        mounts: Option<mounts::Handle>,
     ) -> Self {
         Self {
             peers,
@@ -39,6 +42,7 @@ impl Surroundings {
             tls,
             log_path,
             store: OnceLock::new(),
+            mounts,
         }
     }
 
@@ -74,12 +78,26 @@ impl Surroundings {
         let mut current = self.configuration();
         let mut next = current.clone();
         let reload = next.reload().map_err(|error| error.to_string())?;
+        let exports = match &self.mounts {
+            Some(mounts) => {
+                let path = next.settings().exports_path();
+                let (exports, warnings) = mounts::read_exports(path)?;
+                for warning in warnings {
+                    warn!("{warning}");
+                }
+                Some((mounts, exports))
+            }
+            None => None,
+        };
         if let Some(tls) = &self.tls {
             tls.reload()
                 .map_err(|error| format!("the certificates in use stay: {error}"))?;
         }
         for key in &reload.changed {
             self.act_on(*key, next.settings())?;
+        }
+        if let Some((mounts, exports)) = exports {
+            mounts.exports(exports);
         }
         *current = next;
         for warning in &reload.warnings {

@@ -1,5 +1,6 @@
 //! What happens before a port is opened: settings, logs, data directory, certificates.
 
+use mfsha_core::exports::Exports;
 use mfsha_core::rng::Seed;
 use mfsha_core::transport::{Address, Start};
 use tracing::{info, warn};
@@ -8,6 +9,7 @@ use crate::cli::{Cli, exit};
 use crate::config::{Configuration, Environment, is_this_machine};
 use crate::data_dir::{DataDir, Expected};
 use crate::logs::{self, LogControl};
+use crate::mounts;
 use crate::tls::{Tls, TlsFiles};
 
 /// Everything that a process needs before it opens a port.
@@ -18,6 +20,8 @@ pub(super) struct Prepared {
     pub(super) address: Address,
     pub(super) start: Start,
     pub(super) tls: Option<Tls>,
+    /// Who may mount what, when there is a port for mounts.
+    pub(super) exports: Option<Exports>,
 }
 
 /// Why a process does not start.
@@ -79,6 +83,17 @@ pub(super) fn prepare(cli: &Cli) -> Result<Prepared, Failure> {
         }
         None => None,
     };
+    let exports = match settings.mounts_port() {
+        Some(_) => {
+            let (exports, warnings) =
+                mounts::read_exports(settings.exports_path()).map_err(usage)?;
+            for warning in warnings {
+                warn!("{warning}");
+            }
+            Some(exports)
+        }
+        None => None,
+    };
     info!(
         version = env!("CARGO_PKG_VERSION"),
         node = identity.node.0,
@@ -92,6 +107,7 @@ pub(super) fn prepare(cli: &Cli) -> Result<Prepared, Failure> {
         address,
         start,
         tls,
+        exports,
         directory,
         configuration,
     })

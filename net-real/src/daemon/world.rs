@@ -10,13 +10,14 @@ use tracing::{debug, info, warn};
 
 use crate::clients::{Desk, Phase, Registry};
 use crate::driver::{Note, World};
-use crate::transport;
+use crate::{mounts, transport};
 
 /// What the node's thread sees of the process.
 pub(super) struct ProcessWorld {
     pub(super) peers: transport::Handle,
     pub(super) registry: Registry,
     pub(super) desk: Arc<Desk>,
+    pub(super) mounts: Option<mounts::Handle>,
 }
 
 impl World for ProcessWorld {
@@ -25,7 +26,10 @@ impl World for ProcessWorld {
     }
 
     fn reply(&mut self, client: ClientId, response: Response) {
-        self.registry.reply(client, response);
+        match &self.mounts {
+            Some(mounts) if mounts::is_ours(client) => mounts.answered(client, response),
+            _ => self.registry.reply(client, response),
+        }
     }
 
     fn note(&mut self, note: Note<'_>) {
@@ -59,6 +63,9 @@ impl World for ProcessWorld {
             }
             Note::StateReplaced { applied } => {
                 metrics.states_replaced.inc();
+                if let Some(mounts) = &self.mounts {
+                    mounts.state_replaced();
+                }
                 info!(
                     applied = applied.0,
                     "a peer's state took the place of this node's"
@@ -91,6 +98,11 @@ impl World for ProcessWorld {
             }
             Note::Others => {
                 metrics.orders.inc();
+            }
+            Note::News { index, notices } => {
+                if let Some(mounts) = &self.mounts {
+                    mounts.news(index, notices);
+                }
             }
         }
     }

@@ -20,7 +20,8 @@ use mfsha_core::disk::{Disk, DiskError, FlushId};
 use mfsha_core::id::{LogIndex, NodeId};
 use mfsha_core::machine::{Machine, Outbox};
 use mfsha_core::membership::Membership;
-use mfsha_core::native::request::{ClientId, NodeStatus, Request, Response};
+use mfsha_core::namespace::op::{Notice, Op, RequestId};
+use mfsha_core::native::request::{CallId, ClientId, NodeStatus, Request, Response};
 use mfsha_core::node::{Effect, Event, Input, Node};
 use mfsha_core::raft;
 use mfsha_core::store::{CheckpointId, StateStore, StoreError};
@@ -99,6 +100,13 @@ pub enum Note<'a> {
     Report(&'a str),
     /// An order for chunkservers, or news for other clients.
     Others,
+    /// What a command changed, for who is connected here.
+    News {
+        /// Log index of the command.
+        index: LogIndex,
+        /// The news.
+        notices: Vec<Notice>,
+    },
 }
 
 /// How a node stands, seen from its own thread.
@@ -159,6 +167,22 @@ impl NodeHandle {
     /// A client asks. Who calls this bounds how many of its requests are under way.
     pub fn request(&self, client: ClientId, request: Request) {
         self.event(Event::Request { client, request });
+    }
+
+    /// A face of this node asks; see [`Event::Ask`]. Who calls this bounds how much of it is under
+    /// way.
+    pub fn ask(&self, client: ClientId, request: Request) {
+        self.event(Event::Ask { client, request });
+    }
+
+    /// A face of this node writes; see [`Event::AskWrite`].
+    pub fn ask_write(&self, client: ClientId, call: CallId, request: RequestId, op: Box<Op>) {
+        self.event(Event::AskWrite {
+            client,
+            call,
+            request,
+            op,
+        });
     }
 
     /// A client's connection is gone.
@@ -389,7 +413,8 @@ impl<D: Disk, S: StateStore, W: World> Driver<D, S, W> {
                 self.world.note(Note::Role(change));
             }
             Effect::Report { message } => self.world.note(Note::Report(&message)),
-            Effect::Chunk { .. } | Effect::Notices { .. } | Effect::News { .. } => self.world.note(Note::Others),
+            Effect::Chunk { .. } | Effect::Notices { .. } => self.world.note(Note::Others),
+            Effect::News { index, notices } => self.world.note(Note::News { index, notices }),
             Effect::Stopped { reason } => self.stopped = Some(reason),
         }
     }

@@ -1,0 +1,1130 @@
+//! The machine: who is connected, what each waits for, and who is told what.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
+
+use super::lanes::{self, Lanes};
+use super::registration::{self, Accepted, Next, Registration, Scene};
+use super::waits::Waits;
+use super::{Effect, Event, Input, Options};
+use crate::exports::Exports;
+use crate::exports::password::CHALLENGE_BYTES;
+use crate::gateway::{self, Client, LockWait, Step, Task, World};
+use crate::id::{InodeId, Lane, LogIndex, RequestSeq, SessionId};
+use crate::machine::{Machine, Outbox};
+use crate::moosefs::client::register::{Register, Registered};
+use crate::moosefs::client::{Call, FromClient, MsgId, ToClient};
+use crate::moosefs::connection::{self, Connection, RequestNo, Standing};
+use crate::moosefs::fields::Form;
+use crate::moosefs::frame::Packet;
+use crate::moosefs::status::Status;
+use crate::moosefs::version::Version;
+use crate::namespace::error::FsError;
+use crate::namespace::op::{Answer, Notice, Op, Query, RequestId};
+use crate::native::request::{
+    CallId, ClientId, Consistency, NodeError, Request, RequestBody, Response, ResponseBody,
+};
+use crate::rng::{Rng, Seed};
+use crate::time::{Instant, WallTime};
+
+/// A number that two nodes chose at once is chosen again so often.
+const RENAMES_MAX: u8 = 8;
+
+/// How far a client has come.
+enum Stage {
+    /// It has said nothing yet, or has asked for a challenge.
+    New,
+    /// Its registration is on its way.
+    Registering {
+        request: RequestNo,
+        registration: Box<Registration>,
+        /// When its patience ends.
+        until: Instant,
+    },
+    /// It has a session.
+    Registered(Box<Member>),
+}
+
+/// A client with a session.
+struct Member {
+    client: Client,
+    lanes: Lanes,
+    /// Files that it has open, and perhaps some that it has closed since it said so last.
+    open: BTreeSet<InodeId>,
+    /// The list of open files that is on its way.
+    saying: bool,
+    /// The one that is to follow.
+    to_say: Option<Op>,
+}
+
+/// One connection.
+struct Mount {
+    connection: Connection,
+    ip: Ipv4Addr,
+    challenge: [u8; CHALLENGE_BYTES],
+    stage: Stage,
+    /// What it waits for.
+    calls: BTreeSet<CallId>,
+    /// When its connection wants to be looked at.
+    wake: Option<Instant>,
+}
+
+/// A client's request on its way.
+struct Pending {
+    request: RequestNo,
+    id: MsgId,
+    form: Form,
+    /// Tells the packet from others.
+    print: u64,
+    task: Task,
+}
+
+/// What an answer of the node is for.
+enum Purpose {
+    /// A registration.
+    Registration,
+    /// A question of a request.
+    Question(Box<Pending>),
+    /// The command of a request.
+    Command {
+        pending: Box<Pending>,
+        name: RequestId,
+        op: Box<Op>,
+        renames: u8,
+    },
+    /// The number of a command was another's: what the state knows.
+    Rename {
+        pending: Box<Pending>,
+        name: RequestId,
+        op: Box<Op>,
+        renames: u8,
+    },
+    /// The list of open files.
+    OpenFiles { name: RequestId, op: Box<Op> },
+    /// The number of such a list was another's.
+    RenameOpenFiles { name: RequestId, op: Box<Op> },
+    /// A session is spoken for.
+    Keep,
+    /// The end of a session.
+    Close { request: RequestNo },
+    /// Nobody asks what comes of it.
+    Nothing,
+}
+
+/// Who waits for a lock.
+type Waiter = (ClientId, Box<Pending>);
+
+/// See the module's documentation.
+pub struct Mounts {
+    options: Options,
+    exports: Exports,
+    rng: Rng,
+    mounts: BTreeMap<ClientId, Mount>,
+    calls: BTreeMap<CallId, (ClientId, Purpose)>,
+    next_call: u64,
+    waits: Waits<Waiter>,
+    /// Connections of each session.
+    sessions: BTreeMap<SessionId, BTreeSet<ClientId>>,
+    /// One entry for each connection that wants to be looked at.
+    wakes: BTreeSet<(Instant, ClientId)>,
+    /// One entry for each registration on its way.
+    registering: BTreeSet<(Instant, ClientId)>,
+    keep_at: Option<Instant>,
+    /// What connections are still to be told.
+    inbox: VecDeque<(ClientId, connection::Input)>,
+    now: Instant,
+    wall_us: u64,
+}
+
+impl Mounts {
+    /// A face without connections. The seed makes challenges for passwords: nobody may know it.
+    #[must_use]
+    pub fn new(options: Options, exports: Exports, seed: &Seed) -> Self {
+        Self {
+            options,
+            exports,
+            rng: seed.child("challenges").rng(),
+            mounts: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            next_call: 0,
+            waits: Waits::default(),
+            sessions: BTreeMap::new(),
+            wakes: BTreeSet::new(),
+            registering: BTreeSet::new(),
+            keep_at: None,
+            inbox: VecDeque::new(),
+            now: Instant::ZERO,
+            wall_us: 0,
+        }
+    }
+
+    /// Connections now.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.mounts.len()
+    }
+
+    /// Whether nobody is connected.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.mounts.is_empty()
+    }
+
+    /// Sessions that have a connection here.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    fn wall(&self) -> WallTime {
+        WallTime(u32::try_from(self.wall_us / 1_000_000).unwrap_or(u32::MAX))
+    }
+
+    fn world(&self) -> World<'_> {
+        World {
+            now: self.wall(),
+            total: 0,
+            free: 0,
+            options: &self.options.settings,
+        }
+    }
+
+    fn on_event(&mut self, event: Event, out: &mut Outbox<Effect>) {
+        match event {
+            Event::Tick => {}
+            Event::Accepted { client, ip } => self.on_accepted(client, ip, out),
+            Event::Connection { client, event } => self.inbox.push_back((client, event)),
+            Event::Answered { client, response } => self.on_answered(client, response, out),
+            Event::News { index, notices } => self.on_news(index, &notices),
+            Event::StateReplaced => self.on_state_replaced(),
+            Event::Exports(exports) => self.on_exports(exports),
+        }
+    }
+
+    fn on_accepted(&mut self, client: ClientId, ip: Ipv4Addr, out: &mut Outbox<Effect>) {
+        if self.mounts.len() >= self.options.connections_max {
+            let most = self.options.connections_max;
+            let reason = connection::Closed::Dropped(format!("{most} are connected already"));
+            let effect = connection::Effect::Close { reason };
+            out.push(Effect::Connection { client, effect });
+            return;
+        }
+        let mount = Mount {
+            connection: Connection::new(self.options.connection.clone(), self.now),
+            ip,
+            challenge: [0; CHALLENGE_BYTES],
+            stage: Stage::New,
+            calls: BTreeSet::new(),
+            wake: None,
+        };
+        let before = self.mounts.insert(client, mount);
+        assert!(before.is_none(), "{client:?} was used before");
+        self.inbox.push_back((client, connection::Input::Tick));
+    }
+
+    /// Lets connections do what they have to, until nothing is left.
+    fn run_connections(&mut self, out: &mut Outbox<Effect>) {
+        while let Some((at, client)) = self.wakes.first().copied()
+            && at <= self.now
+        {
+            self.set_wake(client, None);
+            self.inbox.push_back((client, connection::Input::Tick));
+        }
+        let mut effects = Outbox::new();
+        while let Some((client, input)) = self.inbox.pop_front() {
+            let Some(mount) = self.mounts.get_mut(&client) else {
+                continue;
+            };
+            mount.connection.step(self.now, input, &mut effects);
+            let wake = mount.connection.deadline();
+            self.set_wake(client, wake);
+            for effect in effects.drain() {
+                match effect {
+                    connection::Effect::Packet { request, packet } => {
+                        self.on_packet(client, request, &packet, out);
+                    }
+                    connection::Effect::Close { reason } => {
+                        let effect = connection::Effect::Close { reason };
+                        out.push(Effect::Connection { client, effect });
+                        self.on_gone(client, out);
+                        break;
+                    }
+                    effect => out.push(Effect::Connection { client, effect }),
+                }
+            }
+        }
+    }
+
+    fn set_wake(&mut self, client: ClientId, wake: Option<Instant>) {
+        let Some(mount) = self.mounts.get_mut(&client) else {
+            return;
+        };
+        if mount.wake == wake {
+            return;
+        }
+        if let Some(before) = mount.wake {
+            self.wakes.remove(&(before, client));
+        }
+        mount.wake = wake;
+        if let Some(at) = wake {
+            self.wakes.insert((at, client));
+        }
+    }
+
+    /// A connection is closed: nobody is to be told anything.
+    fn on_gone(&mut self, client: ClientId, out: &mut Outbox<Effect>) {
+        self.set_wake(client, None);
+        let Some(mount) = self.mounts.remove(&client) else {
+            return;
+        };
+        for call in mount.calls {
+            self.calls.remove(&call);
+        }
+        match mount.stage {
+            Stage::New => {}
+            Stage::Registering { until, .. } => {
+                self.registering.remove(&(until, client));
+            }
+            Stage::Registered(member) => {
+                let session = member.client.session;
+                if let Some(connected) = self.sessions.get_mut(&session) {
+                    connected.remove(&client);
+                    if connected.is_empty() {
+                        self.sessions.remove(&session);
+                    }
+                }
+            }
+        }
+        self.waits.forget(|(waiter, _)| *waiter == client);
+        out.push(Effect::Gone { client });
+    }
+
+    fn drop_connection(&mut self, client: ClientId, reason: impl Into<String>) {
+        let reason = reason.into();
+        self.inbox
+            .push_back((client, connection::Input::Drop { reason }));
+    }
+
+    fn done(&mut self, client: ClientId, request: RequestNo, packet: Option<Vec<u8>>) {
+        let reply = packet.map_or(connection::Reply::None, connection::Reply::Packet);
+        let standing = Standing::Same;
+        self.inbox.push_back((
+            client,
+            connection::Input::Done {
+                request,
+                reply,
+                standing,
+            },
+        ));
+    }
+
+    // What clients say.
+
+    fn on_packet(
+        &mut self,
+        client: ClientId,
+        request: RequestNo,
+        packet: &Packet,
+        out: &mut Outbox<Effect>,
+    ) {
+        let said = match FromClient::parse(packet) {
+            Ok(said) => said,
+            Err(error) => return self.drop_connection(client, error.to_string()),
+        };
+        let form = self.form_of(client);
+        match said {
+            FromClient::Register(register) => self.on_register(client, request, &register, out),
+            FromClient::GetVersion(id) => {
+                let told = ToClient::Version {
+                    id,
+                    version: Version::OURS,
+                    text: Version::OURS.to_string().into_bytes(),
+                };
+                self.done(client, request, Some(told.encode(form)));
+            }
+            FromClient::TimeSync(id) => {
+                let microseconds = self.wall_us;
+                let told = ToClient::Time { id, microseconds };
+                self.done(client, request, Some(told.encode(form)));
+            }
+            FromClient::Nop(_) | FromClient::UnknownCommand(_) | FromClient::BadCommandSize(_) => {
+                self.done(client, request, None);
+            }
+            FromClient::OpenFiles { inodes, .. } => {
+                self.on_open_files(client, &inodes, out);
+                self.done(client, request, None);
+            }
+            FromClient::Times(times) => {
+                let Some(member) = self.member(client) else {
+                    return self.drop_connection(client, "times without a session");
+                };
+                for op in member.client.times(&times).collect::<Vec<_>>() {
+                    self.write_unnamed(client, op, Purpose::Nothing, out);
+                }
+                self.done(client, request, None);
+            }
+            FromClient::Call { id, call } => {
+                let print = lanes::print_of(packet.kind, &packet.payload);
+                self.on_call(client, (request, id), call, print, out);
+            }
+        }
+    }
+
+    fn form_of(&self, client: ClientId) -> Form {
+        let version = match self.mounts.get(&client).map(|mount| &mount.stage) {
+            Some(Stage::Registered(member)) => member.client.version,
+            _ => Version::OURS,
+        };
+        Form::of(version)
+    }
+
+    fn member(&mut self, client: ClientId) -> Option<&mut Member> {
+        match &mut self.mounts.get_mut(&client)?.stage {
+            Stage::Registered(member) => Some(member),
+            _ => None,
+        }
+    }
+
+    fn on_call(
+        &mut self,
+        client: ClientId,
+        (request, id): (RequestNo, MsgId),
+        call: Call,
+        print: u64,
+        out: &mut Outbox<Effect>,
+    ) {
+        let Some(Mount {
+            stage: Stage::Registered(member),
+            ..
+        }) = self.mounts.get(&client)
+        else {
+            return self.drop_connection(client, "a request without a session");
+        };
+        let form = call.form(member.client.version);
+        let (task, step) = Task::begin(&member.client, self.world(), call);
+        let pending = Pending {
+            request,
+            id,
+            form,
+            print,
+            task,
+        };
+        self.carry_out(client, Box::new(pending), step, out);
+    }
+
+    /// Brings a request one step further.
+    fn carry_out(
+        &mut self,
+        client: ClientId,
+        pending: Box<Pending>,
+        step: Step,
+        out: &mut Outbox<Effect>,
+    ) {
+        match step {
+            Step::Ask(query) => self.ask(client, query, Purpose::Question(pending), out),
+            Step::Do(op) => self.command(client, pending, op, out),
+            Step::Chunk(_) => {
+                // There is nobody yet who knows chunkservers; a client tries again for two minutes.
+                let reply = pending.task.call().refused(Status::NOCHUNKSERVERS);
+                self.tell(
+                    client,
+                    &pending,
+                    &ToClient::Reply {
+                        id: pending.id,
+                        reply,
+                    },
+                );
+            }
+            Step::Wait(_) => unreachable!("a lock is waited for when its command was applied"),
+            Step::Tell { reply, then } => {
+                let lane = lanes::lane_of(pending.id);
+                if let (Some(lane), Some(member)) = (lane, self.member(client)) {
+                    member.lanes.pass(lane);
+                }
+                self.tell(
+                    client,
+                    &pending,
+                    &ToClient::Reply {
+                        id: pending.id,
+                        reply,
+                    },
+                );
+                if let Some(op) = then {
+                    self.write_unnamed(client, op, Purpose::Nothing, out);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, client: ClientId, pending: &Pending, told: &ToClient) {
+        self.done(client, pending.request, Some(told.encode(pending.form)));
+    }
+
+    /// A request's command, once however often it is asked.
+    fn command(
+        &mut self,
+        client: ClientId,
+        pending: Box<Pending>,
+        op: Op,
+        out: &mut Outbox<Effect>,
+    ) {
+        let (now, print) = (self.wall(), pending.print);
+        // A lock that was waited for on a lost connection is asked for anew: what its first
+        // request came to may have changed since.
+        let repeats = !matches!(op, Op::Flock { .. } | Op::PosixLock { .. });
+        let micros = self.wall_us;
+        let Some(member) = self.member(client) else {
+            return;
+        };
+        let session = member.client.session;
+        let name = if member.client.tool {
+            // Tools name their requests as they like, beside the mount whose session they use.
+            let lane = Lane(1 << 15 | (client.0 % (1 << 14)) as u32);
+            RequestId {
+                print,
+                ..RequestId::new(session, lane, RequestSeq(micros))
+            }
+        } else {
+            let Some(lane) = lanes::lane_of(pending.id) else {
+                return self.drop_connection(client, "a request with a name that no client has");
+            };
+            member.lanes.name((session, lane), print, repeats, now)
+        };
+        self.note_opened(client, &op);
+        let op = Box::new(op);
+        let purpose = Purpose::Command {
+            pending,
+            name,
+            op: op.clone(),
+            renames: 0,
+        };
+        self.write(client, name, op, purpose, out);
+    }
+
+    /// Files that a request opens are open from now on: news of them are for this client.
+    fn note_opened(&mut self, client: ClientId, op: &Op) {
+        if let Op::Open { inode, .. } = op
+            && let Some(member) = self.member(client)
+        {
+            let inode = member.client.real(*inode);
+            member.open.insert(inode);
+        }
+    }
+
+    fn on_open_files(&mut self, client: ClientId, inodes: &[InodeId], out: &mut Outbox<Effect>) {
+        let Some(member) = self.member(client) else {
+            return self.drop_connection(client, "a list of files without a session");
+        };
+        let Some(op) = member.client.open_files(inodes) else {
+            let count = inodes.len();
+            let message = format!(
+                "session {} has {count} files open, more than are kept: those that it closes stay \
+                 open until there are fewer",
+                member.client.session
+            );
+            return out.push(Effect::Report { message });
+        };
+        if let Op::SetOpenFiles { inodes, .. } = &op {
+            member.open = inodes.iter().copied().collect();
+        }
+        member.to_say = Some(op);
+        self.maybe_say_open_files(client, out);
+    }
+
+    /// One list of open files at a time is on its way: a late one must not undo a newer one.
+    fn maybe_say_open_files(&mut self, client: ClientId, out: &mut Outbox<Effect>) {
+        let now = self.wall();
+        let Some(member) = self.member(client) else {
+            return;
+        };
+        if member.saying {
+            return;
+        }
+        let Some(op) = member.to_say.take() else {
+            return;
+        };
+        member.saying = true;
+        let of = (member.client.session, lanes::OPEN_FILES);
+        let print = client.0;
+        let name = member.lanes.name(of, print, false, now);
+        let op = Box::new(op);
+        let purpose = Purpose::OpenFiles {
+            name,
+            op: op.clone(),
+        };
+        self.write(client, name, op, purpose, out);
+    }
+
+    // Registrations.
+
+    fn on_register(
+        &mut self,
+        client: ClientId,
+        request: RequestNo,
+        register: &Register,
+        out: &mut Outbox<Effect>,
+    ) {
+        let Some(mount) = self.mounts.get_mut(&client) else {
+            return;
+        };
+        match (&mount.stage, register) {
+            (Stage::Registered(member), Register::Close(close))
+                if close.session == member.client.session =>
+            {
+                let session = close.session;
+                let op = Op::CloseSession { session };
+                return self.write_unnamed(client, op, Purpose::Close { request }, out);
+            }
+            (Stage::New, Register::Close(_)) | (Stage::Registered(_), _) => {
+                return self.drop_connection(client, "a registration out of turn");
+            }
+            (Stage::Registering { .. }, _) => unreachable!("a connection registers once at a time"),
+            (Stage::New, _) => {}
+        }
+        if let Register::Random = register {
+            let words = [(); 4].map(|()| self.rng.next_u64().to_be_bytes());
+            mount.challenge = words.concat().try_into().expect("four words");
+            let told = ToClient::Registered(Registered::Random(mount.challenge));
+            return self.done(client, request, Some(told.encode(Form::of(Version::OURS))));
+        }
+        let scene = Scene {
+            exports: &self.exports,
+            metaid: self.options.metaid,
+            ip: mount.ip,
+            challenge: mount.challenge,
+        };
+        let (registration, next) = match register {
+            Register::Session(new) | Register::Meta(new) => Registration::of_session(new, scene),
+            Register::Reconnect(again) => Registration::of_reconnect(again, scene),
+            Register::Tools(tools) => Registration::of_tools(tools),
+            Register::Random | Register::Close(_) => unreachable!("answered above"),
+        };
+        let until = self.now + self.options.register_patience;
+        mount.stage = Stage::Registering {
+            request,
+            registration: Box::new(registration),
+            until,
+        };
+        self.registering.insert((until, client));
+        self.register_on(client, next, out);
+    }
+
+    fn register_on(&mut self, client: ClientId, next: Next, out: &mut Outbox<Effect>) {
+        match next {
+            Next::Ask(query) => self.ask(client, query, Purpose::Registration, out),
+            Next::Do(op) => self.write_unnamed(client, op, Purpose::Registration, out),
+            Next::Refuse(reply, why) => self.end_registration(client, reply, Err(why), out),
+            Next::Accept(accepted) => {
+                let Accepted {
+                    client: values,
+                    reply,
+                    lasts,
+                    open,
+                } = *accepted;
+                let member = Member {
+                    client: values,
+                    lanes: Lanes::new(&lasts),
+                    open: open.into_iter().collect(),
+                    saying: false,
+                    to_say: None,
+                };
+                self.end_registration(client, reply, Ok(Box::new(member)), out);
+            }
+        }
+    }
+
+    fn end_registration(
+        &mut self,
+        client: ClientId,
+        reply: Registered,
+        member: Result<Box<Member>, String>,
+        out: &mut Outbox<Effect>,
+    ) {
+        let Some(mount) = self.mounts.get_mut(&client) else {
+            return;
+        };
+        let before = std::mem::replace(&mut mount.stage, Stage::New);
+        let Stage::Registering {
+            request,
+            registration,
+            until,
+        } = before
+        else {
+            unreachable!("its registration is on its way");
+        };
+        let ip = mount.ip;
+        self.registering.remove(&(until, client));
+        let standing = match member {
+            Ok(member) => {
+                let session = member.client.session;
+                mount.stage = Stage::Registered(member);
+                self.sessions.entry(session).or_default().insert(client);
+                let keep_at = self.now + self.options.keep_interval;
+                self.keep_at.get_or_insert(keep_at);
+                Standing::Registered { silence_max: None }
+            }
+            Err(why) => {
+                let message = format!("a client at {ip} was refused: {why}");
+                out.push(Effect::Report { message });
+                Standing::Same
+            }
+        };
+        let form = Form::of(registration.version());
+        let packet = ToClient::Registered(reply).encode(form);
+        let reply = connection::Reply::Packet(packet);
+        self.inbox.push_back((
+            client,
+            connection::Input::Done {
+                request,
+                reply,
+                standing,
+            },
+        ));
+    }
+
+    // What the node says.
+
+    fn new_call(&mut self, client: ClientId, purpose: Purpose) -> CallId {
+        self.next_call += 1;
+        let call = CallId(self.next_call);
+        if let Some(mount) = self.mounts.get_mut(&client) {
+            mount.calls.insert(call);
+        }
+        self.calls.insert(call, (client, purpose));
+        call
+    }
+
+    fn ask(&mut self, client: ClientId, query: Query, purpose: Purpose, out: &mut Outbox<Effect>) {
+        let call = self.new_call(client, purpose);
+        let consistency = Consistency::Strict;
+        let body = RequestBody::Read { consistency, query };
+        let request = Request { call, body };
+        out.push(Effect::Ask { client, request });
+    }
+
+    fn write(
+        &mut self,
+        client: ClientId,
+        request: RequestId,
+        op: Box<Op>,
+        purpose: Purpose,
+        out: &mut Outbox<Effect>,
+    ) {
+        let call = self.new_call(client, purpose);
+        out.push(Effect::AskWrite {
+            client,
+            call,
+            request,
+            op,
+        });
+    }
+
+    /// A command that may take effect twice.
+    fn write_unnamed(
+        &mut self,
+        client: ClientId,
+        op: Op,
+        purpose: Purpose,
+        out: &mut Outbox<Effect>,
+    ) {
+        let name = RequestId::new(SessionId(0), Lane(0), RequestSeq(0));
+        self.write(client, name, Box::new(op), purpose, out);
+    }
+
+    fn on_answered(&mut self, client: ClientId, response: Response, out: &mut Outbox<Effect>) {
+        let Response { call, result } = response;
+        let Some((of, purpose)) = self.calls.remove(&call) else {
+            // Its connection is gone.
+            return;
+        };
+        assert_eq!(of, client, "answers find who asked");
+        if let Some(mount) = self.mounts.get_mut(&client) {
+            mount.calls.remove(&call);
+        }
+        match purpose {
+            Purpose::Nothing => {}
+            Purpose::Keep => self.on_kept(client, result),
+            Purpose::Registration => self.on_registration_answer(client, result, out),
+            Purpose::Close { request } => self.on_closed(client, request, result),
+            Purpose::OpenFiles { name, op } => self.on_files_said(client, (name, op), result, out),
+            Purpose::RenameOpenFiles { name, op } => {
+                let Some(name) = self.renamed(client, name, result) else {
+                    return;
+                };
+                let purpose = Purpose::OpenFiles {
+                    name,
+                    op: op.clone(),
+                };
+                self.write(client, name, op, purpose, out);
+            }
+            Purpose::Question(pending) => self.on_task_answer(client, pending, result, out),
+            Purpose::Command {
+                pending,
+                name,
+                op,
+                renames,
+            } => match &result {
+                Ok(ResponseBody::Written { outcome, .. })
+                    if outcome.result == Err(FsError::Stale) && renames < RENAMES_MAX =>
+                {
+                    let session = name.session;
+                    let purpose = Purpose::Rename {
+                        pending,
+                        name,
+                        op,
+                        renames: renames + 1,
+                    };
+                    self.ask(client, Query::LastRequests { session }, purpose, out);
+                }
+                _ => self.on_task_answer(client, pending, result, out),
+            },
+            Purpose::Rename {
+                pending,
+                name,
+                op,
+                renames,
+            } => {
+                let Some(name) = self.renamed(client, name, result) else {
+                    return;
+                };
+                let purpose = Purpose::Command {
+                    pending,
+                    name,
+                    op: op.clone(),
+                    renames,
+                };
+                self.write(client, name, op, purpose, out);
+            }
+        }
+    }
+
+    /// The next name of a command whose number was another's.
+    fn renamed(
+        &mut self,
+        client: ClientId,
+        name: RequestId,
+        result: Result<ResponseBody, NodeError>,
+    ) -> Option<RequestId> {
+        match result {
+            Ok(ResponseBody::Read {
+                result: Ok(Answer::LastRequests(lasts)),
+                ..
+            }) => {
+                let member = self.member(client)?;
+                Some(member.lanes.rename(name, &lasts))
+            }
+            Ok(_) => {
+                self.drop_connection(client, "its session has ended");
+                None
+            }
+            Err(error) => {
+                self.drop_connection(client, error.to_string());
+                None
+            }
+        }
+    }
+
+    fn on_registration_answer(
+        &mut self,
+        client: ClientId,
+        result: Result<ResponseBody, NodeError>,
+        out: &mut Outbox<Effect>,
+    ) {
+        let came = match result {
+            Ok(ResponseBody::Read { result, .. }) => registration::Came::Answer(result),
+            Ok(ResponseBody::Written { outcome, .. }) => {
+                registration::Came::Outcome(outcome.result)
+            }
+            Ok(other) => unreachable!("{other:?} was not asked for"),
+            // No answer is better than a wrong one: it comes back, or asks another node.
+            Err(error) => return self.drop_connection(client, error.to_string()),
+        };
+        let Some(mount) = self.mounts.get_mut(&client) else {
+            return;
+        };
+        let Stage::Registering { registration, .. } = &mut mount.stage else {
+            unreachable!("its registration is on its way");
+        };
+        let scene = Scene {
+            exports: &self.exports,
+            metaid: self.options.metaid,
+            ip: mount.ip,
+            challenge: mount.challenge,
+        };
+        let next = registration.go_on(scene, came);
+        self.register_on(client, next, out);
+    }
+
+    fn on_closed(
+        &mut self,
+        client: ClientId,
+        request: RequestNo,
+        result: Result<ResponseBody, NodeError>,
+    ) {
+        if let Err(error) = result {
+            return self.drop_connection(client, error.to_string());
+        }
+        let form = self.form_of(client);
+        let told = ToClient::Registered(Registered::Status(Ok(())));
+        self.done(client, request, Some(told.encode(form)));
+        self.inbox.push_back((client, connection::Input::Finish));
+    }
+
+    fn on_files_said(
+        &mut self,
+        client: ClientId,
+        (name, op): (RequestId, Box<Op>),
+        result: Result<ResponseBody, NodeError>,
+        out: &mut Outbox<Effect>,
+    ) {
+        match result {
+            Ok(ResponseBody::Written { outcome, .. }) if outcome.result == Err(FsError::Stale) => {
+                let session = name.session;
+                let purpose = Purpose::RenameOpenFiles { name, op };
+                self.ask(client, Query::LastRequests { session }, purpose, out);
+            }
+            Ok(_) => {
+                if let Some(member) = self.member(client) {
+                    member.saying = false;
+                }
+                self.maybe_say_open_files(client, out);
+            }
+            Err(error) => self.drop_connection(client, error.to_string()),
+        }
+    }
+
+    fn on_task_answer(
+        &mut self,
+        client: ClientId,
+        mut pending: Box<Pending>,
+        result: Result<ResponseBody, NodeError>,
+        out: &mut Outbox<Effect>,
+    ) {
+        let (came, index) = match result {
+            Ok(ResponseBody::Read { result, index }) => (gateway::Came::Answer(result), index),
+            Ok(ResponseBody::Written { outcome, index }) => {
+                (gateway::Came::Outcome(outcome.result), index)
+            }
+            Ok(other) => unreachable!("{other:?} was not asked for"),
+            Err(NodeError::Invalid { .. }) => {
+                let reply = pending.task.call().refused(Status::EINVAL);
+                let told = ToClient::Reply {
+                    id: pending.id,
+                    reply,
+                };
+                return self.tell(client, &pending, &told);
+            }
+            // A status would reach the application; a lost connection is made again.
+            Err(error) => return self.drop_connection(client, error.to_string()),
+        };
+        let Some(Mount {
+            stage: Stage::Registered(member),
+            ..
+        }) = self.mounts.get(&client)
+        else {
+            return;
+        };
+        let session = member.client.session;
+        let step = pending.task.go_on(&member.client, self.world(), came);
+        if let Step::Wait(wait) = step {
+            return self.wait_for_lock(client, pending, (session, wait), index);
+        }
+        self.carry_out(client, pending, step, out);
+    }
+
+    // Locks and news.
+
+    fn wait_for_lock(
+        &mut self,
+        client: ClientId,
+        pending: Box<Pending>,
+        key: (SessionId, LockWait),
+        index: LogIndex,
+    ) {
+        let (over, before) = self.waits.wait(key, index, (client, pending));
+        if let Some(((client, pending), granted)) = over {
+            self.end_wait(client, &pending, granted);
+        }
+        if let Some((before, pending)) = before
+            && before != client
+        {
+            // The same wait on an older connection of the session, which is of no use any more.
+            self.end_wait(before, &pending, false);
+        }
+    }
+
+    fn end_wait(&mut self, client: ClientId, pending: &Pending, granted: bool) {
+        let reply = pending.task.lock_ended(granted);
+        let id = pending.id;
+        self.tell(client, pending, &ToClient::Reply { id, reply });
+    }
+
+    fn on_news(&mut self, index: LogIndex, notices: &[Notice]) {
+        for notice in notices {
+            match *notice {
+                Notice::LockGranted {
+                    session,
+                    inode,
+                    owner,
+                    reqid,
+                    posix,
+                } => self.on_lock_news((session, inode), (owner, reqid, posix), index, true),
+                Notice::LockEnded {
+                    session,
+                    inode,
+                    owner,
+                    reqid,
+                    posix,
+                } => self.on_lock_news((session, inode), (owner, reqid, posix), index, false),
+                Notice::LengthChanged { inode, .. } | Notice::ChunkChanged { inode, .. } => {
+                    self.push_news(inode, notice);
+                }
+                Notice::ChunkUnused { .. } => {}
+            }
+        }
+    }
+
+    fn on_lock_news(
+        &mut self,
+        (session, inode): (SessionId, InodeId),
+        (owner, request, posix): (u64, u32, bool),
+        index: LogIndex,
+        granted: bool,
+    ) {
+        let wait = LockWait {
+            inode,
+            owner,
+            request,
+            posix,
+        };
+        if let Some((client, pending)) = self.waits.end((session, wait), index, granted) {
+            self.end_wait(client, &pending, granted);
+        }
+    }
+
+    /// Whoever has the file open hears that it changed, and may hear it of its own change.
+    fn push_news(&mut self, inode: InodeId, notice: &Notice) {
+        for (client, mount) in &self.mounts {
+            let Stage::Registered(member) = &mount.stage else {
+                continue;
+            };
+            if member.client.tool || !member.open.contains(&inode) {
+                continue;
+            }
+            if let Some(told) = member.client.hears(notice) {
+                let packet = told.encode(Form::of(member.client.version));
+                let standing = Standing::Same;
+                let push = connection::Input::Push { packet, standing };
+                self.inbox.push_back((*client, push));
+            }
+        }
+    }
+
+    /// Whoever waits for a lock asks again on a new connection: it may have been granted.
+    fn on_state_replaced(&mut self) {
+        let waiters = self.waits.forget(|_| true);
+        for (client, _) in waiters {
+            self.drop_connection(client, "news of its locks may have been missed");
+        }
+    }
+
+    fn on_exports(&mut self, exports: Exports) {
+        let checksum = exports.checksum();
+        self.exports = exports;
+        let changed = self.mounts.iter().filter(|(_, mount)| match &mount.stage {
+            Stage::Registered(member) => member.client.params.exports_checksum != checksum,
+            // What it is told would be of the exports before.
+            Stage::Registering { .. } => true,
+            Stage::New => false,
+        });
+        for client in changed.map(|(client, _)| *client).collect::<Vec<_>>() {
+            self.drop_connection(client, "the exports have changed: it registers again");
+        }
+    }
+
+    // Time.
+
+    fn on_timers(&mut self, out: &mut Outbox<Effect>) {
+        while let Some((at, client)) = self.registering.first().copied()
+            && at <= self.now
+        {
+            self.registering.remove(&(at, client));
+            self.drop_connection(client, "its registration could not be answered in time");
+        }
+        if self.keep_at.is_some_and(|at| at <= self.now) {
+            let again = !self.sessions.is_empty();
+            self.keep_at = again.then(|| self.now + self.options.keep_interval);
+            self.keep_sessions(out);
+        }
+    }
+
+    /// Speaks for every session that is connected here.
+    fn keep_sessions(&mut self, out: &mut Outbox<Effect>) {
+        let spoken: Vec<(SessionId, ClientId)> = self
+            .sessions
+            .iter()
+            .filter_map(|(session, clients)| Some((*session, *clients.first()?)))
+            .collect();
+        for (session, client) in spoken {
+            let call = self.new_call(client, Purpose::Keep);
+            let body = RequestBody::KeepSession { session };
+            let request = Request { call, body };
+            out.push(Effect::Ask { client, request });
+        }
+    }
+
+    fn on_kept(&mut self, client: ClientId, result: Result<ResponseBody, NodeError>) {
+        let Ok(ResponseBody::Read { result: Err(_), .. }) = result else {
+            // Whether it is there or could not be found out now: it is asked again.
+            return;
+        };
+        let Some(member) = self.member(client) else {
+            return;
+        };
+        let session = member.client.session;
+        let connected = self.sessions.get(&session).cloned().unwrap_or_default();
+        for client in connected {
+            self.drop_connection(client, "its session has ended");
+        }
+    }
+}
+
+impl Machine for Mounts {
+    type Input = Input;
+    type Effect = Effect;
+
+    fn step(&mut self, now: Instant, input: Input, out: &mut Outbox<Effect>) {
+        self.now = self.now.max(now);
+        self.wall_us = input.wall_us;
+        self.on_event(input.event, out);
+        self.on_timers(out);
+        self.run_connections(out);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let wake = self.wakes.first().map(|(at, _)| *at);
+        let register = self.registering.first().map(|(at, _)| *at);
+        [wake, register, self.keep_at].into_iter().flatten().min()
+    }
+
+    fn check(&self) {
+        self.waits.check();
+        assert!(self.inbox.is_empty(), "nothing is left undone");
+        for (call, (client, _)) in &self.calls {
+            let mount = self.mounts.get(client);
+            assert!(
+                mount.is_some_and(|mount| mount.calls.contains(call)),
+                "{call:?} is of a client that knows it"
+            );
+        }
+        for (client, mount) in &self.mounts {
+            mount.connection.check();
+            if let Some(at) = mount.wake {
+                assert!(
+                    self.wakes.contains(&(at, *client)),
+                    "{client:?} is woken when it wants"
+                );
+            }
+        }
+    }
+}
