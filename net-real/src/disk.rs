@@ -2,7 +2,7 @@
 //!
 //! Space is reserved by writing zeros: blocks that were written once need no change of the file
 //! system's own records when they are written again, which keeps later flushes short. The next
-//! file is made ahead, see [`spare`]. Names are made durable by flushing the directory. A lock file
+//! file is made ahead, see `spare`. Names are made durable by flushing the directory. A lock file
 //! keeps a second process out.
 //!
 //! After a failed flush every later one fails too: the kernel reports a lost page once and then

@@ -663,7 +663,7 @@ mod tests {
             assert_eq!(broken[0].torn_bytes, 0, "nothing came to the dialer");
             assert_eq!(broken[1].torn_bytes, came % record);
             assert_eq!(world.streams.find(A, CONN), None);
-            torn += u64::from(came % record > 0);
+            torn += u64::from(!came.is_multiple_of(record));
         }
         assert!(torn > 20, "{torn}");
     }

@@ -131,7 +131,7 @@ impl Cluster {
         };
         let mut cluster = Self {
             hosts: (0..NODES).map(host).collect(),
-            seed: seed.clone(),
+            seed: *seed,
             rng: seed.child("order").rng(),
             bug: bug.to_owned(),
             now: Instant::default(),

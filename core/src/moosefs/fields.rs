@@ -1,4 +1,4 @@
-//! Fields that packets are put together from, and [`packet!`], which makes a packet of a list of
+//! Fields that packets are put together from, and `packet!`, which makes a packet of a list of
 //! fields.
 //!
 //! Three things make a field appear or not: how long the packet is (old short forms of requests),

@@ -76,6 +76,10 @@ pub struct Input {
 
 /// What happened.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "answers are most of what happens, and each is moved once"
+)]
 pub enum Event {
     /// A deadline may have passed.
     Tick,

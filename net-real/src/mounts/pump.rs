@@ -33,6 +33,10 @@ const IDLE: Duration = Duration::from_secs(3_600);
 
 /// What others tell the task.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "answers are most of what is told, and each is moved once"
+)]
 pub enum Work {
     /// The node answers.
     Answered {
