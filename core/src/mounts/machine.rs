@@ -13,7 +13,7 @@ use crate::gateway::{self, Client, LockWait, Step, Task, World};
 use crate::id::{InodeId, Lane, LogIndex, RequestSeq, SessionId};
 use crate::machine::{Machine, Outbox};
 use crate::moosefs::client::register::{Register, Registered};
-use crate::moosefs::client::{Call, FromClient, MsgId, ToClient};
+use crate::moosefs::client::{Call, FromClient, MsgId, Reply, ToClient};
 use crate::moosefs::connection::{self, Connection, RequestNo, Standing};
 use crate::moosefs::fields::Form;
 use crate::moosefs::frame::Packet;
@@ -29,6 +29,8 @@ use crate::time::{Instant, WallTime};
 
 /// A number that two nodes chose at once is chosen again so often.
 const RENAMES_MAX: u8 = 8;
+/// Why who waits for a lock is disconnected.
+const NEWS_MISSED: &str = "news of its locks may have been missed";
 
 /// How far a client has come.
 enum Stage {
@@ -122,6 +124,8 @@ pub struct Mounts {
     mounts: BTreeMap<ClientId, Mount>,
     calls: BTreeMap<CallId, (ClientId, Purpose)>,
     next_call: u64,
+    /// News of what was asked up to this call may have been missed.
+    replaced_at: CallId,
     waits: Waits<Waiter>,
     /// Connections of each session.
     sessions: BTreeMap<SessionId, BTreeSet<ClientId>>,
@@ -147,6 +151,7 @@ impl Mounts {
             mounts: BTreeMap::new(),
             calls: BTreeMap::new(),
             next_call: 0,
+            replaced_at: CallId(0),
             waits: Waits::default(),
             sessions: BTreeMap::new(),
             wakes: BTreeSet::new(),
@@ -437,10 +442,7 @@ impl Mounts {
             }
             Step::Wait(_) => unreachable!("a lock is waited for when its command was applied"),
             Step::Tell { reply, then } => {
-                let lane = lanes::lane_of(pending.id);
-                if let (Some(lane), Some(member)) = (lane, self.member(client)) {
-                    member.lanes.pass(lane);
-                }
+                self.note_created(client, &reply);
                 self.tell(
                     client,
                     &pending,
@@ -456,7 +458,12 @@ impl Mounts {
         }
     }
 
+    /// Answers a request: what follows of its thread is no repeat of anything before it.
     fn tell(&mut self, client: ClientId, pending: &Pending, told: &ToClient) {
+        let lane = lanes::lane_of(pending.id);
+        if let (Some(lane), Some(member)) = (lane, self.member(client)) {
+            member.lanes.pass(lane);
+        }
         self.done(client, pending.request, Some(told.encode(pending.form)));
     }
 
@@ -480,6 +487,8 @@ impl Mounts {
         let name = if member.client.tool {
             // Tools name their requests as they like, beside the mount whose session they use.
             let lane = Lane(1 << 15 | (client.0 % (1 << 14)) as u32);
+            // None repeats another, though another node may give the same lane and number.
+            let print = self.rng.next_u64();
             RequestId {
                 print,
                 ..RequestId::new(session, lane, RequestSeq(micros))
@@ -511,6 +520,15 @@ impl Mounts {
         }
     }
 
+    /// So are those that it makes.
+    fn note_created(&mut self, client: ClientId, reply: &Reply) {
+        if let Reply::Create(Ok(created)) = reply
+            && let Some(member) = self.member(client)
+        {
+            member.open.insert(created.inode);
+        }
+    }
+
     fn on_open_files(&mut self, client: ClientId, inodes: &[InodeId], out: &mut Outbox<Effect>) {
         let Some(member) = self.member(client) else {
             return self.drop_connection(client, "a list of files without a session");
@@ -534,6 +552,8 @@ impl Mounts {
     /// One list of open files at a time is on its way: a late one must not undo a newer one.
     fn maybe_say_open_files(&mut self, client: ClientId, out: &mut Outbox<Effect>) {
         let now = self.wall();
+        // A list of a lost connection, under the same number at another node, is another one.
+        let print = self.rng.next_u64();
         let Some(member) = self.member(client) else {
             return;
         };
@@ -545,7 +565,6 @@ impl Mounts {
         };
         member.saying = true;
         let of = (member.client.session, lanes::OPEN_FILES);
-        let print = client.0;
         let name = member.lanes.name(of, print, false, now);
         let op = Box::new(op);
         let purpose = Purpose::OpenFiles {
@@ -757,7 +776,9 @@ impl Mounts {
                 };
                 self.write(client, name, op, purpose, out);
             }
-            Purpose::Question(pending) => self.on_task_answer(client, pending, result, out),
+            Purpose::Question(pending) => {
+                self.on_task_answer(client, call, pending, result, out);
+            }
             Purpose::Command {
                 pending,
                 name,
@@ -776,7 +797,7 @@ impl Mounts {
                     };
                     self.ask(client, Query::LastRequests { session }, purpose, out);
                 }
-                _ => self.on_task_answer(client, pending, result, out),
+                _ => self.on_task_answer(client, call, pending, result, out),
             },
             Purpose::Rename {
                 pending,
@@ -896,14 +917,18 @@ impl Mounts {
     fn on_task_answer(
         &mut self,
         client: ClientId,
+        call: CallId,
         mut pending: Box<Pending>,
         result: Result<ResponseBody, NodeError>,
         out: &mut Outbox<Effect>,
     ) {
-        let (came, index) = match result {
-            Ok(ResponseBody::Read { result, index }) => (gateway::Came::Answer(result), index),
+        let (came, index, repeated) = match result {
+            Ok(ResponseBody::Read { result, index }) => {
+                (gateway::Came::Answer(result), index, false)
+            }
             Ok(ResponseBody::Written { outcome, index }) => {
-                (gateway::Came::Outcome(outcome.result), index)
+                let repeated = outcome.repeated;
+                (gateway::Came::Outcome(outcome.result), index, repeated)
             }
             Ok(other) => unreachable!("{other:?} was not asked for"),
             Err(NodeError::Invalid { .. }) => {
@@ -927,6 +952,10 @@ impl Mounts {
         let session = member.client.session;
         let step = pending.task.go_on(&member.client, self.world(), came);
         if let Step::Wait(wait) = step {
+            // The index of a repeat is not that of the first one: the wait may be over since.
+            if repeated || call <= self.replaced_at {
+                return self.drop_connection(client, NEWS_MISSED);
+            }
             return self.wait_for_lock(client, pending, (session, wait), index);
         }
         self.carry_out(client, pending, step, out);
@@ -945,10 +974,9 @@ impl Mounts {
         if let Some(((client, pending), granted)) = over {
             self.end_wait(client, &pending, granted);
         }
-        if let Some((before, pending)) = before
-            && before != client
-        {
-            // The same wait on an older connection of the session, which is of no use any more.
+        if let Some((before, pending)) = before {
+            // The same wait, mostly on an older connection of the session, which is of no use any
+            // more.
             self.end_wait(before, &pending, false);
         }
     }
@@ -1020,11 +1048,13 @@ impl Mounts {
         }
     }
 
-    /// Whoever waits for a lock asks again on a new connection: it may have been granted.
+    /// Whoever waits for a lock asks again on a new connection: it may have been granted. So does
+    /// who is told only later that it has to wait.
     fn on_state_replaced(&mut self) {
+        self.replaced_at = CallId(self.next_call);
         let waiters = self.waits.forget(|_| true);
         for (client, _) in waiters {
-            self.drop_connection(client, "news of its locks may have been missed");
+            self.drop_connection(client, NEWS_MISSED);
         }
     }
 

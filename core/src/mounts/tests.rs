@@ -1,1 +1,7 @@
+//! Packets of simulated clients in, packets for them out, over one tree that two nodes share.
 
+mod locks;
+mod requests;
+mod rig;
+mod session;
+mod torture;
