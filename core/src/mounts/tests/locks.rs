@@ -188,3 +188,14 @@ fn a_wait_that_another_connection_of_the_session_takes_over_ends() {
     two.give_back();
     assert_eq!(two.told(), GRANTED);
 }
+
+#[test]
+fn the_same_wait_twice_on_one_connection_is_answered_twice() {
+    let mut two = two();
+    two.want();
+    let want = flock(two.file, 2, 5, LOCK_EXCLUSIVE);
+    two.rig.send(two.wanter, 4, &want);
+    assert_eq!(two.told(), Some(Reply::Flock(Err(Status::EINTR))));
+    two.give_back();
+    assert_eq!(two.rig.reply(two.wanter, 4, &want), GRANTED);
+}

@@ -162,17 +162,27 @@ impl World {
         }
     }
 
-    /// Everything is answered, and everybody waits for what they have asked.
+    /// Everybody says again what was not answered, until everything is.
     fn settle(&mut self) {
         self.rig.failing = None;
-        for _ in 0..100 {
+        for _ in 0..10 {
             self.rig.release_all();
             for at in 0..CLIENTS {
                 self.listen(at);
-                if self.mounts[at].conn.is_none() || !self.mounts[at].waiting.is_empty() {
+                if self.mounts[at].conn.is_none() {
                     self.go_on(at);
                 }
-                self.deliver(at);
+                let mount = &mut self.mounts[at];
+                let unsaid = mount.waiting.iter_mut().filter(|(_, (_, said))| !said);
+                for (thread, (name, said)) in unsaid.take(usize::from(mount.registered) * 9) {
+                    *said = true;
+                    let (id, call) = (MsgId(*thread), mkdir(name));
+                    mount.unsent.extend(FromClient::Call { id, call }.encode());
+                }
+                if let Some(conn) = mount.conn {
+                    let unsent = std::mem::take(&mut mount.unsent);
+                    self.rig.bytes(conn, &unsent);
+                }
                 self.listen(at);
             }
         }
@@ -209,10 +219,10 @@ fn torture(seed: u64) -> (usize, usize) {
 #[test]
 fn whatever_is_lost_every_directory_is_made_once() {
     let (mut made, mut lost) = (0, 0);
-    for seed in 0..40 {
+    for seed in 0..25 {
         let (more, losses) = torture(seed);
         made += more;
         lost += losses;
     }
-    assert!(made > 1_000 && lost > 100, "{made} made, {lost} lost");
+    assert!(made > 500 && lost > 100, "{made} made, {lost} lost");
 }
