@@ -64,7 +64,7 @@ fn a_new_session_is_told_everything_that_its_export_says() {
     let (first, _) = rig.mount(0);
     let made = rig.call(first, 1, &mkdir("sub"));
     assert!(made.is_some_and(|reply| reply.status().is_ok()));
-    exports(&mut rig, &[record.clone()]);
+    exports(&mut rig, std::slice::from_ref(&record));
     let conn = rig.connect(1, HOME);
     let told = rig.register(conn, new_session(b"//sub/"));
     let expected = SessionValues {
