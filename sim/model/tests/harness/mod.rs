@@ -31,9 +31,7 @@ pub fn due(error: FsError) -> Due {
     match error {
         FsError::NoSpace => Due::WhenFull,
         FsError::ClassLimit => Due::Elsewhere,
-        FsError::ChunkLost | FsError::Interrupted | FsError::NotFound | FsError::Active => {
-            Due::Never
-        }
+        FsError::ChunkLost | FsError::Interrupted | FsError::NotFound => Due::Never,
         FsError::Perm
         | FsError::NotDir
         | FsError::NoEnt
@@ -59,6 +57,7 @@ pub fn due(error: FsError) -> Due {
         | FsError::NoClass
         | FsError::ClassInUse
         | FsError::CantCreatePath
+        | FsError::Active
         | FsError::Stale => Due::Soon,
     }
 }
