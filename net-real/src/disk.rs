@@ -472,11 +472,17 @@ mod tests {
             "{error}"
         );
         flush(&mut wal, &done);
-        let (disk, _done) = {
-            drop(wal);
-            open(directory.path(), Some(capacity))
-        };
-        let (_, recovery) = Wal::open(disk, WalOptions::small(NodeId(1)), 2).unwrap();
+        drop(wal);
+        // All of it was one flush, which nothing proves: an opening writes it again, elsewhere.
+        let (disk, done) = open(directory.path(), Some(capacity));
+        let refused = Wal::open(disk, WalOptions::small(NodeId(1)), 2).err();
+        assert!(
+            matches!(refused, Some(WalError::Disk(DiskError::Full { .. }))),
+            "{refused:?}"
+        );
+        drop(done);
+        let (disk, _done) = open(directory.path(), Some(3 * capacity));
+        let (_, recovery) = Wal::open(disk, WalOptions::small(NodeId(1)), 3).unwrap();
         assert_eq!(recovery.group(GroupId(1)).entries.len() as u64, index);
     }
 

@@ -427,6 +427,8 @@ impl RaftMachine {
             Input::ShortenLog => {
                 self.snapshot_wanted = true;
                 self.shorten = self.applied.map(|id| id.index);
+                // Perhaps the last snapshot will do.
+                self.allow_purge();
             }
             Input::Applied { through } => self.on_applied(through),
             Input::SnapshotBuilt { meta } => {
@@ -842,6 +844,8 @@ impl RaftMachine {
         };
         let snapshot = self.shell.snapshot_index();
         let must = self.shorten.is_some_and(|index| index <= snapshot);
+        // Entries that are few may stand in many segments, one of each life: then none is kept.
+        let through = if must { snapshot } else { through };
         let has_room = bytes <= self.options.log_lag_bytes_max;
         if !must && has_room && self.is_needed(purged, through) {
             return false;

@@ -395,6 +395,25 @@ fn what_is_kept_for_a_peer_is_bounded_by_bytes_and_by_the_owner() {
     world.converge(&[1, 2, 3], ms(9_000));
 }
 
+/// A node that restarts often begins a segment of its log each time: few entries may fill it.
+#[test]
+fn a_log_that_has_to_become_shorter_keeps_nothing_for_the_number_of_its_entries() {
+    let mut world = World::group(6, Weather::fine(), 3, |options| {
+        options.log_keep_entries = 1_000;
+    });
+    world.await_leader(ms(2_000));
+    for _ in 0..20 {
+        world.commit(ms(1_000));
+    }
+    let leader = world.leader().unwrap();
+    assert_eq!(purged(&world, leader), LogIndex(0));
+    world.input(leader, Input::ShortenLog);
+    world.run(ms(1_000));
+    assert!(purged(&world, leader) > LogIndex(15));
+    world.commit(ms(1_000));
+    world.converge(&[1, 2, 3], ms(5_000));
+}
+
 #[test]
 fn a_peer_that_restarts_is_not_sent_a_state() {
     let mut world = World::group(5, Weather::fine(), 3, |options| {
