@@ -27,7 +27,10 @@ use serde::{Deserialize, Serialize};
 use crate::cli::exit;
 
 /// Version of the layout of a data directory that this program makes, and the newest it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
+/// The oldest it reads. Commands, outcomes and requests of format 1 were written without a
+/// fingerprint: read as of format 2 they would be something else.
+pub const FORMAT_OLDEST: u32 = 2;
 
 const LOCK_FILE: &str = "lock";
 const IDENTITY_FILE: &str = "identity";
@@ -145,6 +148,20 @@ pub enum DataDirError {
         path: PathBuf,
         /// The directory of the log.
         log: PathBuf,
+    },
+    /// Made by an older program, in a format that is not read any more.
+    #[error(
+        "{} has format {found}, written by {written_by}; this is {}, which reads {FORMAT_OLDEST} to \
+         {FORMAT_VERSION}: start the program that wrote it, on all nodes; it was not changed",
+        .path.display(), program()
+    )]
+    Older {
+        /// The data directory.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The program that wrote it.
+        written_by: String,
     },
     /// Made by a newer program.
     #[error(
@@ -271,6 +288,7 @@ impl DataDirError {
             | Self::Foreign { .. } => exit::USAGE,
             Self::IdentityLost { .. }
             | Self::LogLost { .. }
+            | Self::Older { .. }
             | Self::Newer { .. }
             | Self::Damaged { .. } => exit::DATA,
             Self::Locked { .. } => exit::UNAVAILABLE,
@@ -615,6 +633,13 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Identity, Notes), DataDirError> {
     let format: Format = codec::decode(format).map_err(wrong)?;
     if format.version > FORMAT_VERSION {
         return Err(DataDirError::Newer {
+            path: path.to_owned(),
+            found: format.version,
+            written_by: printable(&format.written_by),
+        });
+    }
+    if format.version < FORMAT_OLDEST {
+        return Err(DataDirError::Older {
             path: path.to_owned(),
             found: format.version,
             written_by: printable(&format.written_by),

@@ -361,7 +361,7 @@ impl State {
             return HelloReply::Refused(Refusal::Cluster { cluster });
         }
         HelloReply::Welcome(Welcome {
-            protocol: 1,
+            protocol: mfsha_core::native::PROTOCOL_NEWEST,
             cluster: self.cluster,
             node,
             addresses: self.addresses(),

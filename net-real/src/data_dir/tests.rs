@@ -264,22 +264,24 @@ fn every_flipped_bit_and_every_cut_of_the_identity_is_refused() {
 }
 
 #[test]
-fn a_newer_format_says_who_wrote_it() {
-    let place = Place::new();
-    drop(place.open().unwrap());
-    let format = Format {
-        version: FORMAT_VERSION + 1,
-        written_by: "mfsha 9.9.9\u{1b}[31m".into(),
-    };
-    let mut bytes = codec::seal(FORMAT_KIND, RECORD_VERSION, &codec::encode(&format));
-    bytes.extend(b"something that this program cannot read");
-    fs::write(place.path().join(IDENTITY_FILE), bytes).unwrap();
-    let error = place.refusal();
-    says(
-        &error,
-        &["has format 2, written by mfsha 9.9.9[31m;", program()],
-    );
-    assert_eq!(error.exit_code(), exit::DATA);
+fn a_format_that_is_not_read_says_who_wrote_it() {
+    for version in [FORMAT_VERSION + 1, FORMAT_OLDEST - 1] {
+        let place = Place::new();
+        drop(place.open().unwrap());
+        let format = Format {
+            version,
+            written_by: "mfsha 9.9.9\u{1b}[31m".into(),
+        };
+        let mut bytes = codec::seal(FORMAT_KIND, RECORD_VERSION, &codec::encode(&format));
+        bytes.extend(b"something that this program cannot read");
+        fs::write(place.path().join(IDENTITY_FILE), &bytes).unwrap();
+        let error = place.refusal();
+        let what = format!("has format {version}, written by mfsha 9.9.9[31m;");
+        says(&error, &[&what, program()]);
+        assert_eq!(error.exit_code(), exit::DATA);
+        let after = fs::read(place.path().join(IDENTITY_FILE)).unwrap();
+        assert_eq!(after, bytes, "it is left as it was");
+    }
 }
 
 #[test]

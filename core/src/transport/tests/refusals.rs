@@ -1,5 +1,6 @@
 //! Who is refused, and what it is told.
 
+use super::super::{PEER_PROTOCOL_NEWEST, PEER_PROTOCOL_OLDEST};
 use super::world::World;
 use crate::id::NodeId;
 use crate::time::Duration;
@@ -89,7 +90,7 @@ fn another_cluster_is_told_apart() {
         use crate::transport::{Options, PeerHello, Speaker};
         let transport = world.hosts[&NodeId(1)].transport.as_ref().unwrap();
         let hello = PeerHello {
-            protocol: (1, 1),
+            protocol: (PEER_PROTOCOL_OLDEST, PEER_PROTOCOL_NEWEST),
             node: identity.node,
             disk: identity.disk,
             incarnation: 5,

@@ -137,7 +137,7 @@ impl Node {
         let hello = record(&mut stream).await?;
         ClientHello::from_bytes(&hello).map_err(bad)?;
         let welcome = HelloReply::Welcome(Welcome {
-            protocol: 1,
+            protocol: mfsha_core::native::PROTOCOL_NEWEST,
             cluster: ClusterId(1),
             node: self.id,
             addresses: self.addresses(),
