@@ -70,6 +70,10 @@ id! {
     ChunkId(u64), "c"
 }
 id! {
+    /// A chunkserver within its cluster, given by the master; 0 means that it has none yet.
+    CsId(u16), "cs"
+}
+id! {
     /// One of [`limits::SLOT_COUNT`] slots of the key space.
     Slot(u16), "slot"
 }

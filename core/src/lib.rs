@@ -9,6 +9,7 @@
 //! | [`machine`] | the contract between a machine and its driver |
 //! | [`time`], [`id`], [`limits`], [`rng`] | the vocabulary: instants, newtype ids, every bound, seeded randomness |
 //! | [`spelling`] | the word that was meant |
+//! | [`chunks`] | where copies of chunks are, and what is done with them |
 //! | [`codec`] | records as bytes: magic, version, length, checksum |
 //! | [`crdt`] | join-semilattices and their laws |
 //! | [`disk`], [`wal`] | what a disk can do, and the write-ahead log on top of it |
@@ -29,6 +30,7 @@
 //! is watched.
 #![forbid(unsafe_code)]
 
+pub mod chunks;
 pub mod codec;
 pub mod crdt;
 pub mod disk;

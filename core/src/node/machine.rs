@@ -464,6 +464,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 request,
                 op,
             } => self.on_ask_write(client, call, request, *op, out),
+            Event::Chunkserver { conn, report } => self.on_report(conn, report, out),
             Event::ClientGone { client } => {
                 self.pending.forget(client);
                 self.asks.forget(client);

@@ -4,6 +4,7 @@
 //! (flushes, checkpoints) comes back as events. Everything else goes out as effects.
 
 mod ask;
+mod chunks;
 mod consensus;
 mod damage;
 #[cfg(feature = "fuzzing")]
@@ -21,6 +22,7 @@ mod snapshots;
 mod tests;
 mod transfer;
 
+use crate::chunks::{ConnId, Order, Report};
 use crate::disk::{DiskError, FlushId};
 use crate::id::{ChunkId, GroupId, LogIndex, NodeId, Term};
 use crate::membership::Membership;
@@ -112,6 +114,13 @@ pub enum Event {
         /// What to do.
         op: Box<Op>,
     },
+    /// A chunkserver that is connected to this node says something.
+    Chunkserver {
+        /// Its connection.
+        conn: ConnId,
+        /// What.
+        report: Report,
+    },
     /// A client's connection is gone; its answers need not be sent.
     ClientGone {
         /// Who.
@@ -159,6 +168,20 @@ pub enum Effect {
         index: LogIndex,
         /// What to do.
         order: ChunkOrder,
+    },
+    /// A chunkserver that is connected to this node has to do something.
+    Order {
+        /// Its connection.
+        conn: ConnId,
+        /// What to do.
+        order: Order,
+    },
+    /// A chunkserver's connection is of no use any more: it has registered elsewhere since.
+    Unseat {
+        /// Its connection.
+        conn: ConnId,
+        /// Why, for the log.
+        reason: String,
     },
     /// Somebody else has to be told what a command changed. Sent by the leader alone.
     Notices {

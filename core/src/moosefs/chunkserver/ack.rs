@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
 
 use super::number::MATOCS_MASTER_ACK;
-use super::value::CsId;
+use crate::id::CsId;
 use crate::moosefs::reader::{PacketError, Reader};
 use crate::moosefs::version::Version;
 use crate::moosefs::writer::Writer;

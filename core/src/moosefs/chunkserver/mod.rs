@@ -33,8 +33,8 @@ pub use register::{Begin, Register, Together, TogetherForm, TogetherSpace};
 pub use to_chunkserver::ToChunkserver;
 pub use to_master::ToMaster;
 pub use value::{
-    Checksum, ChunkAt, ChunkCopy, Complaint, CsId, Labels, Load, Place, RemovalSpace, Source,
-    Space, SpaceReport, Strain, VersionText,
+    Checksum, ChunkAt, ChunkCopy, Complaint, Labels, Load, Place, RemovalSpace, Source, Space,
+    SpaceReport, Strain, VersionText,
 };
 
 use super::frame::HEADER_BYTES;

@@ -5,7 +5,8 @@
 
 use super::list::List;
 use super::number::CSTOMA_REGISTER;
-use super::value::{ChunkCopy, CsId, Place, RemovalSpace};
+use super::value::{ChunkCopy, Place, RemovalSpace};
+use crate::id::CsId;
 use crate::moosefs::reader::{PacketError, Reader};
 use crate::moosefs::version::Version;
 use crate::moosefs::writer::Writer;

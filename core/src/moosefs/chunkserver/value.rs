@@ -3,14 +3,10 @@
 use std::net::Ipv4Addr;
 
 use super::EncodeError;
-use crate::id::ChunkId;
+use crate::id::{ChunkId, CsId};
 use crate::moosefs::reader::{PacketError, Reader};
 use crate::moosefs::version::Version;
 use crate::moosefs::writer::Writer;
-
-/// Number of a chunkserver within its cluster, given by the master; 0 means that it has none yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CsId(pub u16);
 
 /// Where clients and other chunkservers reach a chunkserver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
