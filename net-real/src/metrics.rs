@@ -102,6 +102,8 @@ pub struct Gauges {
     pub peers_connected: Gauge,
     /// Clients with a connection.
     pub clients: Gauge,
+    /// Chunkservers with a connection to any node.
+    pub chunkservers: Gauge,
     /// Bytes of the state held in memory.
     pub memory_bytes: Gauge,
     /// Bytes that may be.
@@ -250,6 +252,11 @@ impl Metrics {
                 "clients_connected",
                 "Native clients with a connection",
                 &g.clients,
+            ),
+            (
+                "chunkservers_connected",
+                "Chunkservers with a connection to any node",
+                &g.chunkservers,
             ),
             (
                 "memory_bytes",

@@ -1,12 +1,40 @@
 //! Chunks on chunkservers: where their copies are, and what is done with them.
 //!
+//! ```text
+//!  chunkserver -> face -> Relay ==news==> ChunkMap on every node
+//!  chunkserver <- face <- Relay <==tasks== Keeper of the leader
+//! ```
+//!
+//! What a chunk should be is in the replicated state. Here is where its copies are, which is told
+//! by chunkservers alone, and who brings the two together.
+//!
 //! | module | what lives there |
 //! |---|---|
 //! | [`report`] | what a node hears of a chunkserver that is connected to it |
 //! | [`order`] | what a chunkserver has to do |
+//! | [`channel`] | items from one node to another, each once and in order |
+//! | [`talk`] | what nodes say to each other of chunkservers |
+//! | [`relay`] | the chunkservers that are connected to this node |
+//! | [`map`] | where copies are |
+//! | [`placement`] | which chunkservers take the copies of a chunk |
+//! | [`keeper`] | all of it on one node, and what the leader does with it |
+//! | [`jobs`] | what is done for writers |
+//! | [`upkeep`] | what is done so that every chunk has its copies |
 
+pub mod channel;
+pub mod jobs;
+pub mod keeper;
+pub mod map;
 pub mod order;
+pub mod placement;
+pub mod relay;
 pub mod report;
+pub mod talk;
+#[cfg(test)]
+mod tests;
+mod upkeep;
 
+pub use keeper::{ChunkAnswer, ChunkWish, Keeper, Located, Options, Refusal};
 pub use order::{Order, OrderKind};
 pub use report::{Address, ConnId, Copy, Joined, Report, Space};
+pub use talk::Talk;

@@ -1,6 +1,6 @@
 //! The first step of each request.
 
-use super::chunk::ChunkRequest;
+use super::chunk;
 use super::convert;
 use super::listing::{Listing, list};
 use super::session::Client;
@@ -151,20 +151,13 @@ fn first(call: &Call, client: &Client, world: World<'_>) -> Result<Step, Status>
         Call::WriteChunkEnd(end) => Step::Do(write_chunk_end(client, end)?),
         Call::Truncate(truncate) => Step::Do(truncate_op(client, truncate)),
         Call::AppendSlice(append) => Step::Do(append_slice(client, append)),
-        Call::Check(check) => Step::Chunk(ChunkRequest::Check {
-            caller: client.itself(),
-            inode: check.inode,
-            index: check.index,
-        }),
-        Call::Repair(repair) => Step::Chunk(ChunkRequest::Repair {
-            caller: caller(&repair.by),
-            inode: repair.inode,
-        }),
-        Call::NodeInfo(info) => Step::Chunk(ChunkRequest::NodeInfo {
+        Call::Check(check) => chunk::check(client, check.inode, check.index),
+        // Which copies there are is not known well enough to give up a chunk for it.
+        Call::Repair(_) => return Err(Status::ENOTSUP),
+        Call::NodeInfo(info) => Step::Ask(Query::GetAttr {
             caller: client.itself(),
             inode: info.inode,
-            entries_max: info.entries_max,
-            next: info.next,
+            opened: false,
         }),
         Call::GetDirStats(of) => Step::Ask(Query::DirStats {
             caller: client.itself(),
@@ -382,12 +375,13 @@ fn write_chunk(client: &Client, write: &WantChunk) -> Result<Step, Status> {
     }
     // Clients that say nothing are those whose times are the master's business.
     let asked = write.flags.unwrap_or(flags::chunk::MAY_TOUCH_TIMES);
-    Ok(Step::Chunk(ChunkRequest::Write {
+    Ok(Step::Do(Op::WriteChunk {
         caller: client.itself(),
         inode: write.inode,
         index: write.index,
         go_on: asked & flags::chunk::GO_ON != 0,
-        reserved_space: asked & flags::chunk::RESERVED_SPACE != 0,
+        // Only the leader knows whether copies have changed, and says so.
+        chunk_moved: false,
         may_touch_times: may_touch_times(client, asked),
     }))
 }

@@ -1,82 +1,250 @@
-//! What needs chunkservers, and is carried out by whoever knows them.
+//! What needs chunkservers: what is wished of whoever knows them, and what a client is told.
 
+use super::begin::{refuse, tell};
+use super::session::Client;
+use super::status;
+use super::task::{Stage, Step, Task};
+use crate::chunks::keeper::{CopyState, Holder, ShownCopy};
+use crate::chunks::{ChunkAnswer, ChunkWish, Located, Refusal};
 use crate::id::{ChunkId, InodeId};
-use crate::namespace::op::{Caller, ChunkAction, ChunkInfo};
+use crate::limits;
+use crate::moosefs::client::data::{ChunkPlace, Location};
+use crate::moosefs::client::inspect::{
+    Checked, CheckedChunk, ChunkWithin, ChunksWithin, Copy, NodeInfo, NodeParts, NodesWithin,
+};
+use crate::moosefs::client::{Call, Reply};
+use crate::moosefs::status::Status;
+use crate::namespace::op::{Answer, ChunkInfo, NodeKind, Query};
 
-/// A request, or the rest of one, that needs chunkservers. Nothing of it was done yet but what a
-/// variant says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ChunkRequest {
-    /// READ_CHUNK: where the copies of a chunk are. The namespace was asked; the chunk is no hole,
-    /// and not locked for a writer.
-    Read {
-        /// The chunk in its file.
-        info: ChunkInfo,
-        /// Length of the file, bytes.
-        length: u64,
-    },
-    /// WRITE_CHUNK: a chunk to write to. Whether its version has to rise depends on its copies, so
-    /// the namespace was not asked yet.
-    Write {
-        /// Who writes.
-        caller: Caller,
-        /// The file.
-        inode: InodeId,
-        /// Which of its chunks.
-        index: u32,
-        /// The writer goes on under its own lock.
-        go_on: bool,
-        /// Space that is reserved for root may be used.
-        reserved_space: bool,
-        /// Times may be touched.
-        may_touch_times: bool,
-    },
-    /// TRUNCATE: the chunk at the new end has to be cut, and `TruncateEnd` to be applied then; what
-    /// comes of that goes back to the task. The namespace has made or raised the chunk, and locked
-    /// it.
-    Truncate {
-        /// Who truncates.
-        caller: Caller,
-        /// The file.
-        inode: InodeId,
-        /// Which of its chunks.
-        index: u32,
-        /// The chunk that is there now.
-        chunk: ChunkId,
-        /// Its version.
-        version: u32,
-        /// What became of it.
-        action: ChunkAction,
-        /// Bytes that are left of it.
-        bytes: u32,
-        /// Length of the file afterwards, bytes.
-        length: u64,
-    },
-    /// CHECK: copies of a file's chunks, or of one.
-    Check {
-        /// Who asks.
-        caller: Caller,
-        /// The file.
-        inode: InodeId,
-        /// Which chunk; `None`: counts of all.
-        index: Option<u32>,
-    },
-    /// REPAIR: versions that have copies, or holes, in place of chunks that have none.
-    Repair {
-        /// Who repairs.
-        caller: Caller,
-        /// The file.
-        inode: InodeId,
-    },
-    /// NODE_INFO: nodes of a directory, or chunks of a file with their sizes and copies.
-    NodeInfo {
-        /// Who asks.
-        caller: Caller,
-        /// The node.
-        inode: InodeId,
-        /// How many at most.
-        entries_max: u32,
-        /// Where a part before went on.
-        next: u64,
-    },
+/// Chunks that are looked at together.
+const PAGE: u32 = 1_000;
+/// Most copies that a count of its own is kept for.
+const COUNTED_MAX: usize = 10;
+/// Where holes are counted.
+const HOLES: usize = 11;
+
+/// Chunks of a file whose copies are to be shown.
+#[derive(Clone, Debug)]
+pub(super) struct Showing {
+    chunks: Vec<ChunkInfo>,
+    length: u64,
+    done: bool,
+    /// Chunks with so many copies, of pages before.
+    counts: [u32; 12],
+}
+
+/// Asks for a page of a file's chunks.
+pub(super) fn list(client: &Client, inode: InodeId, from: u32, max: u32) -> Step {
+    Step::Ask(Query::ListChunks {
+        caller: client.itself(),
+        inode,
+        from,
+        max: max.min(PAGE),
+    })
+}
+
+/// The first step of CHECK.
+pub(super) fn check(client: &Client, inode: InodeId, index: Option<u32>) -> Step {
+    match index {
+        Some(index) => list(client, inode, index, 1),
+        None => list(client, inode, 0, PAGE),
+    }
+}
+
+/// A node's attributes, or the names in it, came for a NODE_INFO.
+pub(super) fn on_node(client: &Client, info: &NodeInfo, answer: Answer) -> Step {
+    let skip = usize::try_from(info.next).unwrap_or(usize::MAX);
+    match answer {
+        Answer::Attr(attr) => match attr.kind {
+            NodeKind::File => {
+                let from = u32::try_from(info.next).unwrap_or(u32::MAX);
+                list(client, info.inode, from, info.entries_max.max(1))
+            }
+            NodeKind::Directory => {
+                let all = info.next.saturating_add(u64::from(info.entries_max.max(1)));
+                Step::Ask(Query::ReadDir {
+                    caller: client.itself(),
+                    inode: info.inode,
+                    attrs: false,
+                    after: Vec::new(),
+                    max: u32::try_from(all).unwrap_or(u32::MAX),
+                })
+            }
+            _ => tell(Reply::NodeInfo(Ok(NodeParts::Other))),
+        },
+        Answer::Entries { entries, done } => {
+            let nodes: Vec<InodeId> = entries.iter().skip(skip).map(|it| it.inode).collect();
+            let next = match done {
+                true => 0,
+                false => entries.len() as u64,
+            };
+            tell(Reply::NodeInfo(Ok(NodeParts::Directory(NodesWithin {
+                next,
+                nodes,
+            }))))
+        }
+        other => panic!("{other:?} came for a node"),
+    }
+}
+
+/// A page of chunks came, for a CHECK or a NODE_INFO.
+pub(super) fn on_chunks(
+    task: &mut Task,
+    chunks: Vec<ChunkInfo>,
+    length: u64,
+    done: bool,
+    counts: [u32; 12],
+) -> Step {
+    let wanted = chunks.iter().map(|info| (info.chunk, info.version));
+    let wish = ChunkWish::Show {
+        chunks: wanted.collect(),
+    };
+    task.stage = Stage::Showing(Showing {
+        chunks,
+        length,
+        done,
+        counts,
+    });
+    Step::Chunk(wish)
+}
+
+/// What was wished of chunks came.
+///
+/// # Panics
+/// When something else came than was wished.
+pub(super) fn on_answer(task: &mut Task, client: &Client, answer: ChunkAnswer) -> Step {
+    let stage = std::mem::replace(&mut task.stage, Stage::First);
+    match (&task.call, answer, stage) {
+        (call, ChunkAnswer::Refused(refusal), _) => refused(call, client, refusal),
+        (Call::ReadChunk(_), ChunkAnswer::Located(located), _) => {
+            tell(Reply::ReadChunk(Ok(place(&located))))
+        }
+        (Call::WriteChunk(_), ChunkAnswer::Located(located), _) => {
+            tell(Reply::WriteChunk(Ok(place(&located))))
+        }
+        (Call::Check(_) | Call::NodeInfo(_), ChunkAnswer::Copies(copies), Stage::Showing(it)) => {
+            shown(task, client, it, &copies)
+        }
+        (call, answer, _) => panic!("{answer:?} came for {call:?}"),
+    }
+}
+
+fn shown(task: &mut Task, client: &Client, showing: Showing, copies: &[Vec<ShownCopy>]) -> Step {
+    let Showing {
+        chunks,
+        length,
+        done,
+        mut counts,
+    } = showing;
+    let valid = |copies: &[ShownCopy]| {
+        let valid = |copy: &&ShownCopy| copy.state == CopyState::Valid;
+        copies.iter().filter(valid).count()
+    };
+    match &task.call {
+        Call::Check(check) => {
+            if let Some(index) = check.index {
+                let found = chunks.first().zip(copies.first());
+                let checked = match found.filter(|(info, _)| info.index == index) {
+                    Some((info, copies)) => CheckedChunk {
+                        chunk: info.chunk,
+                        version: info.version,
+                        copies: copies.iter().map(copy).collect(),
+                    },
+                    None => CheckedChunk {
+                        chunk: ChunkId::HOLE,
+                        version: 0,
+                        copies: Vec::new(),
+                    },
+                };
+                return tell(Reply::Check(Ok(Checked::Chunk(checked))));
+            }
+            for copies in copies {
+                let count = &mut counts[valid(copies).min(COUNTED_MAX)];
+                *count = count.saturating_add(1);
+            }
+            if let Some(next) = chunks.last().and_then(|info| info.index.checked_add(1))
+                && !done
+            {
+                task.stage = Stage::Counting(counts);
+                let inode = check.inode;
+                return list(client, inode, next, PAGE);
+            }
+            let slots = length.div_ceil(limits::CHUNK_BYTES);
+            let whole: u64 = counts[..HOLES].iter().map(|count| u64::from(*count)).sum();
+            counts[HOLES] = u32::try_from(slots.saturating_sub(whole)).unwrap_or(u32::MAX);
+            tell(Reply::Check(Ok(Checked::Copies(counts))))
+        }
+        Call::NodeInfo(_) => {
+            let next = match done {
+                true => 0,
+                false => chunks.last().map_or(0, |info| u64::from(info.index) + 1),
+            };
+            let within = chunks.iter().zip(copies).map(|(info, copies)| ChunkWithin {
+                chunk: info.chunk,
+                size: bytes_of(info.index, length),
+                copies: u8::try_from(valid(copies)).unwrap_or(u8::MAX),
+            });
+            let chunks = within.collect();
+            tell(Reply::NodeInfo(Ok(NodeParts::File(ChunksWithin {
+                next,
+                length,
+                chunks,
+            }))))
+        }
+        call => panic!("{call:?} shows no chunks"),
+    }
+}
+
+/// Bytes of a file that lie in one of its chunks.
+fn bytes_of(index: u32, length: u64) -> u32 {
+    let begin = u64::from(index) * limits::CHUNK_BYTES;
+    let bytes = length.saturating_sub(begin).min(limits::CHUNK_BYTES);
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+fn copy(shown: &ShownCopy) -> Copy {
+    let state = match (shown.state, shown.to_remove) {
+        (CopyState::Valid, false) => 0,
+        (CopyState::Valid, true) => 1,
+        (CopyState::WrongVersion(_), false) => 2,
+        (CopyState::WrongVersion(_), true) => 3,
+        (CopyState::Damaged, _) => 4,
+    };
+    Copy {
+        ip: u32::from(shown.holder.address.ip),
+        port: shown.holder.address.port,
+        state,
+    }
+}
+
+fn place(located: &Located) -> ChunkPlace {
+    ChunkPlace {
+        length: located.length,
+        chunk: located.chunk,
+        version: located.version,
+        locations: located.holders.iter().map(location).collect(),
+    }
+}
+
+fn location(holder: &Holder) -> Location {
+    Location {
+        ip: u32::from(holder.address.ip),
+        port: holder.address.port,
+        server: holder.version,
+        labels: holder.labels,
+    }
+}
+
+fn refused(call: &Call, client: &Client, refusal: Refusal) -> Step {
+    let status = match refusal {
+        Refusal::Fs(error) => status::of_refusal(error),
+        // A truncate that is told EAGAIN counts its tries; one that is told LOCKED does not.
+        Refusal::Again if matches!(call, Call::Truncate(_)) => Status::LOCKED,
+        Refusal::Again => Status::EAGAIN,
+        Refusal::NoServers => Status::NOCHUNKSERVERS,
+        Refusal::NoSpace => Status::NOSPACE,
+        Refusal::NotPresent => Status::CSNOTPRESENT,
+        Refusal::Lost => Status::CHUNKLOST,
+    };
+    refuse(call, client, status)
 }

@@ -1,12 +1,13 @@
 //! What came of a step: the next step, or the reply.
 
 use super::begin::{refuse, set_class, tell};
-use super::chunk::ChunkRequest;
+use super::chunk;
 use super::convert;
 use super::listing::{ask_attr, on_page, touch_node};
 use super::session::Client;
 use super::status;
 use super::task::{Came, LockWait, Stage, Step, Task, World};
+use crate::chunks::ChunkWish;
 use crate::id::{ChunkId, InodeId};
 use crate::limits;
 use crate::moosefs::client::class::{ListedClass, ShownClass, Versioned};
@@ -47,6 +48,7 @@ pub fn go_on(task: &mut Task, client: &Client, world: World<'_>, came: Came) -> 
     match came {
         Came::Answer(Ok(answer)) => on_answer(task, client, world, answer),
         Came::Outcome(Ok(reply)) => on_outcome(task, client, reply),
+        Came::Chunks(answer) => chunk::on_answer(task, client, answer),
         Came::Answer(Err(error)) | Came::Outcome(Err(error)) => on_refusal(task, client, error),
     }
 }
@@ -97,6 +99,14 @@ fn on_answer(task: &mut Task, client: &Client, world: World<'_>, answer: Answer)
         }
         (Stage::Show, Answer::Classes(classes)) => show_class(&task.call, client, &classes),
         (Stage::QuotaSet, Answer::Quota(state)) => tell(quota(&state)),
+        (
+            Stage::Counting(counts),
+            Answer::Chunks {
+                chunks,
+                length,
+                done,
+            },
+        ) => chunk::on_chunks(task, chunks, length, done, counts),
         (Stage::First, answer) => first_answer(task, client, world, answer),
         (stage, answer) => panic!("{answer:?} came, at {stage:?}"),
     }
@@ -104,7 +114,18 @@ fn on_answer(task: &mut Task, client: &Client, world: World<'_>, answer: Answer)
 
 /// What the first question of a request was answered with.
 fn first_answer(task: &mut Task, client: &Client, world: World<'_>, answer: Answer) -> Step {
+    if let Answer::Chunks {
+        chunks,
+        length,
+        done,
+    } = answer
+    {
+        return chunk::on_chunks(task, chunks, length, done, [0; 12]);
+    }
     let call = &task.call;
+    if let Call::NodeInfo(info) = call {
+        return chunk::on_node(client, info, answer);
+    }
     let reply = match (call, answer) {
         (Call::Access(_), Answer::Done) => Reply::Access(Ok(Done)),
         (Call::GetAttr(_), Answer::Attr(attr)) => Reply::GetAttr(Ok(convert::attributes(&attr))),
@@ -154,7 +175,7 @@ fn first_answer(task: &mut Task, client: &Client, world: World<'_>, answer: Answ
         }
         (Call::ReadChunk(_), Answer::Chunk { info, length }) => {
             if info.chunk != ChunkId::HOLE {
-                return Step::Chunk(ChunkRequest::Read { info, length });
+                return Step::Chunk(ChunkWish::Read { info, length });
             }
             Reply::ReadChunk(Ok(ChunkPlace {
                 length,
@@ -283,25 +304,29 @@ fn on_outcome(task: &mut Task, client: &Client, came: op::Reply) -> Step {
             previous: previous_length,
             attributes: convert::attributes(&attr),
         })),
-        (
-            Call::Truncate(truncate),
-            Came::TruncateChunk {
-                index,
-                chunk,
-                version,
-                action,
-                bytes,
-            },
-        ) => {
-            return Step::Chunk(ChunkRequest::Truncate {
+        (Call::Truncate(truncate), Came::TruncateChunk { index, chunk, .. }) => {
+            let end = Box::new(Op::TruncateEnd {
                 caller: convert::caller(client, &truncate.by),
                 inode: truncate.inode,
                 index,
                 chunk,
-                version,
-                action,
-                bytes,
                 length: truncate.length,
+            });
+            return Step::Chunk(ChunkWish::Cut { chunk, end });
+        }
+        (
+            Call::WriteChunk(_),
+            Came::Chunk {
+                chunk,
+                version,
+                length,
+                ..
+            },
+        ) => {
+            return Step::Chunk(ChunkWish::Write {
+                chunk,
+                version,
+                length,
             });
         }
         (Call::WriteChunkEnd(_), Came::Done) => Reply::WriteChunkEnd(Ok(Done)),

@@ -14,10 +14,10 @@
 //! | `convert` | values of the wire as values of the namespace, and back |
 //! | [`status`] | refusals as statuses |
 //! | [`session`] | what a client is told of its session, says of its files, and hears of others |
-//! | [`chunk`] | what needs chunkservers |
+//! | `chunk` | what needs chunkservers |
 
 mod begin;
-pub mod chunk;
+mod chunk;
 mod convert;
 mod finish;
 mod listing;
@@ -27,6 +27,5 @@ pub mod task;
 #[cfg(test)]
 mod tests;
 
-pub use chunk::ChunkRequest;
 pub use session::Client;
 pub use task::{Came, LockWait, Step, Task, World};

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::listing::Listing;
 use super::session::Client;
-use super::{begin, chunk::ChunkRequest, finish};
+use super::{begin, chunk, finish};
+use crate::chunks::{ChunkAnswer, ChunkWish};
 use crate::id::InodeId;
 use crate::moosefs::client::{Call, Reply};
 use crate::namespace::error::FsError;
@@ -32,8 +33,9 @@ pub enum Step {
     /// A command is to be applied, once however often the client asks: [`Came::Outcome`]. No
     /// request has more than one.
     Do(Op),
-    /// Chunkservers are needed.
-    Chunk(ChunkRequest),
+    /// Something is wished of chunks: [`Came::Chunks`], or of a cut the outcome of its end,
+    /// [`Came::Outcome`]. It may be wished any number of times.
+    Chunk(ChunkWish),
     /// The reply waits for a notice that the lock was granted, or that the wait ended.
     Wait(LockWait),
     /// The reply. What is left to do has no reply and may fail or be lost.
@@ -52,6 +54,8 @@ pub enum Came {
     Answer(Result<Answer, FsError>),
     /// The outcome of a command.
     Outcome(Result<op::Reply, FsError>),
+    /// What was wished of chunks.
+    Chunks(ChunkAnswer),
 }
 
 /// A lock that is waited for, as notices name it.
@@ -91,6 +95,10 @@ pub(super) enum Stage {
     Show,
     /// A quota was set and is to be shown.
     QuotaSet,
+    /// Chunks were listed, and their copies are still to be told.
+    Showing(chunk::Showing),
+    /// Chunks with so many copies were counted, and more are still to be listed.
+    Counting([u32; 12]),
 }
 
 impl Task {

@@ -9,7 +9,8 @@ mod tree;
 use proptest::prelude::*;
 
 use self::rig::{Rig, attr_at, by, status_of};
-use super::{Came, ChunkRequest, Client, LockWait, Step, Task};
+use super::{Came, Client, LockWait, Step, Task};
+use crate::chunks::{ChunkAnswer, ChunkWish, Refusal};
 use crate::id::{ChunkId, InodeId, SessionId};
 use crate::moosefs::client::{Call, FromClient, MsgId, OLDEST_CLIENT, Reply, Times, ToClient};
 use crate::moosefs::flags;

@@ -134,6 +134,8 @@ pub struct Mounts {
     /// One entry for each registration on its way.
     registering: BTreeSet<(Instant, ClientId)>,
     keep_at: Option<Instant>,
+    /// Bytes on chunkservers, and those of them that are free.
+    space: (u64, u64),
     /// What connections are still to be told.
     inbox: VecDeque<(ClientId, connection::Input)>,
     now: Instant,
@@ -157,6 +159,7 @@ impl Mounts {
             wakes: BTreeSet::new(),
             registering: BTreeSet::new(),
             keep_at: None,
+            space: (0, 0),
             inbox: VecDeque::new(),
             now: Instant::ZERO,
             wall_us: 0,
@@ -188,8 +191,8 @@ impl Mounts {
     fn world(&self) -> World<'_> {
         World {
             now: self.wall(),
-            total: 0,
-            free: 0,
+            total: self.space.0,
+            free: self.space.1,
             options: &self.options.settings,
         }
     }
@@ -202,6 +205,7 @@ impl Mounts {
             Event::Answered { client, response } => self.on_answered(client, response, out),
             Event::News { index, notices } => self.on_news(index, &notices),
             Event::StateReplaced => self.on_state_replaced(),
+            Event::Space { total, free } => self.space = (total, free),
             Event::Exports(exports) => self.on_exports(exports),
         }
     }
@@ -428,17 +432,9 @@ impl Mounts {
         match step {
             Step::Ask(query) => self.ask(client, query, Purpose::Question(pending), out),
             Step::Do(op) => self.command(client, pending, op, out),
-            Step::Chunk(_) => {
-                // There is nobody yet who knows chunkservers; a client tries again for two minutes.
-                let reply = pending.task.call().refused(Status::NOCHUNKSERVERS);
-                self.tell(
-                    client,
-                    &pending,
-                    &ToClient::Reply {
-                        id: pending.id,
-                        reply,
-                    },
-                );
+            Step::Chunk(wish) => {
+                let call = self.new_call(client, Purpose::Question(pending));
+                out.push(Effect::AskChunk { client, call, wish });
             }
             Step::Wait(_) => unreachable!("a lock is waited for when its command was applied"),
             Step::Tell { reply, then } => {
@@ -930,6 +926,7 @@ impl Mounts {
                 let repeated = outcome.repeated;
                 (gateway::Came::Outcome(outcome.result), index, repeated)
             }
+            Ok(ResponseBody::Chunk(answer)) => (gateway::Came::Chunks(answer), LogIndex(0), false),
             Ok(other) => unreachable!("{other:?} was not asked for"),
             Err(NodeError::Invalid { .. }) => {
                 let reply = pending.task.call().refused(Status::EINVAL);

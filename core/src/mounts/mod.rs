@@ -21,6 +21,7 @@ use std::net::Ipv4Addr;
 
 pub use machine::Mounts;
 
+use crate::chunks::ChunkWish;
 use crate::exports::Exports;
 use crate::id::LogIndex;
 use crate::moosefs::connection;
@@ -114,6 +115,13 @@ pub enum Event {
     },
     /// The node's state was replaced by a peer's: news may have been missed.
     StateReplaced,
+    /// Space on chunkservers is another now, bytes.
+    Space {
+        /// In total.
+        total: u64,
+        /// Of that, free.
+        free: u64,
+    },
     /// The exports were read again.
     Exports(Exports),
 }
@@ -145,6 +153,15 @@ pub enum Effect {
         request: RequestId,
         /// What to do.
         op: Box<Op>,
+    },
+    /// Wish something of chunks ([`crate::node::Event::AskChunk`]).
+    AskChunk {
+        /// For whom.
+        client: ClientId,
+        /// The answer's name.
+        call: CallId,
+        /// What.
+        wish: ChunkWish,
     },
     /// Nobody waits for answers to this client any more ([`crate::node::Event::ClientGone`]).
     Gone {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chunks::ChunkAnswer;
 use crate::id::{Lane, LogIndex, NodeId, RequestSeq, SessionId, Term};
 use crate::membership::Membership;
 use crate::namespace::error::FsError;
@@ -122,6 +123,8 @@ pub enum ResponseBody {
     TransferStarted,
     /// How the node stands.
     Status(NodeStatus),
+    /// What was wished of chunks; only faces wish.
+    Chunk(ChunkAnswer),
     /// A snapshot is durable here.
     SnapshotTaken {
         /// The state up to this index is in it.

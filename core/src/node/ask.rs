@@ -14,6 +14,7 @@ use super::peer::{Asked, PeerBody};
 use super::pending::{Caller, Origin};
 use super::request::{CallId, ClientId, Consistency, NodeError, Request, RequestBody};
 use super::request::{Response, ResponseBody};
+use crate::chunks::ChunkWish;
 use crate::codec;
 use crate::disk::Disk;
 use crate::id::{NodeId, SessionId};
@@ -41,6 +42,7 @@ enum Wish {
     Keep {
         session: SessionId,
     },
+    Chunk(ChunkWish),
 }
 
 /// Where an ask is.
@@ -184,6 +186,33 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         self.enter_ask(client, call, Wish::Write { request, op }, out);
     }
 
+    /// As [`Self::on_ask`], for chunks.
+    pub(super) fn on_ask_chunk(
+        &mut self,
+        client: ClientId,
+        call: CallId,
+        wish: ChunkWish,
+        out: &mut Outbox<Effect>,
+    ) {
+        self.enter_ask(client, call, Wish::Chunk(wish), out);
+    }
+
+    /// A wish that only the leader can grant.
+    pub(super) fn ask_chunks_of_leader(
+        &mut self,
+        id: AskId,
+        wish: ChunkWish,
+        out: &mut Outbox<Effect>,
+    ) {
+        if self.leads.is_some() {
+            // It could not be granted now.
+            let again = self.now + self.options.ask_retry;
+            self.asks.put(id, Place::Nowhere, again);
+        } else {
+            self.ask_leader(id, Asked::Chunk(wish), out);
+        }
+    }
+
     fn enter_ask(&mut self, client: ClientId, call: CallId, wish: Wish, out: &mut Outbox<Effect>) {
         let refusal = if self.raft.is_none() {
             let reason = "the node is starting, or healing itself from a peer".to_owned();
@@ -252,6 +281,11 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 self.asks.put(id, Place::Here, deadline);
                 self.on_keep_session(caller, session, out);
             }
+            Wish::Chunk(wish) if self.leads.is_some() || !wish.needs_leader() => {
+                self.asks.put(id, Place::Here, deadline);
+                self.on_wish(caller, wish, out);
+            }
+            Wish::Chunk(wish) => self.ask_leader(id, Asked::Chunk(wish), out),
             Wish::Write { request, op } => {
                 let op = Box::new(op);
                 self.ask_leader(id, Asked::Write { request, op }, out);
@@ -282,9 +316,10 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         &mut self,
         caller: Caller,
         request: RequestId,
-        op: Op,
+        mut op: Op,
         out: &mut Outbox<Effect>,
     ) {
+        self.note_moved(&mut op);
         self.note_writer(request.session);
         let request = (request.session != SessionId(0)).then_some(request);
         self.on_write(caller, request, op, out);
@@ -323,7 +358,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         };
         let error = match ask.wish {
             Wish::Write { .. } => NodeError::Unknown,
-            Wish::Read { .. } | Wish::Keep { .. } => NodeError::Unavailable {
+            Wish::Read { .. } | Wish::Keep { .. } | Wish::Chunk(_) => NodeError::Unavailable {
                 reason: "no majority answered in time".to_owned(),
             },
         };
@@ -397,6 +432,11 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         match asked {
             Asked::Write { request, op } => self.write_for_face(caller, request, *op, out),
             Asked::Keep { session } => self.on_keep_session(caller, session, out),
+            Asked::Chunk(wish) if self.leads.is_some() => self.on_wish(caller, wish, out),
+            Asked::Chunk(_) => {
+                let leader = self.leader;
+                self.answer(caller, Err(NodeError::NotLeader { leader }), out);
+            }
         }
     }
 

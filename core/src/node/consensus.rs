@@ -86,8 +86,12 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 if leads.is_some() && leads != self.leads {
                     self.begin_listening();
                 }
+                if leads != self.leads {
+                    self.chunks.keeper.set_leads(None);
+                }
                 self.leads = leads;
                 self.leader = leader;
+                self.chunks.keeper.on_term(term);
                 self.asks.on_leader_changed();
                 out.push(Effect::RoleChanged {
                     group: self.options.group,
@@ -217,7 +221,9 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             index: id.index,
             version,
         });
+        self.note_leading(id.term);
         if let Some(outcome) = outcome {
+            self.note_chunks(outcome, self.leads == Some(id.term), out);
             self.command_others(id, outcome, out);
             self.tell_news(id.index, outcome, out);
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::ask::Asks;
+use super::chunks::Chunks;
 use super::damage::{Damage, MARK};
 use super::observe::{Observed, Observer};
 use super::options::Options;
@@ -107,6 +108,7 @@ pub struct Node<D, S: StateStore> {
     pub(super) inbox: VecDeque<raft::Input>,
     pub(super) pending: Pending,
     pub(super) asks: Asks,
+    pub(super) chunks: Chunks,
     /// Committed entries that wait, in order: for the next step, or because the store is full.
     /// Consensus hands out a bounded number before it hears that they were applied; at the start,
     /// all that the last checkpoint lacks.
@@ -193,6 +195,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         #[cfg(feature = "planted-bugs")]
         let namespace = namespace.with_bug(options.bug);
         let durable = namespace.applied().index;
+        let chunks = Chunks::new(&options, &seed);
         let mut node = Self {
             seed,
             raft: None,
@@ -203,6 +206,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             inbox: VecDeque::new(),
             pending: Pending::default(),
             asks: Asks::default(),
+            chunks,
             deferred: VecDeque::new(),
             apply_budget: 0,
             unsaved_bytes: 0,
@@ -240,6 +244,8 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             });
         }
         node.found = Some((log, news(&recovery)));
+        node.tell_chunk_members();
+        node.know_registrations()?;
         node.timers
             .arm(Timer::Checkpoint, now, node.options.checkpoint_interval);
         Ok(node)
@@ -421,6 +427,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         self.incoming = None;
         self.judging = None;
         self.held = None;
+        self.end_chunks(out);
         self.answer_all(why, out);
         self.end_asks(out);
     }
@@ -434,10 +441,12 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 self.options.raft.priority.insert(peer, priority);
                 self.inbox
                     .push_back(raft::Input::Priority { peer, priority });
+                self.chunks.keeper.on_peer(peer, true);
             }
             Event::PeerLost { peer } => {
                 self.drop_transfers_with(peer);
                 self.on_asks_lost(peer);
+                self.chunks.keeper.on_peer(peer, false);
                 self.inbox.push_back(raft::Input::PeerLost { peer });
             }
             Event::Flushed { flush, result } => match self.wal.on_flushed(flush, result) {
@@ -464,7 +473,8 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 request,
                 op,
             } => self.on_ask_write(client, call, request, *op, out),
-            Event::Chunkserver { conn, report } => self.on_report(conn, report, out),
+            Event::AskChunk { client, call, wish } => self.on_ask_chunk(client, call, wish, out),
+            Event::Chunkserver { conn, report } => self.on_report(conn, report),
             Event::ClientGone { client } => {
                 self.pending.forget(client);
                 self.asks.forget(client);
@@ -512,6 +522,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             out.push(Effect::MembersChanged {
                 membership: membership.clone(),
             });
+            self.tell_chunk_members();
         }
     }
 
@@ -539,12 +550,14 @@ impl<D: Disk, S: StateStore> Machine for Node<D, S> {
         self.wall_us = input.wall_us;
         self.apply_budget = self.options.apply_entries_max;
         self.parts_budget = PARTS_PER_STEP;
+        let wall = self.wall_time();
+        self.chunks.keeper.set_now(self.now, wall);
         self.on_event(input.event, out);
         self.on_timers(out);
         self.apply_deferred(out);
         self.maybe_shorten_log();
         self.run_consensus(out);
-        while self.move_asks(out) {
+        while self.move_asks(out) | self.run_chunks(out) {
             self.run_consensus(out);
         }
         self.tell_members(out);
@@ -568,8 +581,11 @@ impl<D: Disk, S: StateStore> Machine for Node<D, S> {
         }
         let raft = self.raft.as_ref().and_then(Machine::deadline);
         let timer = self.timers.next().map(|(at, _)| at);
-        [raft, timer, self.pending.deadline(), self.asks.deadline()]
+        let keeper = self.raft.as_ref().and(self.chunks.keeper.deadline());
+        let waiting = [self.pending.deadline(), self.asks.deadline()];
+        [raft, timer, keeper]
             .into_iter()
+            .chain(waiting)
             .flatten()
             .min()
     }
@@ -578,6 +594,7 @@ impl<D: Disk, S: StateStore> Machine for Node<D, S> {
         self.wal.check();
         self.pending.check();
         self.asks.check();
+        self.chunks.keeper.check();
         if let Some(raft) = &self.raft {
             raft.check();
         }

@@ -22,7 +22,7 @@ mod snapshots;
 mod tests;
 mod transfer;
 
-use crate::chunks::{ConnId, Order, Report};
+use crate::chunks::{ChunkWish, ConnId, Order, Report};
 use crate::disk::{DiskError, FlushId};
 use crate::id::{ChunkId, GroupId, LogIndex, NodeId, Term};
 use crate::membership::Membership;
@@ -121,6 +121,15 @@ pub enum Event {
         /// What.
         report: Report,
     },
+    /// A face wishes something of chunks. Answered like a request, once.
+    AskChunk {
+        /// Who.
+        client: ClientId,
+        /// The request's name on that connection.
+        call: CallId,
+        /// What.
+        wish: ChunkWish,
+    },
     /// A client's connection is gone; its answers need not be sent.
     ClientGone {
         /// Who.
@@ -182,6 +191,15 @@ pub enum Effect {
         conn: ConnId,
         /// Why, for the log.
         reason: String,
+    },
+    /// Space on chunkservers is another now.
+    Space {
+        /// Bytes that they have.
+        total: u64,
+        /// Bytes of them that are free.
+        free: u64,
+        /// Chunkservers that are there.
+        servers: usize,
     },
     /// Somebody else has to be told what a command changed. Sent by the leader alone.
     Notices {

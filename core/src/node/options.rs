@@ -66,6 +66,8 @@ pub struct Options {
     /// A session is taken for left when the leader has heard nobody speak for it for this long; a
     /// new leader listens for as long first. Several times what clients let pass between two words.
     pub session_grace: Duration,
+    /// Times and bounds of what is done with chunks.
+    pub chunks: crate::chunks::Options,
     /// Tell what commands changed for who is connected here.
     pub news: bool,
     /// Keep what checkers want to see; costs memory.
@@ -104,6 +106,7 @@ impl Options {
             heal_patience: Duration::from_secs(60),
             session_sustain: None,
             session_grace: Duration::from_secs(60),
+            chunks: crate::chunks::Options::default(),
             news: false,
             observe: false,
             #[cfg(feature = "planted-bugs")]

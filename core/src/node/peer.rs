@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ask::AskId;
 use super::request::{NodeError, ResponseBody};
+use crate::chunks::{ChunkWish, Talk};
 use crate::codec::{self, DecodeError};
 use crate::id::{GroupId, LogIndex, SessionId};
 use crate::namespace::op::{Op, RequestId};
@@ -78,6 +79,8 @@ pub enum PeerBody {
         /// What is asked.
         asked: Asked,
     },
+    /// About chunkservers.
+    Chunks(Talk),
     /// What came of it.
     Told {
         /// The asking node's life.
@@ -99,6 +102,8 @@ pub enum Asked {
         /// What to do.
         op: Box<Op>,
     },
+    /// To do something with chunks.
+    Chunk(ChunkWish),
     /// To take note that somebody speaks for a session.
     Keep {
         /// The session.
@@ -155,6 +160,7 @@ impl PeerBody {
             | Self::RepairWanted { .. }
             | Self::RepairRefused { .. }
             | Self::Ask { .. }
+            | Self::Chunks(_)
             | Self::Told { .. } => Class::Control,
         }
     }

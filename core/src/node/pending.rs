@@ -39,6 +39,8 @@ pub(super) enum Origin {
         /// Its name for what it asked.
         ask: AskId,
     },
+    /// To the keeper of this node, which proposed under this ticket.
+    Keeper(u64),
 }
 
 impl Origin {

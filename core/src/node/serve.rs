@@ -230,6 +230,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 let result = Box::new(result);
                 self.send(peer, PeerBody::Told { life, ask, result }, out);
             }
+            Origin::Keeper(ticket) => self.chunks.on_told(ticket, result),
         }
     }
 

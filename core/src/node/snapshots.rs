@@ -69,6 +69,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             PeerBody::RepairRefused { life, wish } => {
                 self.on_repair_refused(from, TransferId::Repair { life, wish }, out);
             }
+            PeerBody::Chunks(talk) => self.on_talk(from, talk, out),
             PeerBody::Ask { life, ask, asked } => {
                 let origin = Origin::Peer {
                     peer: from,
@@ -557,6 +558,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         self.held = None;
         let applied = self.namespace.applied().index;
         out.push(Effect::StateReplaced { applied });
+        self.note_registrations(out);
         Ok(())
     }
 

@@ -315,6 +315,18 @@ impl RaftMachine {
         status
     }
 
+    /// Whether this node leads and no other can: a majority has said so recently enough.
+    #[must_use]
+    pub fn holds_lease(&self) -> bool {
+        let Some(metrics) = &self.metrics else {
+            return false;
+        };
+        let metrics = metrics.borrow_watched();
+        let acked = metrics.last_quorum_acked.as_deref().copied();
+        let now = super::runtime::Moment::of(self.now);
+        metrics.state == ServerState::Leader && acked.is_some_and(|at| now < at + self.times.lease)
+    }
+
     /// Highest entry known to be committed here.
     ///
     /// openraft's core publishes what it knows when it has nothing left to do. While it waits for

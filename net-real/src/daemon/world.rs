@@ -99,6 +99,17 @@ impl World for ProcessWorld {
             Note::Others => {
                 metrics.orders.inc();
             }
+            Note::Space {
+                total,
+                free,
+                servers,
+            } => {
+                let servers = i64::try_from(servers).unwrap_or(i64::MAX);
+                metrics.gauges().chunkservers.set(servers);
+                if let Some(mounts) = &self.mounts {
+                    mounts.space(total, free);
+                }
+            }
             Note::News { index, notices } => {
                 if let Some(mounts) = &self.mounts {
                     mounts.news(index, notices);

@@ -16,6 +16,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant as SystemInstant};
 
+use mfsha_core::chunks::ChunkWish;
 use mfsha_core::disk::{Disk, DiskError, FlushId};
 use mfsha_core::id::{LogIndex, NodeId};
 use mfsha_core::machine::{Machine, Outbox};
@@ -100,6 +101,15 @@ pub enum Note<'a> {
     Report(&'a str),
     /// An order for chunkservers, or news for other clients.
     Others,
+    /// Space on chunkservers is another now.
+    Space {
+        /// Bytes on chunkservers.
+        total: u64,
+        /// Bytes of them that are free.
+        free: u64,
+        /// Chunkservers that are there.
+        servers: usize,
+    },
     /// What a command changed, for who is connected here.
     News {
         /// Log index of the command.
@@ -183,6 +193,11 @@ impl NodeHandle {
             request,
             op,
         });
+    }
+
+    /// A face of this node wishes something of chunks; see [`Event::AskChunk`].
+    pub fn ask_chunk(&self, client: ClientId, call: CallId, wish: ChunkWish) {
+        self.event(Event::AskChunk { client, call, wish });
     }
 
     /// A client's connection is gone.
@@ -414,6 +429,15 @@ impl<D: Disk, S: StateStore, W: World> Driver<D, S, W> {
             }
             Effect::Report { message } => self.world.note(Note::Report(&message)),
             Effect::Chunk { .. } | Effect::Notices { .. } => self.world.note(Note::Others),
+            Effect::Space {
+                total,
+                free,
+                servers,
+            } => self.world.note(Note::Space {
+                total,
+                free,
+                servers,
+            }),
             Effect::News { index, notices } => self.world.note(Note::News { index, notices }),
             Effect::Stopped { reason } => self.stopped = Some(reason),
         }

@@ -58,6 +58,11 @@ impl Handle {
         self.tell(Work::StateReplaced);
     }
 
+    /// Space on chunkservers is another now, bytes.
+    pub fn space(&self, total: u64, free: u64) {
+        self.tell(Work::Space { total, free });
+    }
+
     /// The exports were read again.
     pub fn exports(&self, exports: Exports) {
         self.tell(Work::Exports(exports));

@@ -54,6 +54,13 @@ pub enum Work {
     },
     /// The state was replaced by a peer's.
     StateReplaced,
+    /// Space on chunkservers is another now, bytes.
+    Space {
+        /// In total.
+        total: u64,
+        /// Of that, free.
+        free: u64,
+    },
     /// The exports were read again.
     Exports(Exports),
 }
@@ -128,6 +135,7 @@ impl Pump {
         self.step(match work {
             Work::Answered { client, response } => Event::Answered { client, response },
             Work::News { index, notices } => Event::News { index, notices },
+            Work::Space { total, free } => Event::Space { total, free },
             Work::StateReplaced => Event::StateReplaced,
             Work::Exports(exports) => Event::Exports(exports),
         });
@@ -183,6 +191,7 @@ impl Pump {
                 request,
                 op,
             } => self.node.ask_write(client, call, request, op),
+            Effect::AskChunk { client, call, wish } => self.node.ask_chunk(client, call, wish),
             Effect::Gone { client } => self.node.client_gone(client),
             Effect::Report { message } => warn!("{message}"),
         }

@@ -106,62 +106,72 @@ fn what_needs_chunkservers_is_handed_on() {
             2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
         ]
     );
-    let write = |may_touch_times| ChunkRequest::Write {
-        caller: rig::client().itself(),
-        inode: InodeId(file),
-        index: 0,
-        go_on: false,
-        reserved_space: true,
-        may_touch_times,
+    // A chunk to write to is made by the tree; where it is, others say.
+    let ChunkWish::Write {
+        chunk: made,
+        version: 1,
+        length: 0,
+    } = rig.hand_on(434, chunk)
+    else {
+        panic!("a chunk was to be made");
     };
-    assert_eq!(rig.hand_on(434, chunk), write(false));
-    rig.client.version = Version::new(3, 0, 73);
-    assert_eq!(rig.hand_on(434, chunk), write(true));
-    rig.client.version = Version::OURS;
-    // With a chunk there, a read and a cut need chunkservers, too.
-    let Ok(op::Reply::Chunk { chunk: made, .. }) = rig.run(Op::WriteChunk {
-        caller: rig::client().itself(),
-        inode: InodeId(file),
-        index: 0,
-        go_on: false,
-        chunk_moved: false,
-        may_touch_times: false,
-    }) else {
-        panic!("a chunk was expected");
-    };
+    let locked = rig.send(434, chunk);
+    assert_eq!(status_of(&locked), Some(Status::LOCKED));
+    rig.apply(Op::SettleChunk {
+        chunk: made,
+        version: 1,
+    });
     let end = rig.send(436, |w| {
         w.u64(made.0).u32(file).u32(0).u64(1_000).u8(0);
     });
     assert_eq!((end.kind, status_of(&end)), (437, None));
     let handed = rig.hand_on(432, chunk);
-    let ChunkRequest::Read { info, length } = handed else {
+    let ChunkWish::Read { info, length } = handed else {
         panic!("{handed:?}");
     };
     assert_eq!((info.chunk, info.version, length), (made, 1, 1_000));
+    let refused = |rig: &mut Rig, refusal: Refusal| {
+        let world = rig::world(&rig.options, rig.now);
+        let mut task = rig.task.clone().unwrap();
+        let came = Came::Chunks(ChunkAnswer::Refused(refusal));
+        match task.go_on(&rig.client, world, came) {
+            Step::Tell { reply, .. } => reply,
+            step => panic!("{step:?}"),
+        }
+    };
+    for (refusal, status) in [
+        (Refusal::Again, Status::EAGAIN),
+        (Refusal::NoServers, Status::NOCHUNKSERVERS),
+        (Refusal::NoSpace, Status::NOSPACE),
+        (Refusal::NotPresent, Status::CSNOTPRESENT),
+        (Refusal::Lost, Status::CHUNKLOST),
+    ] {
+        assert_eq!(refused(&mut rig, refusal), Reply::ReadChunk(Err(status)));
+    }
     let handed = rig.hand_on(464, |w| {
         w.u32(file).u8(1);
         by(w, 0, &[0]);
         w.u64(400);
     });
-    let expected = ChunkRequest::Truncate {
+    let end = Op::TruncateEnd {
         caller: rig::client().itself(),
         inode: InodeId(file),
         index: 0,
         chunk: made,
-        version: 2,
-        action: ChunkAction::Raised { from_version: 1 },
-        bytes: 400,
         length: 400,
     };
-    assert_eq!(handed, expected);
-    // What it comes to afterwards is the reply.
-    let outcome = rig.run(Op::TruncateEnd {
-        caller: rig::client().itself(),
-        inode: InodeId(file),
-        index: 0,
+    let expected = ChunkWish::Cut {
         chunk: made,
-        length: 400,
-    });
+        end: Box::new(end.clone()),
+    };
+    assert_eq!(handed, expected);
+    // A cut that cannot be made now is asked for again, however often.
+    assert_eq!(
+        refused(&mut rig, Refusal::Again),
+        Reply::Truncate(Err(Status::LOCKED))
+    );
+    // What it comes to afterwards is the reply.
+    let outcome = rig.run(end);
     let world = rig::world(&rig.options, rig.now);
     let mut task = rig.task.take().unwrap();
     let step = task.go_on(&rig.client, world, Came::Outcome(outcome));
@@ -176,31 +186,18 @@ fn what_needs_chunkservers_is_handed_on() {
         (truncated.previous, truncated.attributes.length),
         (1_000, 400)
     );
-    for (number, expected) in [
-        (
-            440,
-            ChunkRequest::Check {
-                caller: rig::client().itself(),
-                inode: InodeId(file),
-                index: None,
-            },
-        ),
-        (
-            466,
-            ChunkRequest::Repair {
-                caller: rig::client().itself(),
-                inode: InodeId(file),
-            },
-        ),
-    ] {
-        let handed = rig.hand_on(number, |w| {
-            w.u32(file);
-            if number == 466 {
-                by(w, 0, &[0]);
-            }
-        });
-        assert_eq!(handed, expected);
-    }
+    let handed = rig.hand_on(440, |w| {
+        w.u32(file);
+    });
+    let expected = ChunkWish::Show {
+        chunks: vec![(made, 2)],
+    };
+    assert_eq!(handed, expected);
+    let refused = rig.send(466, |w| {
+        w.u32(file);
+        by(w, 0, &[0]);
+    });
+    assert_eq!(status_of(&refused), Some(Status::ENOTSUP));
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::gateway::{Came, ChunkRequest, Client, Step, Task, World};
+use crate::chunks::ChunkWish;
+use crate::gateway::{Came, Client, Step, Task, World};
 use crate::id::{InodeId, LogIndex, NodeId, SessionId};
 use crate::moosefs::client::{Call, FromClient, MsgId, ToClient};
 use crate::moosefs::frame::{Packet, PacketReader};
@@ -152,7 +153,7 @@ impl Rig {
     }
 
     /// What a request needs of chunkservers.
-    pub fn hand_on(&mut self, number: u32, fields: impl FnOnce(&mut Writer)) -> ChunkRequest {
+    pub fn hand_on(&mut self, number: u32, fields: impl FnOnce(&mut Writer)) -> ChunkWish {
         match self.step(number, fields) {
             Step::Chunk(request) => request,
             other => panic!("packet {number} needs no chunkservers: {other:?}"),

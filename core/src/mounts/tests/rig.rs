@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 
+use crate::chunks::{ChunkAnswer, Refusal};
 use crate::exports::password::PasswordDigest;
 use crate::exports::{ExportPath, Exports, Record};
 use crate::id::{InodeId, LogIndex, NodeId, SessionId};
@@ -215,6 +216,13 @@ impl Rig {
                 request,
                 op,
             } => self.on_asked((node, client), call, Asked::Write(request, *op), todo),
+            // There are no chunkservers in this world.
+            Effect::AskChunk { client, call, .. } => {
+                let refused = ChunkAnswer::Refused(Refusal::NoServers);
+                let result = Ok(ResponseBody::Chunk(refused));
+                let response = Response { call, result };
+                todo.push_back(answered((node, client), response));
+            }
             Effect::Gone { client } => {
                 let peer = self.peers.get_mut(&(node, client)).unwrap();
                 assert!(!std::mem::replace(&mut peer.gone, true), "gone once");

@@ -1,0 +1,787 @@
+//! What one node knows of chunks and does with them.
+//!
+//! Every node has the map. Whoever leads gives orders: for writers that wait ([`super::jobs`]), and
+//! to keep every chunk at its goal ([`super::upkeep`]). What a chunk should be is in the replicated
+//! state; nothing that could not be found again is kept here alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::channel::{Heard, Receiver, Sender, Verdict};
+use super::jobs::{Job, Ticket};
+use super::map::{Change, ChunkMap, PlaceNo, Server};
+use super::order::Order;
+use super::relay::{Relay, Wish};
+use super::report::{Address, ConnId, Report};
+use super::talk::{Talk, Task};
+use super::upkeep::Upkeep;
+use crate::id::{ChunkId, CsId, InodeId, NodeId, Term};
+use crate::namespace::error::FsError;
+use crate::namespace::op::{ChunkInfo, ChunkserverInfo, Op, StorageClass};
+use crate::namespace::{FileChunks, FileCursor, KnownChunk};
+use crate::rng::Rng;
+use crate::store::StoreError;
+use crate::time::{Duration, Instant, WallTime};
+
+/// Orders in one message.
+const BATCH_MAX: usize = 256;
+/// Orders on the way to one relay.
+const WINDOW: usize = 4_096;
+/// Chunks that are remembered as written since their copies changed last; beyond this a writer
+/// costs a version more.
+const CLEAN_MAX: usize = 200_000;
+
+/// Times and bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What a peer did not acknowledge for this long is sent again.
+    pub resend: Duration,
+    /// A writer waits this long for a relay that cannot be reached, and then goes on without its
+    /// chunkservers.
+    pub cut_off_patience: Duration,
+    /// After this long the copies of its chunkservers count as gone.
+    pub cut_off_forget: Duration,
+    /// A chunkserver finds copies for this long after it has registered: until then no chunk is
+    /// lost for good.
+    pub discovery: Duration,
+    /// After a change of leader nothing is copied or deleted for this long.
+    pub upkeep_delay: Duration,
+    /// A chunkserver that has been gone for less than this is waited for before its copies are
+    /// made anew.
+    pub absence: Duration,
+    /// How often a portion of the chunks is looked at.
+    pub upkeep_tick: Duration,
+    /// The shortest time between two looks at a chunk.
+    pub upkeep_pause: Duration,
+    /// Files, or chunks, in a portion.
+    pub upkeep_portion: usize,
+    /// Copies that one chunkserver receives at once.
+    pub receives_max: usize,
+    /// Copies that one chunkserver gives at once.
+    pub gives_max: usize,
+    /// Copies that one chunkserver deletes at once.
+    pub deletes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            resend: Duration::from_millis(500),
+            cut_off_patience: Duration::from_millis(500),
+            cut_off_forget: Duration::from_secs(60),
+            discovery: Duration::from_secs(60),
+            upkeep_delay: Duration::from_secs(60),
+            absence: Duration::from_secs(60),
+            upkeep_tick: Duration::from_millis(100),
+            upkeep_pause: Duration::from_secs(10),
+            upkeep_portion: 200,
+            receives_max: 2,
+            gives_max: 10,
+            deletes_max: 10,
+        }
+    }
+}
+
+/// What the keeper reads of the replicated state, as it is applied here.
+pub trait Records {
+    /// One chunk.
+    fn chunk(&self, chunk: ChunkId) -> Result<Option<ChunkInfo>, StoreError>;
+    /// The chunk in a slot of a file.
+    fn chunk_at(&self, inode: InodeId, index: u32) -> Result<Option<ChunkInfo>, StoreError>;
+    /// What is known of a chunk's id.
+    fn known(&self, chunk: ChunkId) -> Result<KnownChunk, StoreError>;
+    /// Files with their chunks, in order.
+    fn files_after(
+        &self,
+        after: FileCursor,
+        files_max: usize,
+        chunks_max: usize,
+    ) -> Result<Vec<FileChunks>, StoreError>;
+    /// Chunks in order.
+    fn chunks_after(
+        &self,
+        after: Option<ChunkId>,
+        max: usize,
+    ) -> Result<Vec<ChunkInfo>, StoreError>;
+    /// The storage class of a file.
+    fn class_of(&self, inode: InodeId) -> Result<Option<StorageClass>, StoreError>;
+    /// A storage class.
+    fn class(&self, id: u8) -> Result<Option<StorageClass>, StoreError>;
+    /// Chunkservers that have ever registered and were not removed.
+    fn chunkservers(&self) -> Result<Vec<ChunkserverInfo>, StoreError>;
+}
+
+/// Whoever asked something, as the node names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Asker(pub u64);
+
+/// Why a chunk cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Refusal {
+    /// The tree refuses it.
+    Fs(FsError),
+    /// Not now: to be asked again at once.
+    Again,
+    /// There is no chunkserver, and there was none.
+    NoServers,
+    /// No chunkserver has room.
+    NoSpace,
+    /// No chunkserver that is there has a copy, but one that is not might.
+    NotPresent,
+    /// Every chunkserver is there, and none has a copy.
+    Lost,
+}
+
+/// A chunkserver that has a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Holder {
+    /// Its number.
+    pub csid: CsId,
+    /// Where it is reached.
+    pub address: Address,
+    /// Its version, as on the wire.
+    pub version: u32,
+    /// Its labels.
+    pub labels: u32,
+}
+
+/// A chunk that can be read or written.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Located {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Its version.
+    pub version: u32,
+    /// Length of its file, bytes.
+    pub length: u64,
+    /// Who has it: at least one.
+    pub holders: Vec<Holder>,
+}
+
+/// How a copy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum CopyState {
+    /// As it should be.
+    Valid,
+    /// Of another version.
+    WrongVersion(u32),
+    /// Bad.
+    Damaged,
+}
+
+/// A copy, to be shown to people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ShownCopy {
+    /// Where.
+    pub holder: Holder,
+    /// How it is.
+    pub state: CopyState,
+    /// On a disk that shall be emptied.
+    pub to_remove: bool,
+}
+
+/// What is wished of the keeper.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ChunkWish {
+    /// To write a chunk that WRITE_CHUNK has locked. Any number of times.
+    Write {
+        /// The chunk.
+        chunk: ChunkId,
+        /// Its version then.
+        version: u32,
+        /// Length of the file, bytes.
+        length: u64,
+    },
+    /// To have a chunk cut, and `TruncateEnd` applied then. Any number of times.
+    Cut {
+        /// The chunk.
+        chunk: ChunkId,
+        /// What is applied then.
+        end: Box<Op>,
+    },
+    /// To read a chunk.
+    Read {
+        /// The chunk, as the tree has it.
+        info: ChunkInfo,
+        /// Length of the file, bytes.
+        length: u64,
+    },
+    /// To show copies of chunks, with the versions that they should have.
+    Show {
+        /// The chunks.
+        chunks: Vec<(ChunkId, u32)>,
+    },
+}
+
+impl ChunkWish {
+    /// Whether nobody but the leader can grant it.
+    #[must_use]
+    pub fn needs_leader(&self) -> bool {
+        matches!(self, Self::Write { .. } | Self::Cut { .. })
+    }
+}
+
+/// What a wish came to.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ChunkAnswer {
+    /// The chunk can be read, or written.
+    Located(Located),
+    /// Copies of each chunk.
+    Copies(Vec<Vec<ShownCopy>>),
+    /// It cannot be had.
+    Refused(Refusal),
+}
+
+/// Something the node is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// A chunkserver that is connected here has to do something.
+    Order(ConnId, Order),
+    /// A connection is of no use any more.
+    Unseat(ConnId, String),
+    /// A peer is to be told something.
+    Send(NodeId, Talk),
+    /// A command of the leader's own is to be applied: [`Keeper::on_proposed`].
+    Propose(Ticket, Op),
+    /// An asker is answered.
+    Answer(Asker, ChunkAnswer),
+    /// An asker's command was applied under this ticket: its outcome is the answer.
+    AnswerOutcome(Asker, Ticket),
+    /// An asker has to ask the leader again.
+    AskAgain(Asker),
+    /// An operator has to know something.
+    Report(String),
+}
+
+/// Why an order was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// For a job of its chunk.
+    Job,
+    /// To keep the chunk at its goal.
+    Upkeep,
+}
+
+/// An order on its way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OrderAt {
+    pub place: PlaceNo,
+    pub chunk: ChunkId,
+    pub why: Why,
+}
+
+/// A relay, as the leader speaks to it.
+#[derive(Debug)]
+struct Link {
+    life: u64,
+    sender: Sender<Task>,
+}
+
+/// What a leader has under way.
+#[derive(Debug)]
+pub(super) struct Leading {
+    pub term: Term,
+    runs: u64,
+    links: BTreeMap<NodeId, Link>,
+    next_order: u64,
+    pub orders: BTreeMap<u64, OrderAt>,
+    pub jobs: BTreeMap<ChunkId, Job>,
+    pub next_ticket: u64,
+    /// Proposals on their way, and the chunks they are for.
+    pub tickets: BTreeMap<Ticket, ChunkId>,
+    /// Versions of chunks that are not settled and were made in this term: no order of an earlier
+    /// one names them.
+    pub raised: BTreeMap<ChunkId, u32>,
+    /// No other node can lead now.
+    pub lease: bool,
+    /// Copies that were all told of the version: nothing has changed while these are all there are.
+    clean: BTreeMap<ChunkId, (u32, Vec<PlaceNo>)>,
+    pub upkeep: Upkeep,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Keeper {
+    pub(super) options: Options,
+    relay: Relay,
+    pub(super) map: ChunkMap,
+    news: BTreeMap<NodeId, Receiver>,
+    pub(super) leading: Option<Leading>,
+    pub(super) rng: Rng,
+    pub(super) acts: Vec<Act>,
+    pub(super) now: Instant,
+    pub(super) wall: WallTime,
+    /// Since when each chunkserver that was there is not.
+    pub(super) absent: BTreeMap<CsId, Instant>,
+    tidied: ChunkId,
+}
+
+impl Keeper {
+    /// A keeper that knows nothing yet, in this life of its node. The stream chooses among
+    /// chunkservers that are equally good.
+    #[must_use]
+    pub fn new(options: Options, life: u64, rng: Rng) -> Self {
+        let relay = Relay::new(life, options.resend);
+        Self {
+            options,
+            relay,
+            map: ChunkMap::default(),
+            news: BTreeMap::new(),
+            leading: None,
+            rng,
+            acts: Vec::new(),
+            now: Instant::ZERO,
+            wall: WallTime(0),
+            absent: BTreeMap::new(),
+            tidied: ChunkId(0),
+        }
+    }
+
+    /// The map, to look at.
+    #[must_use]
+    pub fn map(&self) -> &ChunkMap {
+        &self.map
+    }
+
+    /// Chunkservers that are connected to this node.
+    #[must_use]
+    pub fn seats(&self) -> usize {
+        self.relay.len()
+    }
+
+    /// The time of the step that begins.
+    pub fn set_now(&mut self, now: Instant, wall: WallTime) {
+        self.now = now;
+        self.wall = wall;
+    }
+
+    /// What is to be done, in order.
+    pub fn take_acts(&mut self) -> Vec<Act> {
+        std::mem::take(&mut self.acts)
+    }
+
+    /// Who takes part: this node among them.
+    pub fn set_nodes(&mut self, nodes: &BTreeSet<NodeId>) {
+        self.relay.set_peers(nodes);
+    }
+
+    /// A chunkserver that is connected here says something.
+    pub fn on_report(&mut self, conn: ConnId, report: Report) {
+        self.relay.on_report(conn, report);
+    }
+
+    /// The replicated state has a new registration of a chunkserver.
+    pub fn on_registered(
+        &mut self,
+        csid: CsId,
+        registration: u64,
+        records: &dyn Records,
+    ) -> Result<(), StoreError> {
+        self.relay.on_registered(csid, registration);
+        let mut changes = Vec::new();
+        self.map.on_registered(csid, registration, &mut changes);
+        self.on_changes(changes, records)
+    }
+
+    /// The newest term that this node knows of.
+    pub fn on_term(&mut self, term: Term) {
+        self.relay.on_term(term);
+    }
+
+    /// The way to a peer is there, or lost.
+    pub fn on_peer(&mut self, peer: NodeId, reachable: bool) {
+        self.map.on_peer(peer, reachable, self.now);
+        if reachable {
+            self.relay.on_peer(peer);
+            if let Some(leading) = &mut self.leading
+                && let Some(link) = leading.links.get_mut(&peer)
+            {
+                link.sender.rewind();
+            }
+        }
+    }
+
+    /// This node leads, in this term; or does not any more.
+    pub fn set_leads(&mut self, term: Option<Term>) {
+        if self.leading.as_ref().map(|it| it.term) == term {
+            return;
+        }
+        if let Some(before) = self.leading.take() {
+            for asker in before.jobs.into_values().flat_map(Job::into_askers) {
+                self.acts.push(Act::AskAgain(asker));
+            }
+        }
+        let Some(term) = term else {
+            return;
+        };
+        self.leading = Some(Leading {
+            term,
+            runs: 0,
+            links: BTreeMap::new(),
+            next_order: 0,
+            orders: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            next_ticket: 0,
+            tickets: BTreeMap::new(),
+            raised: BTreeMap::new(),
+            lease: false,
+            clean: BTreeMap::new(),
+            upkeep: Upkeep::new(self.now + self.options.upkeep_delay),
+        });
+        let relays: BTreeSet<NodeId> = self.map.servers().map(|(_, it)| it.via.relay).collect();
+        for relay in relays {
+            self.link(relay);
+        }
+    }
+
+    /// Whether no other node can lead now: without that no order is given (P-FENCE).
+    pub fn set_lease(&mut self, held: bool) {
+        if let Some(leading) = &mut self.leading {
+            leading.lease = held;
+        }
+    }
+
+    /// A command of this term made a version that is not settled.
+    pub fn on_raised(&mut self, chunk: ChunkId, version: u32) {
+        if let Some(leading) = &mut self.leading {
+            leading.raised.insert(chunk, version);
+        }
+    }
+
+    /// A peer, or this node itself, says something.
+    pub fn on_talk(
+        &mut self,
+        from: NodeId,
+        talk: Talk,
+        records: &dyn Records,
+    ) -> Result<(), StoreError> {
+        match talk {
+            Talk::News(batch) => {
+                let life = batch.epoch.0;
+                let received = self.news.entry(from).or_default().on_batch(batch);
+                if let Some(heard) = received.heard {
+                    self.acts.push(Act::Send(from, Talk::NewsHeard(heard)));
+                }
+                let mut changes = Vec::new();
+                let (begun, items) = (received.begun, received.items);
+                self.map
+                    .on_news(self.now, (from, life), begun, items, &mut changes);
+                self.on_changes(changes, records)?;
+            }
+            Talk::NewsHeard(heard) => self.relay.on_news_heard(self.now, from, heard),
+            Talk::Tasks(batch) => self.relay.on_tasks(from, batch),
+            Talk::TasksHeard(heard) => self.on_tasks_heard(from, heard),
+        }
+        Ok(())
+    }
+
+    fn on_tasks_heard(&mut self, from: NodeId, heard: Heard) {
+        let Some(leading) = &mut self.leading else {
+            return;
+        };
+        let Some(link) = leading.links.get_mut(&from) else {
+            return;
+        };
+        if link.sender.on_heard(self.now, heard) == Verdict::Forgotten {
+            // The relay has begun a new life: what it was to do for chunkservers of the life
+            // before has ended with it.
+            leading.links.remove(&from);
+            self.link(from);
+        }
+    }
+
+    fn on_changes(
+        &mut self,
+        changes: Vec<Change>,
+        records: &dyn Records,
+    ) -> Result<(), StoreError> {
+        for change in changes {
+            match change {
+                Change::Came(place) => {
+                    if let Some(server) = self.map.server(place) {
+                        let (csid, relay) = (server.joined.csid, server.via.relay);
+                        self.absent.remove(&csid);
+                        self.link(relay);
+                    }
+                }
+                Change::Usable(_) => self.go_on_waiting(records)?,
+                Change::Left(place, csid) => {
+                    self.absent.entry(csid).or_insert(self.now);
+                    self.on_place_left(place, records)?;
+                    self.wake_upkeep();
+                }
+                Change::Ended {
+                    place,
+                    tag,
+                    chunk,
+                    status,
+                } => {
+                    let Some(leading) = &mut self.leading else {
+                        continue;
+                    };
+                    if tag.0 != leading.term {
+                        continue;
+                    }
+                    let Some(order) = leading.orders.remove(&tag.1) else {
+                        continue;
+                    };
+                    debug_assert_eq!((order.place, order.chunk), (place, chunk));
+                    match order.why {
+                        Why::Job => self.on_job_order(chunk, place, status == 0, records)?,
+                        Why::Upkeep => self.on_errand_ended(chunk, place, status == 0),
+                    }
+                }
+                Change::Moved(_) => self.wake_upkeep(),
+            }
+        }
+        Ok(())
+    }
+
+    fn on_place_left(&mut self, place: PlaceNo, records: &dyn Records) -> Result<(), StoreError> {
+        let Some(leading) = &mut self.leading else {
+            return Ok(());
+        };
+        let at = |(_, order): &(&u64, &OrderAt)| order.place == place;
+        let theirs = leading.orders.iter().filter(at);
+        let theirs: Vec<(u64, OrderAt)> = theirs.map(|(number, it)| (*number, *it)).collect();
+        for (number, order) in theirs {
+            if let Some(leading) = &mut self.leading {
+                leading.orders.remove(&number);
+            }
+            match order.why {
+                Why::Job => self.on_job_order(order.chunk, place, false, records)?,
+                Why::Upkeep => self.on_errand_ended(order.chunk, place, false),
+            }
+        }
+        self.go_on_waiting(records)
+    }
+
+    /// The leader's way to a relay, which fences it.
+    fn link(&mut self, relay: NodeId) {
+        let resend = self.options.resend;
+        let lives = self.map.servers().filter(|(_, it)| it.via.relay == relay);
+        let Some(life) = lives.map(|(_, it)| it.via.life).max() else {
+            return;
+        };
+        let Some(leading) = &mut self.leading else {
+            return;
+        };
+        if leading.links.get(&relay).is_some_and(|it| it.life == life) {
+            return;
+        }
+        leading.runs += 1;
+        let mut sender = Sender::new((leading.term.0, leading.runs), resend);
+        sender.push(Task::Fence);
+        leading.links.insert(relay, Link { life, sender });
+    }
+
+    /// Gives an order. The place must be one that can be used.
+    pub(super) fn order(&mut self, place: PlaceNo, order: Order, why: Why) {
+        let Some(server) = self.map.server(place) else {
+            return;
+        };
+        let via = server.via;
+        let Some(leading) = &mut self.leading else {
+            return;
+        };
+        let Some(link) = leading.links.get_mut(&via.relay) else {
+            return;
+        };
+        leading.next_order += 1;
+        let number = leading.next_order;
+        let chunk = order.chunk();
+        leading.orders.insert(number, OrderAt { place, chunk, why });
+        link.sender.push(Task::Order {
+            life: via.life,
+            conn: via.conn,
+            number,
+            order,
+        });
+    }
+
+    /// Whether a chunkserver can be given orders now.
+    pub(super) fn is_usable(&self, server: &Server) -> bool {
+        let Some(leading) = &self.leading else {
+            return false;
+        };
+        leading.lease && server.fenced == leading.term && !self.is_given_up(server)
+    }
+
+    /// Whether it is no use to wait for a chunkserver.
+    pub(super) fn is_given_up(&self, server: &Server) -> bool {
+        let patience = self.options.cut_off_patience;
+        server
+            .cut_off
+            .is_some_and(|since| since + patience <= self.now)
+    }
+
+    /// Whether nothing has changed among a chunk's copies since all were told of its version.
+    pub(super) fn is_clean(&self, chunk: ChunkId, version: u32) -> bool {
+        let Some(leading) = &self.leading else {
+            return false;
+        };
+        let Some((told, places)) = leading.clean.get(&chunk) else {
+            return false;
+        };
+        *told == version && !places.is_empty() && *places == self.sound_places(chunk, version)
+    }
+
+    /// Where there is a copy of this version that can be written.
+    pub(super) fn sound_places(&self, chunk: ChunkId, version: u32) -> Vec<PlaceNo> {
+        let sound = self.map.copies(chunk).filter(|known| {
+            let server = self.map.server(known.place);
+            !known.damaged
+                && known.version == version
+                && server.is_some_and(|it| self.is_usable(it))
+        });
+        let mut places: Vec<PlaceNo> = sound.map(|known| known.place).collect();
+        places.sort_unstable();
+        places
+    }
+
+    /// Whether the version of a chunk has to rise before it is written: what WRITE_CHUNK asks.
+    #[must_use]
+    pub fn has_moved(&self, info: &ChunkInfo) -> bool {
+        !self.is_clean(info.chunk, info.version)
+    }
+
+    pub(super) fn set_clean(&mut self, chunk: ChunkId, version: u32, mut places: Vec<PlaceNo>) {
+        places.sort_unstable();
+        if let Some(leading) = &mut self.leading {
+            if leading.clean.len() >= CLEAN_MAX {
+                // Any will do: it costs its next writer a version.
+                leading.clean.pop_first();
+            }
+            leading.clean.insert(chunk, (version, places));
+        }
+    }
+
+    pub(super) fn holder(&self, place: PlaceNo) -> Option<Holder> {
+        let server = self.map.server(place)?;
+        Some(Holder {
+            csid: server.joined.csid,
+            address: server.joined.address,
+            version: server.joined.version,
+            labels: server.labels,
+        })
+    }
+
+    /// Whether every chunkserver is there and has had time to find its copies.
+    pub(super) fn is_complete(&self, records: &dyn Records) -> Result<bool, StoreError> {
+        let known = records.chunkservers()?;
+        let discovery = self.options.discovery;
+        Ok(known.iter().all(|info| {
+            let there = self.map.by_csid(info.csid);
+            there.is_some_and(|(_, it)| {
+                it.listed && it.cut_off.is_none() && it.since + discovery <= self.now
+            })
+        }))
+    }
+
+    /// Why no copy can be had.
+    pub(super) fn verdict(&self, records: &dyn Records) -> Result<Refusal, StoreError> {
+        Ok(match self.is_complete(records)? {
+            true => Refusal::Lost,
+            false => Refusal::Again,
+        })
+    }
+
+    /// Chunks whose copies are wanted for people to look at.
+    pub(super) fn show(&self, chunks: &[(ChunkId, u32)]) -> Vec<Vec<ShownCopy>> {
+        let copies = |(chunk, version): &(ChunkId, u32)| {
+            let known = self.map.copies(*chunk);
+            let shown = known.filter_map(|known| {
+                let state = match known {
+                    known if known.damaged => CopyState::Damaged,
+                    known if known.version == *version => CopyState::Valid,
+                    known => CopyState::WrongVersion(known.version),
+                };
+                Some(ShownCopy {
+                    holder: self.holder(known.place)?,
+                    state,
+                    to_remove: known.to_remove,
+                })
+            });
+            shown.collect()
+        };
+        chunks.iter().map(copies).collect()
+    }
+
+    /// Does what is due and sends what is to be sent.
+    pub fn run(&mut self, records: &dyn Records) -> Result<(), StoreError> {
+        let mut changes = Vec::new();
+        let forget = self.options.cut_off_forget;
+        self.map.forget_cut_off(self.now, forget, &mut changes);
+        self.on_changes(changes, records)?;
+        self.give_up_waiting(records)?;
+        self.run_upkeep(records)?;
+        for wish in self.relay.take_wishes() {
+            self.acts.push(match wish {
+                Wish::Order(conn, order) => Act::Order(conn, order),
+                Wish::Unseat(conn, reason) => Act::Unseat(conn, reason),
+                Wish::TasksHeard(node, heard) => Act::Send(node, Talk::TasksHeard(heard)),
+            });
+        }
+        for (node, batch) in self.relay.take_batches(self.now) {
+            self.acts.push(Act::Send(node, Talk::News(batch)));
+        }
+        if let Some(leading) = &mut self.leading {
+            for (node, link) in &mut leading.links {
+                while let Some(batch) = link.sender.take(self.now, BATCH_MAX, WINDOW) {
+                    self.acts.push(Act::Send(*node, Talk::Tasks(batch)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops what is left of chunkservers that are gone, a portion at a time.
+    pub(super) fn tidy(&mut self, portion: usize) {
+        let last = self.map.tidy(self.tidied, portion);
+        self.tidied = last.unwrap_or(ChunkId(0));
+    }
+
+    /// When something is due.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let mut next = self.relay.deadline();
+        let mut also = |at: Option<Instant>| next = [next, at].into_iter().flatten().min();
+        let cut_off = self.map.servers().filter_map(|(_, it)| it.cut_off);
+        also(
+            cut_off
+                .min()
+                .map(|since| since + self.options.cut_off_forget),
+        );
+        if let Some(leading) = &self.leading {
+            for link in leading.links.values() {
+                also(link.sender.deadline());
+            }
+            also(self.waiting_deadline());
+            also(leading.upkeep.deadline());
+        }
+        next
+    }
+
+    /// Panics when this state should be impossible.
+    pub fn check(&self) {
+        self.map.check();
+        self.relay.check();
+        let Some(leading) = &self.leading else {
+            return;
+        };
+        for (ticket, chunk) in &leading.tickets {
+            assert!(
+                leading.jobs.contains_key(chunk) || leading.upkeep.awaits(*ticket),
+                "{ticket:?} is waited for"
+            );
+        }
+        for (number, order) in &leading.orders {
+            assert!(*number <= leading.next_order, "orders are numbered");
+            if order.why == Why::Job {
+                assert!(
+                    leading.jobs.contains_key(&order.chunk),
+                    "order {number} is of a job"
+                );
+            }
+        }
+    }
+}

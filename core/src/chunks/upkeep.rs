@@ -1,0 +1,603 @@
+//! What the leader does so that every chunk has the copies that its storage class wants: copies
+//! what has too few, deletes what is too much, bad, old, or belongs to no file.
+//!
+//! It goes through all files, then through chunks that no file has, then through copies that no
+//! chunk has, a portion at a time, and begins anew. Nothing here knows better than the tree: what
+//! is not in it may be from a future that this node has not seen, and is never deleted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::jobs::Ticket;
+use super::keeper::{Act, Keeper, Records, Why};
+use super::map::{Known, PlaceNo};
+use super::order::Order;
+use super::placement::{self, Candidate, Room};
+use crate::id::ChunkId;
+use crate::namespace::op::{ChunkInfo, ClassMode, LabelExpr, Op};
+use crate::namespace::{FileCursor, KnownChunk};
+use crate::store::StoreError;
+use crate::time::{Duration, Instant};
+
+/// Chunks of several files whose other files are still to be seen in this pass: beyond this they
+/// are only copied, never deleted from.
+const SHARED_MAX: usize = 100_000;
+/// Chunks of which it was heard that no file has them; beyond this a pass finds them.
+const UNUSED_MAX: usize = 1_000_000;
+/// Chunks forgotten at once.
+const FORGET_MAX: usize = 64;
+/// A pass that left something undone is followed by another after this at the least.
+const HURRY: Duration = Duration::from_secs(1);
+
+/// How far a pass has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Files, and whether their chunks are at their goal.
+    Files(FileCursor),
+    /// Chunks that no file has.
+    Unused(Option<ChunkId>),
+    /// Copies that no chunk has.
+    Strays(ChunkId),
+    /// Between two passes.
+    Rest,
+}
+
+/// An order that is no job's.
+#[derive(Clone, Copy, Debug)]
+struct Errand {
+    /// Who gives the copy, of one that is made.
+    source: Option<PlaceNo>,
+}
+
+/// Several files have a chunk: what the most demanding of them wants.
+#[derive(Clone, Debug)]
+struct Shared {
+    seen: u64,
+    wanted: Vec<LabelExpr>,
+    mode: ClassMode,
+}
+
+/// Where the leader's upkeep stands.
+#[derive(Debug)]
+pub(super) struct Upkeep {
+    next_at: Instant,
+    began: Instant,
+    phase: Phase,
+    /// Something is left to be done, or has changed since.
+    again: bool,
+    errands: BTreeMap<(ChunkId, PlaceNo), Errand>,
+    shared: BTreeMap<ChunkId, Shared>,
+    /// Chunks that no file has any more.
+    unused: BTreeSet<ChunkId>,
+    /// Chunks that are being forgotten.
+    forgetting: BTreeMap<Ticket, ChunkId>,
+    /// Copies of a version, or a chunk, that this state does not know yet.
+    strange: u64,
+    /// As many were reported.
+    reported: u64,
+}
+
+impl Upkeep {
+    pub fn new(begin: Instant) -> Self {
+        Self {
+            next_at: begin,
+            began: begin,
+            phase: Phase::Files(FileCursor::default()),
+            again: false,
+            errands: BTreeMap::new(),
+            shared: BTreeMap::new(),
+            unused: BTreeSet::new(),
+            forgetting: BTreeMap::new(),
+            strange: 0,
+            reported: 0,
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        Some(self.next_at)
+    }
+
+    /// Whether a proposal is one of these.
+    pub fn awaits(&self, ticket: Ticket) -> bool {
+        self.forgetting.contains_key(&ticket)
+    }
+
+    /// A proposal came to something; whether it was one of these.
+    pub fn on_proposed(&mut self, ticket: Ticket) -> bool {
+        self.forgetting.remove(&ticket).is_some()
+    }
+
+    fn deletes_at(&self, place: PlaceNo) -> usize {
+        let here = |((_, at), errand): &(&(ChunkId, PlaceNo), &Errand)| {
+            *at == place && errand.source.is_none()
+        };
+        self.errands.iter().filter(here).count()
+    }
+
+    fn receives_at(&self, place: PlaceNo) -> usize {
+        let here = |((_, at), errand): &(&(ChunkId, PlaceNo), &Errand)| {
+            *at == place && errand.source.is_some()
+        };
+        self.errands.iter().filter(here).count()
+    }
+
+    fn gives_from(&self, place: PlaceNo) -> usize {
+        let from = |errand: &&Errand| errand.source == Some(place);
+        self.errands.values().filter(from).count()
+    }
+}
+
+impl Keeper {
+    /// No file has this chunk any more.
+    pub fn on_unused(&mut self, chunk: ChunkId) {
+        if let Some(leading) = &mut self.leading
+            && leading.upkeep.unused.len() < UNUSED_MAX
+        {
+            leading.upkeep.unused.insert(chunk);
+        }
+    }
+
+    /// Something has changed: the next pass comes sooner.
+    pub(super) fn wake_upkeep(&mut self) {
+        if let Some(leading) = &mut self.leading {
+            leading.upkeep.again = true;
+            if leading.upkeep.phase == Phase::Rest {
+                let soon = (leading.upkeep.began + HURRY).max(self.now);
+                leading.upkeep.next_at = leading.upkeep.next_at.min(soon);
+            }
+        }
+    }
+
+    /// Whether a copy is to be deleted: it counts as gone.
+    pub(super) fn is_being_deleted(&self, chunk: ChunkId, place: PlaceNo) -> bool {
+        let errand = self
+            .leading
+            .as_ref()
+            .and_then(|it| it.upkeep.errands.get(&(chunk, place)));
+        errand.is_some_and(|errand| errand.source.is_none())
+    }
+
+    pub(super) fn on_errand_ended(&mut self, chunk: ChunkId, place: PlaceNo, done: bool) {
+        if let Some(leading) = &mut self.leading {
+            leading.upkeep.errands.remove(&(chunk, place));
+            if !done {
+                leading.upkeep.again = true;
+            }
+        }
+    }
+
+    /// Does the next portion when it is due.
+    pub(super) fn run_upkeep(&mut self, records: &dyn Records) -> Result<(), StoreError> {
+        let (now, tick) = (self.now, self.options.upkeep_tick);
+        let Some(leading) = &mut self.leading else {
+            return Ok(());
+        };
+        if leading.upkeep.next_at > now {
+            return Ok(());
+        }
+        leading.upkeep.next_at = now + tick;
+        self.look_at_unused(records)?;
+        let portion = self.options.upkeep_portion;
+        self.tidy(portion);
+        let Some(leading) = &mut self.leading else {
+            return Ok(());
+        };
+        match leading.upkeep.phase {
+            Phase::Files(cursor) => {
+                let files = records.files_after(cursor, portion, portion * 4)?;
+                let end = files.last().map(|file| file.cursor);
+                for file in files {
+                    let Some(class) = records.class(file.class)? else {
+                        continue;
+                    };
+                    for info in &file.chunks {
+                        let wanted = match info.archived {
+                            true => &class.archive,
+                            false => &class.keep,
+                        };
+                        self.look_at_chunk(info, wanted, class.mode, records)?;
+                    }
+                }
+                self.set_phase(end.map_or(Phase::Unused(None), Phase::Files));
+            }
+            Phase::Unused(after) => {
+                let chunks = records.chunks_after(after, portion * 10)?;
+                let end = chunks.last().map(|info| info.chunk);
+                for info in chunks.iter().filter(|info| info.references == 0) {
+                    self.on_unused(info.chunk);
+                }
+                let next = end.map_or(Phase::Strays(ChunkId(0)), |end| Phase::Unused(Some(end)));
+                self.set_phase(next);
+            }
+            Phase::Strays(after) => {
+                let chunks: Vec<ChunkId> =
+                    self.map.chunks_after(after).take(portion * 10).collect();
+                let end = chunks.last().copied();
+                for chunk in chunks {
+                    self.look_at_stray(chunk, records)?;
+                }
+                self.set_phase(end.map_or(Phase::Rest, Phase::Strays));
+            }
+            Phase::Rest => self.set_phase(Phase::Files(FileCursor::default())),
+        }
+        Ok(())
+    }
+
+    fn set_phase(&mut self, phase: Phase) {
+        let (now, pause) = (self.now, self.options.upkeep_pause);
+        let Some(leading) = &mut self.leading else {
+            return;
+        };
+        let upkeep = &mut leading.upkeep;
+        upkeep.phase = phase;
+        match phase {
+            Phase::Rest => {
+                let rest = if upkeep.again { HURRY } else { pause };
+                upkeep.next_at = upkeep.next_at.max(upkeep.began + rest).max(now);
+                upkeep.again = false;
+                upkeep.shared.clear();
+                let (strange, before) = (upkeep.strange, upkeep.reported);
+                upkeep.strange = 0;
+                upkeep.reported = strange;
+                if strange > 0 && strange != before {
+                    self.acts.push(Act::Report(format!(
+                        "{strange} copies of chunks or versions on chunkservers are newer than \
+                         this cluster's metadata and are left alone: if it was restored from a \
+                         backup, files changed since the backup are among them"
+                    )));
+                }
+            }
+            Phase::Files(cursor) if cursor == FileCursor::default() => upkeep.began = now,
+            Phase::Files(_) | Phase::Unused(_) | Phase::Strays(_) => {}
+        }
+    }
+
+    fn look_at_chunk(
+        &mut self,
+        info: &ChunkInfo,
+        wanted: &[LabelExpr],
+        mode: ClassMode,
+        records: &dyn Records,
+    ) -> Result<(), StoreError> {
+        let chunk = info.chunk;
+        if self.is_busy(chunk) || info.locked_until >= self.wall {
+            self.do_again();
+            return Ok(());
+        }
+        if info.unsettled.is_some() {
+            self.do_again();
+            return self.settle(chunk, records);
+        }
+        let shared = info.references > 1;
+        let (mut wanted, mut mode, mut whole) = (wanted.to_vec(), mode, true);
+        if shared && let Some(leading) = &mut self.leading {
+            let all = &mut leading.upkeep.shared;
+            whole = false;
+            if all.len() < SHARED_MAX || all.contains_key(&chunk) {
+                let seen = all.entry(chunk).or_insert_with(|| Shared {
+                    seen: 0,
+                    wanted: Vec::new(),
+                    mode,
+                });
+                seen.seen += 1;
+                if wanted.len() > seen.wanted.len() {
+                    seen.wanted.clone_from(&wanted);
+                    seen.mode = mode;
+                }
+                // The most demanding file decides, so all have to be seen first.
+                whole = seen.seen >= info.references;
+                wanted.clone_from(&seen.wanted);
+                mode = seen.mode;
+            }
+        }
+        self.mend(info, &wanted, mode, whole, records)
+    }
+
+    /// Brings a chunk nearer to its goal. Deletes only when `whole`.
+    fn mend(
+        &mut self,
+        info: &ChunkInfo,
+        wanted: &[LabelExpr],
+        mode: ClassMode,
+        whole: bool,
+        records: &dyn Records,
+    ) -> Result<(), StoreError> {
+        let chunk = info.chunk;
+        let copies: Vec<Known> = self.map.copies(chunk).collect();
+        let errands = self.leading.as_ref().map(|it| &it.upkeep.errands);
+        if errands.is_none_or(|it| copies.iter().any(|at| it.contains_key(&(chunk, at.place))))
+            || errands.is_some_and(|it| {
+                let all = (chunk, PlaceNo(0))..=(chunk, PlaceNo(u32::MAX));
+                it.range(all).next().is_some()
+            })
+        {
+            self.do_again();
+            return Ok(());
+        }
+        let is_sound = |it: &&Known| !it.damaged && it.version == info.version;
+        let sound: Vec<Known> = copies.iter().filter(is_sound).copied().collect();
+        if copies
+            .iter()
+            .any(|it| !it.damaged && it.version > info.version)
+            && let Some(leading) = &mut self.leading
+        {
+            leading.upkeep.strange += 1;
+        }
+        if sound.is_empty() {
+            return Ok(());
+        }
+        // All that count must be there for good: orders of an earlier leader may still be under
+        // way where this one's are not taken yet.
+        let usable = |keeper: &Self, it: &Known| {
+            let server = keeper.map.server(it.place);
+            server.is_some_and(|server| keeper.is_usable(server))
+        };
+        if !sound.iter().all(|it| usable(self, it)) {
+            self.do_again();
+            return Ok(());
+        }
+        let staying: Vec<Known> = sound.iter().filter(|it| !it.to_remove).copied().collect();
+        let labels_of = |keeper: &Self, it: &Known| {
+            keeper
+                .map
+                .server(it.place)
+                .map_or(0, |server| server.labels)
+        };
+        let labels: Vec<u32> = staying.iter().map(|it| labels_of(self, it)).collect();
+        let matched = placement::matched(wanted, &labels);
+        let missing: Vec<LabelExpr> = wanted
+            .iter()
+            .zip(&matched)
+            .filter(|(_, server)| server.is_none())
+            .map(|(expr, _)| *expr)
+            .collect();
+        if !missing.is_empty() {
+            let made = self.copy_to(info, &sound, &staying, wanted, &missing, mode, records)?;
+            if made || staying.len() < wanted.len() {
+                return Ok(());
+            }
+        }
+        if !whole {
+            return Ok(());
+        }
+        // As many as are wanted stay where they are wanted; of the others the fullest go first.
+        let mut keep: BTreeSet<PlaceNo> = matched
+            .iter()
+            .flatten()
+            .filter_map(|at| staying.get(*at))
+            .map(|it| it.place)
+            .collect();
+        let mut spare: Vec<(u64, PlaceNo)> = staying
+            .iter()
+            .filter(|it| !keep.contains(&it.place))
+            .map(|it| (self.fullness(it.place), it.place))
+            .collect();
+        spare.sort_unstable();
+        for (_, place) in &spare {
+            if keep.len() < wanted.len() {
+                keep.insert(*place);
+            }
+        }
+        if keep.len() < wanted.len() {
+            return Ok(());
+        }
+        for it in &copies {
+            let newer = !it.damaged && it.version > info.version;
+            if !keep.contains(&it.place) && !newer && usable(self, it) {
+                self.delete(chunk, it.place);
+            }
+        }
+        Ok(())
+    }
+
+    /// How full a chunkserver is, in thousandths.
+    fn fullness(&self, place: PlaceNo) -> u64 {
+        self.map.server(place).map_or(0, |server| {
+            let (used, total) = (server.space.used, server.space.total.max(1));
+            u64::try_from(u128::from(used) * 1_000 / u128::from(total)).unwrap_or(1_000)
+        })
+    }
+
+    /// Whether copies are not made anew yet: who has them may come back.
+    fn waits_for_absent(&self, records: &dyn Records) -> Result<bool, StoreError> {
+        let mut maintained = true;
+        let mut absent = false;
+        for info in records.chunkservers()? {
+            if self.map.by_csid(info.csid).is_some() {
+                continue;
+            }
+            absent = true;
+            let since = self.absent.get(&info.csid);
+            if since.is_some_and(|since| *since + self.options.absence > self.now) {
+                return Ok(true);
+            }
+            maintained &= info.maintenance_until >= self.wall;
+        }
+        Ok(absent && maintained)
+    }
+
+    /// Makes copies where they are missing; whether one was begun.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a chunk with all that is known of its copies"
+    )]
+    fn copy_to(
+        &mut self,
+        info: &ChunkInfo,
+        sound: &[Known],
+        staying: &[Known],
+        wanted: &[LabelExpr],
+        missing: &[LabelExpr],
+        mode: ClassMode,
+        records: &dyn Records,
+    ) -> Result<bool, StoreError> {
+        if self.waits_for_absent(records)? {
+            self.do_again();
+            return Ok(false);
+        }
+        let holds = |place: PlaceNo| self.map.copies(info.chunk).any(|it| it.place == place);
+        let holders: Vec<PlaceNo> = self
+            .map
+            .servers()
+            .map(|(place, _)| place)
+            .filter(|place| holds(*place))
+            .collect();
+        let mut candidates = self.candidates();
+        candidates.retain(|it| !holders.contains(&it.place));
+        // More copies than are wanted, only so that labels fit, are made one at a time.
+        let lacking = wanted.len().saturating_sub(staying.len());
+        let mut begun = false;
+        for expr in missing {
+            let fitting = |it: &&Candidate<PlaceNo>| placement::fits(expr, it.labels);
+            let exists = candidates.iter().any(|it| fitting(&it));
+            let place = if exists || mode == ClassMode::Strict || lacking == 0 {
+                candidates
+                    .iter()
+                    .filter(fitting)
+                    .find(|it| self.can_receive(it))
+            } else {
+                candidates.iter().find(|it| self.can_receive(it))
+            };
+            let Some(place) = place.map(|it| it.place) else {
+                if candidates.iter().any(|it| it.free != Room::Full) {
+                    self.do_again();
+                }
+                continue;
+            };
+            let gives = self.options.gives_max;
+            let source = sound.iter().find(|it| {
+                let upkeep = self.leading.as_ref().map(|leading| &leading.upkeep);
+                upkeep.is_some_and(|upkeep| upkeep.gives_from(it.place) < gives)
+            });
+            let source = source.map(|it| it.place);
+            let Some((source, address)) =
+                source.and_then(|it| Some((it, self.map.server(it)?.joined.address)))
+            else {
+                self.do_again();
+                continue;
+            };
+            let order = Order::Replicate {
+                chunk: info.chunk,
+                version: info.version,
+                source: address,
+            };
+            if let Some(leading) = &mut self.leading {
+                let source = Some(source);
+                let errand = Errand { source };
+                leading.upkeep.errands.insert((info.chunk, place), errand);
+            }
+            self.order(place, order, Why::Upkeep);
+            self.do_again();
+            candidates.retain(|it| it.place != place);
+            begun = true;
+        }
+        Ok(begun)
+    }
+
+    fn can_receive(&self, it: &Candidate<PlaceNo>) -> bool {
+        let upkeep = self.leading.as_ref().map(|leading| &leading.upkeep);
+        let receives = upkeep.map_or(0, |upkeep| upkeep.receives_at(it.place));
+        it.free == Room::Yes && receives < self.options.receives_max
+    }
+
+    /// Deletes a copy, unless the chunkserver has enough to do.
+    fn delete(&mut self, chunk: ChunkId, place: PlaceNo) {
+        let most = self.options.deletes_max;
+        let Some(leading) = &mut self.leading else {
+            return;
+        };
+        let upkeep = &mut leading.upkeep;
+        if upkeep.deletes_at(place) >= most {
+            upkeep.again = true;
+            return;
+        }
+        let errand = Errand { source: None };
+        if upkeep.errands.contains_key(&(chunk, place)) {
+            return;
+        }
+        upkeep.errands.insert((chunk, place), errand);
+        self.order(place, Order::Delete { chunk }, Why::Upkeep);
+    }
+
+    fn do_again(&mut self) {
+        if let Some(leading) = &mut self.leading {
+            leading.upkeep.again = true;
+        }
+    }
+
+    /// Deletes copies of chunks that no file has, and forgets those without a copy.
+    fn look_at_unused(&mut self, records: &dyn Records) -> Result<(), StoreError> {
+        let Some(leading) = &mut self.leading else {
+            return Ok(());
+        };
+        let unused: Vec<ChunkId> = leading.upkeep.unused.iter().take(256).copied().collect();
+        for chunk in unused {
+            let unreferenced = match records.chunk(chunk)? {
+                Some(info) => info.references == 0,
+                None => false,
+            };
+            if !unreferenced {
+                self.strike_unused(chunk);
+                continue;
+            }
+            if self.is_busy(chunk) {
+                continue;
+            }
+            let mut left = false;
+            let places: Vec<PlaceNo> = self.map.copies(chunk).map(|it| it.place).collect();
+            for place in places {
+                left = true;
+                let server = self.map.server(place);
+                if server.is_some_and(|server| self.is_usable(server)) {
+                    self.delete(chunk, place);
+                }
+            }
+            if !left {
+                self.forget(chunk);
+            }
+        }
+        Ok(())
+    }
+
+    fn strike_unused(&mut self, chunk: ChunkId) {
+        if let Some(leading) = &mut self.leading {
+            leading.upkeep.unused.remove(&chunk);
+        }
+    }
+
+    /// There is no copy of it: the tree can forget it. One that comes back later is a stray.
+    fn forget(&mut self, chunk: ChunkId) {
+        let Some(leading) = &mut self.leading else {
+            return;
+        };
+        if leading.upkeep.forgetting.len() >= FORGET_MAX {
+            return;
+        }
+        let ticket = leading.new_ticket();
+        leading.upkeep.forgetting.insert(ticket, chunk);
+        leading.upkeep.unused.remove(&chunk);
+        let op = Op::ForgetChunk { chunk };
+        self.acts.push(Act::Propose(ticket, op));
+    }
+
+    /// A copy of a chunk that is not in the tree.
+    fn look_at_stray(&mut self, chunk: ChunkId, records: &dyn Records) -> Result<(), StoreError> {
+        match records.known(chunk)? {
+            KnownChunk::Present => {}
+            KnownChunk::Deleted => {
+                let places: Vec<PlaceNo> = self.map.copies(chunk).map(|it| it.place).collect();
+                for place in places {
+                    let server = self.map.server(place);
+                    if server.is_some_and(|server| self.is_usable(server)) {
+                        self.delete(chunk, place);
+                    }
+                }
+            }
+            KnownChunk::Future => {
+                if let Some(leading) = &mut self.leading {
+                    leading.upkeep.strange += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+}
