@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::EncodeError;
-use crate::id::{ChunkId, CsId};
+use crate::id::ChunkId;
 use crate::moosefs::reader::{PacketError, Reader};
 use crate::moosefs::version::Version;
 use crate::moosefs::writer::Writer;

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
 
 use super::super::*;
-use crate::id::ChunkId;
+use crate::id::{ChunkId, CsId};
 use crate::moosefs::frame::{HEADER_BYTES, PacketReader};
 use crate::moosefs::reader::PacketError;
 use crate::moosefs::version::Version;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::*;
-use crate::id::ChunkId;
+use crate::id::{ChunkId, CsId};
 use crate::moosefs::frame::HEADER_BYTES;
 use crate::moosefs::reader::PacketError;
 use crate::moosefs::version::Version;
