@@ -45,6 +45,9 @@ pub const FILE_BYTES_MAX: u64 = 1 << 57;
 /// How long a chunk stays locked for a writer that does not come back, seconds (wire).
 pub const CHUNK_LOCK_SECONDS: u32 = 120;
 
+/// Chunkservers of a cluster: their ids are 1 to 65,535 (wire).
+pub const CHUNKSERVER_COUNT_MAX: usize = u16::MAX as usize;
+
 /// Links that a file may have; `MAX_ALLOWED_HARD_LINKS` of mfsmaster.
 pub const LINK_COUNT_MAX: u32 = 32_767;
 /// Soft quota limits become hard after this, seconds; `QUOTA_DEFAULT_GRACE_PERIOD`.

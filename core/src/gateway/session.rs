@@ -119,9 +119,11 @@ impl Client {
                 length,
                 truncated: u8::from(truncated),
             })),
-            Notice::LockGranted { .. } | Notice::LockEnded { .. } | Notice::ChunkUnused { .. } => {
-                None
-            }
+            Notice::LockGranted { .. }
+            | Notice::LockEnded { .. }
+            | Notice::ChunkUnused { .. }
+            | Notice::ChunkserverRegistered { .. }
+            | Notice::ChunkserverForgotten { .. } => None,
         }
     }
 

@@ -1004,7 +1004,9 @@ impl Mounts {
                 Notice::LengthChanged { inode, .. } | Notice::ChunkChanged { inode, .. } => {
                     self.push_news(inode, notice);
                 }
-                Notice::ChunkUnused { .. } => {}
+                Notice::ChunkUnused { .. }
+                | Notice::ChunkserverRegistered { .. }
+                | Notice::ChunkserverForgotten { .. } => {}
             }
         }
     }

@@ -23,6 +23,8 @@ pub struct Ceilings {
     pub depth: usize,
     /// Sessions that a shard gives out in its life.
     pub sessions: u32,
+    /// Chunkservers that are known at a time.
+    pub chunkservers: usize,
 }
 
 impl Default for Ceilings {
@@ -35,6 +37,7 @@ impl Default for Ceilings {
             chunks_per_slot: u64::MAX,
             depth: limits::DEPTH_MAX,
             sessions: u32::MAX,
+            chunkservers: limits::CHUNKSERVER_COUNT_MAX,
         }
     }
 }

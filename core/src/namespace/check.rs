@@ -13,13 +13,13 @@ use super::op::{DirStats, Name, NodeKind, StorageClass, Whereabouts};
 use super::path::valid_name;
 use super::quota;
 use super::record::{
-    AclRecord, Applied, Chunk, ChunkSlot, Class, DetachedBytes, Edge, Flocks, Inode, LaneRecord,
-    Opened, PosixLocks, Quota, QuotaRecord, Record, Session, ShardIds, SlotIds, Stats, Sustained,
-    Trashed, Xattr,
+    AclRecord, Applied, Chunk, ChunkSlot, Chunkserver, ChunkserverRecord, Class, DetachedBytes,
+    Edge, Flocks, Inode, LaneRecord, Opened, PosixLocks, Quota, QuotaRecord, Record, Session,
+    ShardIds, SlotIds, Stats, Sustained, Trashed, Xattr,
 };
 use super::stats;
 use super::txn::open;
-use crate::id::{ChunkId, InodeId, SessionId, Slot};
+use crate::id::{ChunkId, CsId, InodeId, SessionId, Slot};
 use crate::limits;
 use crate::store::{StateStore, StoreError};
 
@@ -60,6 +60,9 @@ pub enum Law {
     Owners,
     /// Files and directories are of a storage class that is there.
     Classes,
+    /// Chunkservers have an id and an address of their own, and registered under a number of their
+    /// own that was given out.
+    Chunkservers,
 }
 
 impl fmt::Display for Law {
@@ -145,6 +148,7 @@ struct Everything {
     sessions: BTreeSet<SessionId>,
     lanes: BTreeSet<SessionId>,
     classes: BTreeMap<u8, StorageClass>,
+    chunkservers: BTreeMap<CsId, ChunkserverRecord>,
 }
 
 /// Opens a value, or says which one does not open.
@@ -255,6 +259,12 @@ impl Everything {
                 self.classes
                     .extend(class.get().cloned().flatten().map(|class| (id, class)));
             }
+            Key::Chunkserver(csid) => {
+                let record: Chunkserver = value(key, bytes)?;
+                let record = record.get().copied().flatten();
+                self.chunkservers
+                    .extend(record.map(|record| (csid, record)));
+            }
         }
         Ok(())
     }
@@ -281,6 +291,7 @@ impl Everything {
         self.references()?;
         self.open_files()?;
         self.ids()?;
+        self.chunkservers()?;
         self.owners()
     }
 
@@ -613,6 +624,26 @@ impl Everything {
         for session in &self.sessions {
             demand(u64::from(session.0) <= given, Law::Ids, || {
                 format!("{session} was not given out: the shard is at {given}")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn chunkservers(&self) -> Judged {
+        let law = Law::Chunkservers;
+        let given = self.shard.registrations.value();
+        let (mut addresses, mut numbers) = (BTreeSet::new(), BTreeSet::new());
+        for (csid, record) in &self.chunkservers {
+            demand(*csid != CsId(0), law, || {
+                "a chunkserver has no id".to_owned()
+            })?;
+            let number = record.registration;
+            demand((1..=given).contains(&number), law, || {
+                format!("{csid} registered as {number}, and there were {given}")
+            })?;
+            let own = addresses.insert(record.address) && numbers.insert(number);
+            demand(own, law, || {
+                format!("{csid} shares its address or its registration: {record:?}")
             })?;
         }
         Ok(())

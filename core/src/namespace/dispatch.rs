@@ -4,8 +4,9 @@ use super::node::New;
 use super::op::{Answer, NodeKind, Op, Query, Reply, SetMode};
 use super::txn::{Res, Txn};
 use super::{
-    acl, append, archive, chunk, class, create, lock, lookup, open, path, quota, remove, rename,
-    session, setattr, snapshot_copy, snapshot_remove, subtree, trash, truncate, xattr,
+    acl, append, archive, chunk, chunkserver, class, create, lock, lookup, open, path, quota,
+    remove, rename, session, setattr, snapshot_copy, snapshot_remove, subtree, trash, truncate,
+    xattr,
 };
 use crate::id::InodeId;
 
@@ -284,6 +285,9 @@ pub fn run(txn: &mut Txn<'_>, op: &Op) -> Res<Reply> {
         Op::DeleteClass { session, name } => class::delete(txn, *session, name),
         Op::DuplicateClass { session, old, new } => class::duplicate(txn, *session, old, new),
         Op::RenameClass { session, old, new } => class::rename(txn, *session, old, new),
+        Op::RegisterChunkserver { csid, address } => chunkserver::register(txn, *csid, *address),
+        Op::ForgetChunkserver { csid } => chunkserver::forget(txn, *csid),
+        Op::SetMaintenance { csid, until } => chunkserver::set_maintenance(txn, *csid, *until),
     }
 }
 
@@ -412,5 +416,6 @@ pub fn ask(txn: &Txn<'_>, query: &Query) -> Res<Answer> {
         Query::GetArchived { caller, inode } => archive::get(txn, caller, *inode),
         Query::ListClasses => class::list(txn),
         Query::ListLocks { inode } => lock::list(txn, *inode),
+        Query::ListChunkservers => chunkserver::list(txn),
     }
 }

@@ -12,16 +12,16 @@ use super::Namespace;
 use super::error::FsError;
 use super::key::Key;
 use super::op::{
-    Acl, AclKind, DirStats, HeldLock, LastRequest, Name, NodeKind, PosixLockKind, QuotaLimits,
-    Reply, SessionParams, StorageClass, Whereabouts,
+    Acl, AclKind, ChunkserverInfo, DirStats, HeldLock, LastRequest, Name, NodeKind, PosixLockKind,
+    QuotaLimits, Reply, SessionParams, StorageClass, Whereabouts,
 };
 use super::record::{
-    AclRecord, Applied, Chunk, ChunkSlot, Class, DetachedBytes, Edge, FlockTable, Flocks, Inode,
-    LaneRecord, PosixLocks, PosixRange, PosixTable, Quota, Session, ShardIds, SlotIds, Stats,
-    Sustained, Trashed, Xattr,
+    AclRecord, Applied, Chunk, ChunkSlot, Chunkserver, Class, DetachedBytes, Edge, FlockTable,
+    Flocks, Inode, LaneRecord, PosixLocks, PosixRange, PosixTable, Quota, Session, ShardIds,
+    SlotIds, Stats, Sustained, Trashed, Xattr,
 };
 use super::txn::open;
-use crate::id::{ChunkId, InodeId, Lane, SessionId, Slot};
+use crate::id::{ChunkId, CsId, InodeId, Lane, SessionId, Slot};
 use crate::store::{StateStore, StoreError};
 use crate::time::WallTime;
 
@@ -48,6 +48,10 @@ pub struct Dump {
     pub given: BTreeMap<Slot, (u64, u64)>,
     /// How many sessions were given out.
     pub sessions_given: u64,
+    /// Chunkservers.
+    pub chunkservers: BTreeMap<CsId, ChunkserverInfo>,
+    /// How many registrations of chunkservers there were.
+    pub registrations: u64,
     /// Bytes of files in the trash.
     pub trash_bytes: i128,
     /// Bytes of sustained files.
@@ -150,6 +154,8 @@ impl Dump {
                     &other.sessions_given,
                 )
             })
+            .or_else(|| first("chunkservers", &self.chunkservers, &other.chunkservers))
+            .or_else(|| one("registrations", &self.registrations, &other.registrations))
             .or_else(|| one("bytes in trash", &self.trash_bytes, &other.trash_bytes))
             .or_else(|| {
                 one(
@@ -320,6 +326,7 @@ fn take_shared(dump: &mut Dump, parsed: &Key, key: &[u8], value: &[u8]) -> Resul
         Key::ShardIds => {
             let ids: ShardIds = open(key, value)?;
             dump.sessions_given = ids.sessions.value();
+            dump.registrations = ids.registrations.value();
         }
         Key::Applied => {
             let mark: Applied = open(key, value)?;
@@ -343,6 +350,12 @@ fn take_shared(dump: &mut Dump, parsed: &Key, key: &[u8], value: &[u8]) -> Resul
             let class: Class = open(key, value)?;
             let class = class.get().cloned().flatten();
             dump.classes.extend(class.map(|class| (*id, class)));
+        }
+        Key::Chunkserver(csid) => {
+            let record: Chunkserver = open(key, value)?;
+            let record = record.get().copied().flatten();
+            dump.chunkservers
+                .extend(record.map(|record| (*csid, record.info(*csid))));
         }
         Key::Detached => {
             let bytes: DetachedBytes = open(key, value)?;

@@ -8,7 +8,7 @@
 //! range. Everything about an inode lies in its slot, a directory's entries beside it. What
 //! belongs to the shard as a whole has the slot number 0xFFFF, which no inode has.
 
-use crate::id::{ChunkId, InodeId, Lane, SessionId, Slot};
+use crate::id::{ChunkId, CsId, InodeId, Lane, SessionId, Slot};
 use crate::limits;
 use crate::namespace::op::AclKind;
 
@@ -66,6 +66,8 @@ pub enum Key {
     SessionOpened(SessionId, InodeId),
     /// A storage class: [`super::record::Class`].
     Class(u8),
+    /// A chunkserver: [`super::record::Chunkserver`].
+    Chunkserver(CsId),
 }
 
 impl Key {
@@ -102,6 +104,7 @@ impl Key {
                 &ino.0.to_be_bytes(),
             ),
             K::Class(id) => with(head(SHARD, b'c'), &[*id]),
+            K::Chunkserver(csid) => with(head(SHARD, b'k'), &csid.0.to_be_bytes()),
         }
     }
 
@@ -113,6 +116,7 @@ impl Key {
         let last = match self {
             Self::Edge(_, name) | Self::Xattr(_, name) => name.len(),
             Self::Acl(..) | Self::Class(_) => 1,
+            Self::Chunkserver(_) => 2,
             Self::ChunkSlot(..)
             | Self::Opened(..)
             | Self::Session(_)
@@ -190,6 +194,7 @@ impl Key {
             b'l' => Self::Lane(SessionId(word(0)?), Lane(word(4)?)),
             b'o' => Self::SessionOpened(SessionId(word(0)?), InodeId(word(4)?)),
             b'c' => Self::Class(*rest.first()?),
+            b'k' => Self::Chunkserver(CsId(u16::from_be_bytes(rest.try_into().ok()?))),
             _ => return None,
         })
     }
@@ -242,6 +247,7 @@ mod tests {
             Key::Lane(SessionId(4), Lane(9)),
             Key::SessionOpened(SessionId(4), ino),
             Key::Class(12),
+            Key::Chunkserver(CsId(0x0102)),
         ] {
             let bytes = key.bytes();
             assert!(bytes.starts_with(&key.prefix()));

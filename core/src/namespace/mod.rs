@@ -16,6 +16,7 @@ mod ceilings;
 mod change;
 mod check;
 mod chunk;
+mod chunkserver;
 mod class;
 mod create;
 mod dispatch;

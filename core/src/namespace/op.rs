@@ -8,7 +8,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::FsError;
-use crate::id::{ChunkId, InodeId, Lane, RequestSeq, SessionId};
+use crate::chunks::Address;
+use crate::id::{ChunkId, CsId, InodeId, Lane, RequestSeq, SessionId};
 use crate::time::{Stamp, WallTime};
 
 /// A file name or path component as bytes; 1 to 255 of them, without NUL and `/`, when valid.
@@ -802,6 +803,17 @@ pub enum Op {
         new: Vec<u8>,
     },
 
+    // Chunkservers.
+    /// A chunkserver registers: it has that id from now, and that address. `csid` is the one that
+    /// it claims, 0 for none; which one it gets is said in `docs/namespace.md`.
+    /// [`Reply::ChunkserverRegistered`], `Invalid`, `NoSpace`.
+    RegisterChunkserver { csid: CsId, address: Address },
+    /// A chunkserver that is not connected will not come back. [`Reply::Done`], `NotFound`.
+    ForgetChunkserver { csid: CsId },
+    /// What a chunkserver lacks is not made anew until then: 0 is never, `u32::MAX` until switched
+    /// off. [`Reply::Done`], `NotFound`.
+    SetMaintenance { csid: CsId, until: WallTime },
+
     // The cluster's own work.
     /// The session ends as by [`Op::CloseSession`], when nobody has spoken for it since exactly
     /// then. `BadSession` when it is gone, `Active` when somebody came back meanwhile.
@@ -944,6 +956,8 @@ pub enum Query {
     ListOpenFiles { session: SessionId },
     /// Locks of an inode; inode 0: all. [`Answer::Locks`].
     ListLocks { inode: InodeId },
+    /// Chunkservers that have registered, connected or not. [`Answer::Chunkservers`].
+    ListChunkservers,
 }
 
 /// Attributes of a node as a session sees them (section 1.8 of the protocol facts).
@@ -1066,6 +1080,8 @@ pub enum Reply {
     },
     /// Id of a storage class.
     Class(u8),
+    /// A chunkserver's id, and the number of its registration.
+    ChunkserverRegistered { csid: CsId, registration: u64 },
 }
 
 /// What somebody else has to be told.
@@ -1101,6 +1117,10 @@ pub enum Notice {
     },
     /// Nothing refers to this chunk any more: its copies can go.
     ChunkUnused { chunk: ChunkId, version: u32 },
+    /// A chunkserver has registered: what it said under a lower number is of no use any more.
+    ChunkserverRegistered { csid: CsId, registration: u64 },
+    /// A chunkserver was removed.
+    ChunkserverForgotten { csid: CsId },
 }
 
 /// What applying a command came to.
@@ -1149,6 +1169,21 @@ pub struct HeldLock {
     pub exclusive: bool,
     /// A byte range, or the whole file (flock).
     pub posix: bool,
+}
+
+/// A chunkserver that has registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ChunkserverInfo {
+    /// Its id.
+    pub csid: CsId,
+    /// Where it is reached; no other has the same.
+    pub address: Address,
+    /// Number of its last registration: the next one of any chunkserver has a higher one.
+    pub registration: u64,
+    /// When that was, by its proposer's clock.
+    pub registered_at: WallTime,
+    /// What it lacks is not made anew until then; 0 is never, `u32::MAX` until switched off.
+    pub maintenance_until: WallTime,
 }
 
 /// A quota as set and used.
@@ -1244,4 +1279,6 @@ pub enum Answer {
     OpenFiles(Vec<(SessionId, InodeId)>),
     /// Locks held, in order.
     Locks(Vec<HeldLock>),
+    /// Chunkservers, in order of id.
+    Chunkservers(Vec<ChunkserverInfo>),
 }

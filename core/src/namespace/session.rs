@@ -31,6 +31,7 @@ pub fn open(txn: &mut Txn<'_>, params: &SessionParams) -> Res<Reply> {
     let session = SessionId(next);
     let delta = ShardIds {
         sessions: ids.sessions.add(LOG_REPLICA, 1),
+        ..ShardIds::default()
     };
     txn.join(&Key::ShardIds, &delta)?;
     let record = SessionRecord {

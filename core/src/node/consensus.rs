@@ -237,7 +237,14 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         if !self.options.news || outcome.repeated {
             return;
         }
-        let for_clients = |notice: &&Notice| !matches!(notice, Notice::ChunkUnused { .. });
+        let for_clients = |notice: &&Notice| {
+            !matches!(
+                notice,
+                Notice::ChunkUnused { .. }
+                    | Notice::ChunkserverRegistered { .. }
+                    | Notice::ChunkserverForgotten { .. }
+            )
+        };
         let notices = outcome.notices.iter().filter(for_clients).cloned();
         let notices: Vec<Notice> = notices.collect();
         if !notices.is_empty() {

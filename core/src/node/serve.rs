@@ -35,6 +35,7 @@ fn fits_the_wire(answer: &Answer) -> bool {
             | Answer::LastRequests(_)
             | Answer::OpenFiles(_)
             | Answer::Locks(_)
+            | Answer::Chunkservers(_)
             | Answer::Counts { .. }
     );
     !list || codec::encoded_bytes(answer) <= ANSWER_BYTES_MAX

@@ -50,6 +50,8 @@ pub(crate) struct Step {
     pub(crate) lock_notices: Vec<Notice>,
     /// About chunks that were written or cut.
     pub(crate) chunk_notices: Vec<Notice>,
+    /// About chunkservers.
+    pub(crate) server_notices: Vec<Notice>,
     /// A refusal that changes something all the same.
     pub(crate) refusal_counts: bool,
 }
@@ -85,6 +87,7 @@ impl Model {
             now: command.now,
             lock_notices: Vec::new(),
             chunk_notices: Vec::new(),
+            server_notices: Vec::new(),
             refusal_counts: false,
         };
         let result = self.run(&mut step, &command.op);
@@ -93,6 +96,7 @@ impl Model {
             self.update_soft_limits(command.now);
             notices.extend(step.lock_notices);
             notices.extend(step.chunk_notices);
+            notices.extend(step.server_notices);
             notices.extend(self.derived_notices(before));
             self.version += u64::from(result.is_ok());
         } else {
@@ -232,6 +236,11 @@ impl Model {
             | Op::DeleteClass { .. }
             | Op::DuplicateClass { .. }
             | Op::RenameClass { .. } => self.run_class(op),
+            Op::RegisterChunkserver { csid, address } => {
+                self.register_chunkserver(step, *csid, *address)
+            }
+            Op::ForgetChunkserver { csid } => self.forget_chunkserver(step, *csid),
+            Op::SetMaintenance { csid, until } => self.set_maintenance(*csid, *until),
         }
     }
 

@@ -49,6 +49,8 @@ impl Model {
             classes: self.classes.clone(),
             given: self.given.of_slots(),
             sessions_given: self.given.sessions.into(),
+            chunkservers: self.chunkservers.clone(),
+            registrations: self.registrations,
             trash_bytes: bytes(Whereabouts::Trash),
             sustained_bytes: bytes(Whereabouts::Sustained),
         }

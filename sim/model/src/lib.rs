@@ -19,6 +19,7 @@
 mod access;
 mod apply;
 mod attributes;
+mod chunkservers;
 mod classes;
 mod data;
 mod dump;

@@ -74,6 +74,10 @@ impl Model {
                 let classes = self.classes.iter().map(|(id, class)| (*id, class.clone()));
                 Ok(Answer::Classes(classes.collect()))
             }
+            Query::ListChunkservers => {
+                let all = self.chunkservers.values().copied();
+                Ok(Answer::Chunkservers(all.collect()))
+            }
             Query::GetSession { session } => {
                 let session = self.sessions.get(session).ok_or(FsError::BadSession)?;
                 Ok(Answer::Session {

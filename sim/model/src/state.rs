@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mfsha_core::id::{ChunkId, InodeId, Lane, SessionId};
+use mfsha_core::id::{ChunkId, CsId, InodeId, Lane, SessionId};
 use mfsha_core::limits;
 use mfsha_core::namespace::Ceilings;
 use mfsha_core::namespace::error::FsError;
 use mfsha_core::namespace::op::{
-    Acl, ClassMode, DirStats, LabelExpr, LastRequest, Name, NodeKind, QuotaLimits, Reply,
-    SessionParams, StorageClass, Whereabouts,
+    Acl, ChunkserverInfo, ClassMode, DirStats, LabelExpr, LastRequest, Name, NodeKind, QuotaLimits,
+    Reply, SessionParams, StorageClass, Whereabouts,
 };
 use mfsha_core::time::WallTime;
 
@@ -147,6 +147,9 @@ pub struct Model {
     pub(crate) given: Given,
     /// How many names were ever given.
     pub(crate) names_given: u64,
+    pub(crate) chunkservers: BTreeMap<CsId, ChunkserverInfo>,
+    /// How often any chunkserver registered.
+    pub(crate) registrations: u64,
     /// Where it ends.
     pub(crate) ceilings: Ceilings,
 }
@@ -178,6 +181,8 @@ impl Model {
             lanes: BTreeMap::new(),
             given: Given::at_first(),
             names_given: 0,
+            chunkservers: BTreeMap::new(),
+            registrations: 0,
             ceilings: Ceilings::default(),
         }
     }

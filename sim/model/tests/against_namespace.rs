@@ -131,8 +131,8 @@ fn the_namespace_does_what_the_model_says() {
 /// Room for so little that it ends within a run, here or there.
 fn little_room() -> impl Strategy<Value = Ceilings> {
     let ids = (1..40u16, 1..20u32, 1..6u64, 2..20u32);
-    let tables = (1..5u32, 1..6usize, 1..5usize);
-    (ids, tables, 0..2u8).prop_map(|(ids, (names, locks, depth), ample)| {
+    let tables = (1..5u32, 1..6usize, 1..5usize, 1..4usize);
+    (ids, tables, 0..2u8).prop_map(|(ids, (names, locks, depth, chunkservers), ample)| {
         let all = Ceilings::default();
         let some = Ceilings {
             names,
@@ -142,6 +142,7 @@ fn little_room() -> impl Strategy<Value = Ceilings> {
             chunks_per_slot: ids.2,
             sessions: ids.3,
             depth,
+            chunkservers,
         };
         // Where inodes end, little else is reached: so they are ample in every other run.
         if ample == 0 {
@@ -172,6 +173,7 @@ fn where_the_room_ends_both_say_so() {
         "PosixLock",
         "Snapshot",
         "Undelete",
+        "RegisterChunkserver",
     ] {
         assert!(
             full.contains(&what),

@@ -5,6 +5,7 @@ use super::super::record::{FlockTable, Origin, PosixRange, PosixTable, Target};
 use super::super::testing::{Bed, ROOT, hard_quota, link, root, unlink, user};
 use super::super::txn::{Res, Txn};
 use super::*;
+use crate::chunks::Address;
 use crate::crdt::{Dot, LOG_REPLICA, Lattice, LinkCounter, Lww, OrSet};
 use crate::id::{Lane, NodeId, RequestSeq};
 use crate::namespace::op::{Acl, Outcome, Reply};
@@ -483,4 +484,39 @@ fn a_violation_says_which_law_and_where() {
     };
     assert_eq!(violation.to_string(), "P-IDS (Ids): ino5 was not given out");
     assert!(Law::Links.to_string().starts_with("P-TREE"));
+}
+
+#[test]
+fn chunkservers() {
+    let law = Law::Chunkservers;
+    let record = |host, registration| ChunkserverRecord {
+        address: Address {
+            ip: [10, 0, 0, host].into(),
+            port: 9_422,
+        },
+        registration,
+        registered_at: WallTime(1),
+        maintenance_until: WallTime(0),
+    };
+    let put = move |txn: &mut Txn<'_>, all: &[(u16, u8, u64)]| {
+        let ids: ShardIds = txn.get(&Key::ShardIds)?.unwrap_or_default();
+        let delta = ShardIds {
+            registrations: ids.registrations.add(LOG_REPLICA, 5),
+            ..ShardIds::default()
+        };
+        txn.join(&Key::ShardIds, &delta)?;
+        for (csid, host, number) in all {
+            let key = Key::Chunkserver(CsId(*csid));
+            txn.set(&key, Some(record(*host, *number)))?;
+        }
+        Ok(())
+    };
+    let mut right = scene().bed;
+    right.by_hand(|txn| put(txn, &[(1, 1, 4), (2, 2, 5)]));
+    assert_eq!(right.tree.check().unwrap(), Ok(()));
+    breaks(law, |_, txn| put(txn, &[(0, 1, 5)]));
+    breaks(law, |_, txn| put(txn, &[(1, 1, 6)]));
+    breaks(law, |_, txn| put(txn, &[(1, 1, 0)]));
+    breaks(law, |_, txn| put(txn, &[(1, 1, 4), (2, 1, 5)]));
+    breaks(law, |_, txn| put(txn, &[(1, 1, 4), (2, 2, 4)]));
 }

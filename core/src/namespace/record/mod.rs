@@ -3,6 +3,7 @@
 //! Values that are replaced as a whole (a session, a quota, a lock table) are last-writer-wins
 //! registers of an `Option`; one that holds `None` is gone and its key with it.
 
+mod chunkserver;
 mod inode;
 
 use serde::de::DeserializeOwned;
@@ -16,6 +17,7 @@ use crate::namespace::op::{
 };
 use crate::time::WallTime;
 
+pub use chunkserver::{Chunkserver, ChunkserverRecord};
 pub use inode::{Inode, Origin};
 
 /// What a key can hold.
@@ -385,16 +387,19 @@ impl Record for SlotIds {
     }
 }
 
-/// Ids given out by the shard.
+/// Ids and numbers given out by the shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardIds {
     /// Sessions.
     pub sessions: GCounter,
+    /// Registrations of chunkservers.
+    pub registrations: GCounter,
 }
 
 impl Lattice for ShardIds {
     fn join(&mut self, other: &Self) {
         self.sessions.join(&other.sessions);
+        self.registrations.join(&other.registrations);
     }
 }
 

@@ -1,6 +1,9 @@
 //! Commands at random: for each operation what makes it succeed often and fail in every way.
 
-use mfsha_core::id::{ChunkId, InodeId, SessionId};
+use std::net::Ipv4Addr;
+
+use mfsha_core::chunks::Address;
+use mfsha_core::id::{ChunkId, CsId, InodeId, SessionId};
 use mfsha_core::limits;
 use mfsha_core::namespace::op::{
     Acl, AclKind, ClassChange, ClassMode, Disable, FlockOp, LabelExpr, NodeKind, Op, OpenFlags,
@@ -40,6 +43,7 @@ kinds! {
     SetTrashPath 6, Undelete 10, PurgeTrash 6, Sweep 8,
     Snapshot 24, RemoveSnapshot 14,
     CreateClass 6, ChangeClass 8, DeleteClass 6, DuplicateClass 4, RenameClass 5,
+    RegisterChunkserver 12, ForgetChunkserver 3, SetMaintenance 3,
 }
 
 impl CommandKind {
@@ -110,6 +114,9 @@ impl Draw<'_> {
             | K::DeleteClass
             | K::DuplicateClass
             | K::RenameClass => self.class_op(kind),
+            K::RegisterChunkserver | K::ForgetChunkserver | K::SetMaintenance => {
+                self.chunkserver_op(kind)
+            }
         }
     }
 
@@ -532,6 +539,29 @@ impl Draw<'_> {
             },
             _ => Op::ForgetChunk {
                 chunk: self.chunk(),
+            },
+        }
+    }
+
+    /// Few ids, and few addresses, so that servers move and meet.
+    fn chunkserver_op(&mut self, kind: CommandKind) -> Op {
+        let csid = CsId(self.pick(&[0, 0, 1, 2, 3, 4, 5, u16::MAX]));
+        match kind {
+            CommandKind::RegisterChunkserver => Op::RegisterChunkserver {
+                csid,
+                address: Address {
+                    ip: if self.chance(1, 20) {
+                        self.pick(&[Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED])
+                    } else {
+                        Ipv4Addr::new(10, 0, 0, self.rng.between(1, 4) as u8)
+                    },
+                    port: self.pick(&[9_422, 9_422, 9_522]),
+                },
+            },
+            CommandKind::ForgetChunkserver => Op::ForgetChunkserver { csid },
+            _ => Op::SetMaintenance {
+                csid,
+                until: WallTime(self.pick(&[0, 1_700_000_100, u32::MAX])),
             },
         }
     }

@@ -22,7 +22,7 @@ kinds! {
     TestPosixLock 8, ReadChunk 12, ListChunks 6, StatFs 4, DirStats 8, GetTrashTime 5, GetSclass 5,
     GetEattr 5, GetArchived 5, GetQuota 6, ListQuotas 4, Parents 5, Paths 8, ListTrash 5,
     ListSustained 3, TrashPath 4, DetachedAttr 4, ListClasses 2, GetSession 3, ListOpenFiles 3,
-    LastRequests 4, ListLocks 5,
+    LastRequests 4, ListLocks 5, ListChunkservers 3,
 }
 
 impl Draw<'_> {
@@ -162,6 +162,7 @@ impl Draw<'_> {
             K::ListOpenFiles => Query::ListOpenFiles {
                 session: self.session(),
             },
+            K::ListChunkservers => Query::ListChunkservers,
             _ => Query::ListLocks {
                 inode: self.pick(&[InodeId(0), inode]),
             },

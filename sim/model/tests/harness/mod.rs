@@ -31,7 +31,7 @@ pub fn due(error: FsError) -> Due {
     match error {
         FsError::NoSpace => Due::WhenFull,
         FsError::ClassLimit => Due::Elsewhere,
-        FsError::ChunkLost | FsError::Interrupted | FsError::NotFound => Due::Never,
+        FsError::ChunkLost | FsError::Interrupted => Due::Never,
         FsError::Perm
         | FsError::NotDir
         | FsError::NoEnt
@@ -57,6 +57,7 @@ pub fn due(error: FsError) -> Due {
         | FsError::NoClass
         | FsError::ClassInUse
         | FsError::CantCreatePath
+        | FsError::NotFound
         | FsError::Active
         | FsError::Stale => Due::Soon,
     }
@@ -89,6 +90,7 @@ pub const REFUSALS: &[FsError] = &[
     FsError::NoClass,
     FsError::ClassInUse,
     FsError::CantCreatePath,
+    FsError::NotFound,
     FsError::Stale,
 ];
 
@@ -276,6 +278,7 @@ impl<S: Subject> Run<S> {
             Query::ListClasses,
             Query::ListOpenFiles { session: cluster },
             Query::ListLocks { inode: InodeId(0) },
+            Query::ListChunkservers,
         ];
         for (session, _) in self.model.sessions() {
             queries.push(Query::GetSession { session });
