@@ -45,11 +45,23 @@ impl PasswordDigest {
     /// What a client that knows the password answers to a challenge.
     #[must_use]
     pub fn passcode(&self, challenge: &[u8; CHALLENGE_BYTES]) -> [u8; DIGEST_BYTES] {
-        let (first, second) = challenge.split_at(CHALLENGE_BYTES / 2);
-        let hash = Md5::new();
-        let hash = hash.chain_update(first).chain_update(self.0);
-        hash.chain_update(second).finalize().into()
+        passcode(&self.0, challenge)
     }
+}
+
+/// What somebody who knows a secret answers to a challenge.
+#[must_use]
+pub fn passcode(secret: &[u8], challenge: &[u8; CHALLENGE_BYTES]) -> [u8; DIGEST_BYTES] {
+    let (first, second) = challenge.split_at(CHALLENGE_BYTES / 2);
+    let hash = Md5::new().chain_update(first).chain_update(secret);
+    hash.chain_update(second).finalize().into()
+}
+
+/// Whether an answer is the right one. Takes as long for a wrong one, wherever it is wrong.
+#[must_use]
+pub fn is_right(given: &[u8; DIGEST_BYTES], right: &[u8; DIGEST_BYTES]) -> bool {
+    let pairs = right.iter().zip(given);
+    pairs.fold(0, |all, (right, given)| all | (right ^ given)) == 0
 }
 
 /// A challenge, and what the client answered.
@@ -67,11 +79,9 @@ impl Proof {
         self.challenge != [0; CHALLENGE_BYTES]
     }
 
-    /// Whether it is for this password. Takes as long for a wrong answer, wherever it is wrong.
+    /// Whether it is for this password.
     #[must_use]
     pub fn proves(&self, password: &PasswordDigest) -> bool {
-        let right = password.passcode(&self.challenge);
-        let pairs = right.iter().zip(self.passcode);
-        pairs.fold(0, |all, (right, given)| all | (right ^ given)) == 0
+        is_right(&self.passcode, &password.passcode(&self.challenge))
     }
 }

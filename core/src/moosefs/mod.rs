@@ -14,11 +14,13 @@
 //! | [`version`] | versions of programs, and the one that is reported |
 //! | [`chunkserver`] | what chunkservers and their master say to each other |
 //! | [`connection`] | one accepted connection, as a machine |
+//! | [`connections`] | all of one port |
 
 pub mod attributes;
 pub mod chunkserver;
 pub mod client;
 pub mod connection;
+pub mod connections;
 pub mod fields;
 pub mod flags;
 pub mod frame;

@@ -1,6 +1,6 @@
 //! The machine: who is connected, what each waits for, and who is told what.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::lanes::{self, Lanes};
@@ -14,7 +14,8 @@ use crate::id::{InodeId, Lane, LogIndex, RequestSeq, SessionId};
 use crate::machine::{Machine, Outbox};
 use crate::moosefs::client::register::{Register, Registered};
 use crate::moosefs::client::{Call, FromClient, MsgId, Reply, ToClient};
-use crate::moosefs::connection::{self, Connection, RequestNo, Standing};
+use crate::moosefs::connection::{self, RequestNo, Standing};
+use crate::moosefs::connections::Connections;
 use crate::moosefs::fields::Form;
 use crate::moosefs::frame::Packet;
 use crate::moosefs::status::Status;
@@ -61,14 +62,11 @@ struct Member {
 
 /// One connection.
 struct Mount {
-    connection: Connection,
     ip: Ipv4Addr,
     challenge: [u8; CHALLENGE_BYTES],
     stage: Stage,
     /// What it waits for.
     calls: BTreeSet<CallId>,
-    /// When its connection wants to be looked at.
-    wake: Option<Instant>,
 }
 
 /// A client's request on its way.
@@ -121,6 +119,8 @@ pub struct Mounts {
     options: Options,
     exports: Exports,
     rng: Rng,
+    connections: Connections<ClientId>,
+    /// One entry for each connection.
     mounts: BTreeMap<ClientId, Mount>,
     calls: BTreeMap<CallId, (ClientId, Purpose)>,
     next_call: u64,
@@ -129,15 +129,11 @@ pub struct Mounts {
     waits: Waits<Waiter>,
     /// Connections of each session.
     sessions: BTreeMap<SessionId, BTreeSet<ClientId>>,
-    /// One entry for each connection that wants to be looked at.
-    wakes: BTreeSet<(Instant, ClientId)>,
     /// One entry for each registration on its way.
     registering: BTreeSet<(Instant, ClientId)>,
     keep_at: Option<Instant>,
     /// Bytes on chunkservers, and those of them that are free.
     space: (u64, u64),
-    /// What connections are still to be told.
-    inbox: VecDeque<(ClientId, connection::Input)>,
     now: Instant,
     wall_us: u64,
 }
@@ -150,17 +146,16 @@ impl Mounts {
             options,
             exports,
             rng: seed.child("challenges").rng(),
+            connections: Connections::default(),
             mounts: BTreeMap::new(),
             calls: BTreeMap::new(),
             next_call: 0,
             replaced_at: CallId(0),
             waits: Waits::default(),
             sessions: BTreeMap::new(),
-            wakes: BTreeSet::new(),
             registering: BTreeSet::new(),
             keep_at: None,
             space: (0, 0),
-            inbox: VecDeque::new(),
             now: Instant::ZERO,
             wall_us: 0,
         }
@@ -201,7 +196,7 @@ impl Mounts {
         match event {
             Event::Tick => {}
             Event::Accepted { client, ip } => self.on_accepted(client, ip, out),
-            Event::Connection { client, event } => self.inbox.push_back((client, event)),
+            Event::Connection { client, event } => self.connections.tell(client, event),
             Event::Answered { client, response } => self.on_answered(client, response, out),
             Event::News { index, notices } => self.on_news(index, &notices),
             Event::StateReplaced => self.on_state_replaced(),
@@ -219,70 +214,35 @@ impl Mounts {
             return;
         }
         let mount = Mount {
-            connection: Connection::new(self.options.connection.clone(), self.now),
             ip,
             challenge: [0; CHALLENGE_BYTES],
             stage: Stage::New,
             calls: BTreeSet::new(),
-            wake: None,
         };
-        let before = self.mounts.insert(client, mount);
-        assert!(before.is_none(), "{client:?} was used before");
-        self.inbox.push_back((client, connection::Input::Tick));
+        let options = self.options.connection.clone();
+        self.connections.open(client, options, self.now);
+        self.mounts.insert(client, mount);
     }
 
     /// Lets connections do what they have to, until nothing is left.
     fn run_connections(&mut self, out: &mut Outbox<Effect>) {
-        while let Some((at, client)) = self.wakes.first().copied()
-            && at <= self.now
-        {
-            self.set_wake(client, None);
-            self.inbox.push_back((client, connection::Input::Tick));
-        }
-        let mut effects = Outbox::new();
-        while let Some((client, input)) = self.inbox.pop_front() {
-            let Some(mount) = self.mounts.get_mut(&client) else {
-                continue;
-            };
-            mount.connection.step(self.now, input, &mut effects);
-            let wake = mount.connection.deadline();
-            self.set_wake(client, wake);
-            for effect in effects.drain() {
-                match effect {
-                    connection::Effect::Packet { request, packet } => {
-                        self.on_packet(client, request, &packet, out);
-                    }
-                    connection::Effect::Close { reason } => {
-                        let effect = connection::Effect::Close { reason };
-                        out.push(Effect::Connection { client, effect });
-                        self.on_gone(client, out);
-                        break;
-                    }
-                    effect => out.push(Effect::Connection { client, effect }),
+        self.connections.wake(self.now);
+        while let Some((client, effect)) = self.connections.next(self.now) {
+            match effect {
+                connection::Effect::Packet { request, packet } => {
+                    self.on_packet(client, request, &packet, out);
                 }
+                effect @ connection::Effect::Close { .. } => {
+                    out.push(Effect::Connection { client, effect });
+                    self.on_gone(client, out);
+                }
+                effect => out.push(Effect::Connection { client, effect }),
             }
-        }
-    }
-
-    fn set_wake(&mut self, client: ClientId, wake: Option<Instant>) {
-        let Some(mount) = self.mounts.get_mut(&client) else {
-            return;
-        };
-        if mount.wake == wake {
-            return;
-        }
-        if let Some(before) = mount.wake {
-            self.wakes.remove(&(before, client));
-        }
-        mount.wake = wake;
-        if let Some(at) = wake {
-            self.wakes.insert((at, client));
         }
     }
 
     /// A connection is closed: nobody is to be told anything.
     fn on_gone(&mut self, client: ClientId, out: &mut Outbox<Effect>) {
-        self.set_wake(client, None);
         let Some(mount) = self.mounts.remove(&client) else {
             return;
         };
@@ -309,22 +269,12 @@ impl Mounts {
     }
 
     fn drop_connection(&mut self, client: ClientId, reason: impl Into<String>) {
-        let reason = reason.into();
-        self.inbox
-            .push_back((client, connection::Input::Drop { reason }));
+        self.connections.drop(client, reason);
     }
 
     fn done(&mut self, client: ClientId, request: RequestNo, packet: Option<Vec<u8>>) {
-        let reply = packet.map_or(connection::Reply::None, connection::Reply::Packet);
-        let standing = Standing::Same;
-        self.inbox.push_back((
-            client,
-            connection::Input::Done {
-                request,
-                reply,
-                standing,
-            },
-        ));
+        self.connections
+            .done(client, request, packet, Standing::Same);
     }
 
     // What clients say.
@@ -686,15 +636,8 @@ impl Mounts {
         };
         let form = Form::of(registration.version());
         let packet = ToClient::Registered(reply).encode(form);
-        let reply = connection::Reply::Packet(packet);
-        self.inbox.push_back((
-            client,
-            connection::Input::Done {
-                request,
-                reply,
-                standing,
-            },
-        ));
+        self.connections
+            .done(client, request, Some(packet), standing);
     }
 
     // What the node says.
@@ -884,7 +827,7 @@ impl Mounts {
         let form = self.form_of(client);
         let told = ToClient::Registered(Registered::Status(Ok(())));
         self.done(client, request, Some(told.encode(form)));
-        self.inbox.push_back((client, connection::Input::Finish));
+        self.connections.tell(client, connection::Input::Finish);
     }
 
     fn on_files_said(
@@ -1042,7 +985,7 @@ impl Mounts {
                 let packet = told.encode(Form::of(member.client.version));
                 let standing = Standing::Same;
                 let push = connection::Input::Push { packet, standing };
-                self.inbox.push_back((*client, push));
+                self.connections.tell(*client, push);
             }
         }
     }
@@ -1131,29 +1074,22 @@ impl Machine for Mounts {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let wake = self.wakes.first().map(|(at, _)| *at);
+        let wake = self.connections.deadline();
         let register = self.registering.first().map(|(at, _)| *at);
         [wake, register, self.keep_at].into_iter().flatten().min()
     }
 
     fn check(&self) {
         self.waits.check();
-        assert!(self.inbox.is_empty(), "nothing is left undone");
+        self.connections.check();
+        let (connections, mounts) = (self.connections.len(), self.mounts.len());
+        assert_eq!(connections, mounts, "each connection is somebody's");
         for (call, (client, _)) in &self.calls {
             let mount = self.mounts.get(client);
             assert!(
                 mount.is_some_and(|mount| mount.calls.contains(call)),
                 "{call:?} is of a client that knows it"
             );
-        }
-        for (client, mount) in &self.mounts {
-            mount.connection.check();
-            if let Some(at) = mount.wake {
-                assert!(
-                    self.wakes.contains(&(at, *client)),
-                    "{client:?} is woken when it wants"
-                );
-            }
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::time::{Duration, Instant};
 /// A step that comes this much after the deadline says that this process itself was paused.
 const LATENESS_MAX: Duration = Duration::from_secs(1);
 
-/// Signs of life and complaints, which are for nobody but this machine.
+/// Signs of life, which are for nobody but this machine, and complaints.
 const NOP: u32 = 0;
 const UNKNOWN_COMMAND: u32 = 1;
 const BAD_COMMAND_SIZE: u32 = 2;
@@ -209,17 +209,20 @@ impl Connection {
 
     fn on_packet(&mut self, packet: Packet, out: &mut Outbox<Effect>) {
         let (kind, length) = (packet.kind, packet.payload.len());
+        let registered = self.stage == Stage::Registered;
         match (kind, length) {
             // Mounts say it with a message, chunkservers without.
             (NOP, 0 | 4) => return,
-            // Nothing can be done about a complaint.
-            (UNKNOWN_COMMAND | BAD_COMMAND_SIZE, 12 | 16) => return,
+            (UNKNOWN_COMMAND | BAD_COMMAND_SIZE, 12 | 16) => {
+                if !registered || !self.options.side.complains_to_owner() {
+                    return;
+                }
+            }
             (NOP | UNKNOWN_COMMAND | BAD_COMMAND_SIZE, _) => {
                 return self.close(Closed::WrongLength { kind, length }, out);
             }
             _ => {}
         }
-        let registered = self.stage == Stage::Registered;
         if !registered && !self.options.side.may_say_unregistered(kind) {
             return self.close(Closed::NotRegistered { kind, length }, out);
         }

@@ -31,6 +31,12 @@ impl Side {
             }
     }
 
+    /// Whether the owner hears that a packet was not understood. A mount is told what it asked
+    /// for, and nobody can do anything; a chunkserver was told to do something, and did not.
+    pub(super) fn complains_to_owner(self) -> bool {
+        self == Self::Chunkserver
+    }
+
     /// A whole packet that says nothing.
     pub(super) fn sign_of_life(self) -> Vec<u8> {
         match self {
