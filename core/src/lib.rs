@@ -18,6 +18,7 @@
 //! | [`moosefs`] | what MooseFS's own clients and chunkservers say, and hear |
 //! | [`gateway`] | what MooseFS's clients ask, as questions and commands of the namespace |
 //! | [`mounts`] | the face that mounts and tools see: connections, registrations, requests |
+//! | [`chunkservers`] | the face that chunkservers see: connections, registrations, orders |
 //! | [`native`] | what native clients and operators say to a node, and hear |
 //! | [`transport`] | a node's connections to its peers, and how nodes become a cluster |
 //! | [`store`] | ordered keys with snapshots and checkpoints |
@@ -31,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 pub mod chunks;
+pub mod chunkservers;
 pub mod codec;
 pub mod crdt;
 pub mod disk;
