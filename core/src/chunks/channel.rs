@@ -227,7 +227,7 @@ mod tests {
                     there.push(batch.clone());
                 }
             }
-            if !there.is_empty() && rng.chance(1, 2) {
+            while !there.is_empty() && (calm || rng.chance(1, 2)) {
                 let batch = there.remove(rng.below(there.len() as u64) as usize);
                 let received = receiver.on_batch(batch);
                 if received.begun {
@@ -243,7 +243,7 @@ mod tests {
             if !calm && rng.chance(1, 200) {
                 receiver = Receiver::default();
             }
-            if !back.is_empty() && rng.chance(1, 2) {
+            while !back.is_empty() && (calm || rng.chance(1, 2)) {
                 let heard = back.remove(rng.below(back.len() as u64) as usize);
                 if sender.on_heard(now, heard) == Verdict::Forgotten {
                     sender = Sender::new((1, sender.epoch().1 + 1), RESEND);

@@ -622,6 +622,11 @@ impl Keeper {
         let Some((told, places)) = leading.clean.get(&chunk) else {
             return false;
         };
+        if leading.upkeep.is_copying(chunk) {
+            // The copy that is being made may miss what is written meanwhile: it must not have the
+            // version that is written to.
+            return false;
+        }
         *told == version && !places.is_empty() && *places == self.sound_places(chunk, version)
     }
 

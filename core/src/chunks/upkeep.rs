@@ -106,6 +106,12 @@ impl Upkeep {
         self.forgetting.remove(&ticket).is_some()
     }
 
+    /// Whether a copy of a chunk is being made.
+    pub fn is_copying(&self, chunk: ChunkId) -> bool {
+        let all = (chunk, PlaceNo(0))..=(chunk, PlaceNo(u32::MAX));
+        self.errands.range(all).any(|(_, it)| it.source.is_some())
+    }
+
     fn deletes_at(&self, place: PlaceNo) -> usize {
         let here = |((_, at), errand): &(&(ChunkId, PlaceNo), &Errand)| {
             *at == place && errand.source.is_none()

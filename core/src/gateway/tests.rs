@@ -19,9 +19,7 @@ use crate::moosefs::sample::Draw;
 use crate::moosefs::status::Status;
 use crate::moosefs::version::Version;
 use crate::moosefs::writer::Writer;
-use crate::namespace::op::{
-    self, Answer, ChunkAction, Disable, NodeKind, Notice, Op, SessionParams,
-};
+use crate::namespace::op::{self, Answer, Disable, NodeKind, Notice, Op, SessionParams};
 use crate::time::WallTime;
 
 const ROOT: u32 = 1;

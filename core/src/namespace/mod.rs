@@ -27,6 +27,7 @@ mod fuzz;
 mod genesis;
 mod hooks;
 mod inspect;
+mod keeping;
 mod lock;
 mod lookup;
 mod node;
@@ -47,7 +48,7 @@ mod snapshot_remove;
 mod stats;
 mod subtree;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod trash;
 mod truncate;
 mod txn;
@@ -67,3 +68,4 @@ pub use dump::{Dump, DumpedChunk, DumpedLocks, DumpedNode};
 #[cfg(feature = "fuzzing")]
 pub use fuzz::fuzz_apply;
 pub use inspect::{inspect, inspect_pair};
+pub use keeping::{FileChunks, FileCursor, KnownChunk};
