@@ -20,7 +20,8 @@ use crate::limits;
 /// # Errors
 /// After the session's: `NoEnt`; `Perm` for what is no file; `Invalid` for the same file twice;
 /// `Access` for `dst`, then for `src`; `Perm` for an immutable `dst`; `Invalid` for the range, or
-/// more chunks than one command may touch; `IndexTooBig`; `Quota`.
+/// more chunks than one command may touch; `IndexTooBig`; `Locked` while one of the chunks is being
+/// cut; `Quota`.
 pub fn append(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -66,7 +67,7 @@ pub fn append(
     growth = stats::plus(&growth, &stats::of_length_change(txn, dst, &file, length)?);
     for (at, chunk) in slots {
         let at = at - first + base;
-        chunk::refer(txn, chunk)?;
+        chunk::share(txn, chunk)?;
         txn.set(&Key::ChunkSlot(dst, at), Some(chunk))?;
         growth = stats::plus(&growth, &stats::of_chunk(length, at, goal));
     }

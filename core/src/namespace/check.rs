@@ -9,7 +9,7 @@ use std::ops::{Bound, ControlFlow};
 
 use super::Namespace;
 use super::key::Key;
-use super::op::{DirStats, Name, NodeKind, StorageClass, Whereabouts};
+use super::op::{ChunkAction, DirStats, Name, NodeKind, StorageClass, Whereabouts};
 use super::path::valid_name;
 use super::quota;
 use super::record::{
@@ -47,8 +47,11 @@ pub enum Law {
     /// A quota belongs to a directory, and notes since when a soft limit is passed exactly while
     /// one is.
     Quotas,
-    /// Chunks count as many references as file slots refer to them, and none refers to nothing.
+    /// Chunks count as many references as file slots refer to them, and chunks that are to be made
+    /// from them; and none refers to nothing.
     References,
+    /// A chunk that is not used holds no other, and one that is being cut belongs to one slot.
+    Unsettled,
     /// Who has a file open is known from the file and from the session alike.
     OpenFiles,
     /// Locks are held, and waited for, by sessions that have the file open.
@@ -289,6 +292,7 @@ impl Everything {
         self.depth(&order)?;
         self.quotas()?;
         self.references()?;
+        self.unsettled()?;
         self.open_files()?;
         self.ids()?;
         self.chunkservers()?;
@@ -565,12 +569,43 @@ impl Everything {
             *wanted.entry(*chunk).or_default() += 1;
         }
         for (id, chunk) in &self.chunks {
+            let Some(held) = chunk.unsettled.value().and_then(|it| it.holds()) else {
+                continue;
+            };
+            demand(self.chunks.contains_key(&held), law, || {
+                format!("{id} is to be made from {held}, which is not there")
+            })?;
+            *wanted.entry(held).or_default() += 1;
+        }
+        for (id, chunk) in &self.chunks {
             let (counted, there) = (
                 chunk.references.value(),
                 wanted.get(id).copied().unwrap_or(0),
             );
             demand(counted == there, law, || {
                 format!("{id} counts {counted} references and has {there}")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn unsettled(&self) -> Judged {
+        let law = Law::Unsettled;
+        for (id, chunk) in &self.chunks {
+            let Some(unsettled) = chunk.unsettled.value() else {
+                continue;
+            };
+            let references = chunk.references.value();
+            demand(references > 0 || unsettled.holds().is_none(), law, || {
+                format!("{id} is not used, and holds another: {unsettled:?}")
+            })?;
+            demand(unsettled.action != ChunkAction::Kept, law, || {
+                format!("{id} is unsettled for nothing")
+            })?;
+            let slot = self.slots.get(&(unsettled.inode, unsettled.index));
+            let alone = references == 0 || references == 1 && slot == Some(id);
+            demand(unsettled.cut.is_none() || alone, law, || {
+                format!("{id} has {references} references and is being cut: {unsettled:?}")
             })?;
         }
         Ok(())

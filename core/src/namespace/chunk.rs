@@ -1,7 +1,9 @@
-//! Chunks of files: writing, reading, and what chunkservers report.
+//! Chunks of files: writing and reading.
 //!
-//! Where copies lie is not known here; an outcome says what chunkservers have to do, and a later
-//! command says what became of it.
+//! Where copies lie is not known here; an outcome says what chunkservers have to do, the chunk
+//! notes that they have not all been told, and a later command says what became of it ([`told`]).
+
+mod told;
 
 use std::ops::ControlFlow;
 
@@ -10,7 +12,8 @@ use super::hooks;
 use super::key::Key;
 use super::node;
 use super::op::{
-    Answer, Caller, ChunkAction, ChunkInfo, DirStats, Disable, NodeKind, Notice, Reply,
+    Answer, Caller, ChunkAction, ChunkInfo, Cut, DirStats, Disable, NodeKind, Notice, Reply,
+    Unsettled,
 };
 use super::permission::IMMUTABLE;
 use super::quota;
@@ -23,6 +26,8 @@ use crate::id::{ChunkId, InodeId};
 use crate::limits;
 use crate::time::{Stamp, WallTime};
 
+pub use told::{forget, repair, rollback, set_version, settle, settled, unlock};
+
 /// How a chunk shall be written.
 #[derive(Clone, Copy, Debug)]
 pub struct WriteMode {
@@ -32,6 +37,20 @@ pub struct WriteMode {
     pub chunk_moved: bool,
     /// The change sets mtime and ctime.
     pub may_touch_times: bool,
+}
+
+/// What a chunk is made ready for.
+#[derive(Clone, Copy, Debug)]
+pub enum Purpose {
+    /// To be written.
+    Write {
+        /// The writer continues under its own lock.
+        go_on: bool,
+        /// The version must rise.
+        raise: bool,
+    },
+    /// To be cut.
+    Cut(Cut),
 }
 
 /// A chunk ready to be written.
@@ -78,16 +97,16 @@ pub fn write(
     let length = file.length.value().max(begin);
     let mut growth = stats::of_length_change(txn, ino, &file, length)?;
     let ready = match present {
-        Some(chunk) => prepare(txn, ino, index, chunk, mode.go_on, mode.chunk_moved)?,
+        Some(chunk) => {
+            let purpose = Purpose::Write {
+                go_on: mode.go_on,
+                raise: mode.chunk_moved,
+            };
+            prepare(txn, (ino, index), chunk, purpose)?
+        }
         None => {
             growth = stats::plus(&growth, &stats::of_chunk(length, index, goal));
-            let chunk = create(txn, ino)?;
-            txn.set(&Key::ChunkSlot(ino, index), Some(chunk))?;
-            Ready {
-                chunk,
-                version: 1,
-                action: ChunkAction::Created,
-            }
+            create(txn, (ino, index), ChunkAction::Created, None)?
         }
     };
     lock(txn, ready.chunk)?;
@@ -144,96 +163,6 @@ pub fn write_end(
     if slot(txn, ino, index)? == Some(chunk) {
         notify_changed(txn, ino, index, reached, false)?;
     }
-    Ok(Reply::Done)
-}
-
-/// The chunkservers could not do what a write asked for: the slot holds `old` again, or nothing.
-///
-/// # Errors
-/// `NoChunk` when the slot does not hold `new`, or `old` is not known.
-pub fn rollback(
-    txn: &mut Txn<'_>,
-    ino: InodeId,
-    index: u32,
-    new: ChunkId,
-    old: ChunkId,
-) -> Res<Reply> {
-    if new == ChunkId::HOLE || slot(txn, ino, index)? != Some(new) {
-        return Err(FsError::NoChunk.into());
-    }
-    if old == ChunkId::HOLE {
-        empty_slot(txn, ino, index, new)?;
-        return Ok(Reply::Done);
-    }
-    unlock(txn, old)?;
-    if old != new {
-        refer(txn, old)?;
-        txn.set(&Key::ChunkSlot(ino, index), Some(old))?;
-        hooks::release_chunk(txn, new)?;
-    }
-    Ok(Reply::Done)
-}
-
-/// Chunkservers reported a version.
-///
-/// # Errors
-/// `NoChunk`; `Invalid` for a version that is neither the present nor the next.
-pub fn set_version(txn: &mut Txn<'_>, chunk: ChunkId, version: u32) -> Res<Reply> {
-    let present = get(txn, chunk)?.version.value();
-    if version != present && present.checked_add(1) != Some(version) {
-        return Err(FsError::Invalid.into());
-    }
-    change(txn, chunk, |old, stamp| Chunk {
-        version: old.version.write(stamp, version),
-        ..Chunk::default()
-    })?;
-    Ok(Reply::Done)
-}
-
-/// Unlocks a chunk, locked or not.
-///
-/// # Errors
-/// `NoChunk`.
-pub fn unlock(txn: &mut Txn<'_>, chunk: ChunkId) -> Res<Reply> {
-    change(txn, chunk, |old, stamp| Chunk {
-        locked_until: old.locked_until.write(stamp, WallTime(0)),
-        ..Chunk::default()
-    })?;
-    Ok(Reply::Done)
-}
-
-/// Repair: the chunk of a slot has this version, or is given up.
-///
-/// # Errors
-/// `NoChunk` when the slot is a hole, or there is no such file.
-pub fn repair(txn: &mut Txn<'_>, ino: InodeId, index: u32, version: Option<u32>) -> Res<Reply> {
-    let chunk = slot(txn, ino, index)?.ok_or(FsError::NoChunk)?;
-    match version {
-        Some(version) => {
-            change(txn, chunk, |old, stamp| Chunk {
-                version: old.version.write(stamp, version),
-                ..Chunk::default()
-            })?;
-        }
-        None => empty_slot(txn, ino, index, chunk)?,
-    }
-    let length = txn.inode(ino)?.length.value();
-    notify_changed(txn, ino, index, length, false)?;
-    Ok(Reply::Done)
-}
-
-/// A chunk without a reference was deleted everywhere.
-///
-/// # Errors
-/// `NoChunk`; `ChunkBusy` while a file refers to it.
-pub fn forget(txn: &mut Txn<'_>, chunk: ChunkId) -> Res<Reply> {
-    if get(txn, chunk)?.references.value() > 0 {
-        return Err(FsError::ChunkBusy.into());
-    }
-    change(txn, chunk, |_, _| Chunk {
-        gone: true,
-        ..Chunk::default()
-    })?;
     Ok(Reply::Done)
 }
 
@@ -364,47 +293,67 @@ pub fn refer(txn: &mut Txn<'_>, chunk: ChunkId) -> Res<()> {
     Ok(())
 }
 
-/// Makes the chunk of a slot ready for a change: a shared one is copied, one's own gets the next
-/// version when `raise` says so. Does not lock it, and checks no quota.
+/// One more file shares a chunk.
 ///
 /// # Errors
-/// `Locked` when somebody else writes and this is not `go_on`; `NoSpace` when no id or version is
-/// left.
+/// `NoChunk`; `Locked` while it is being cut: the other file would be cut with it.
+pub fn share(txn: &mut Txn<'_>, chunk: ChunkId) -> Res<()> {
+    if is_being_cut(&get(txn, chunk)?) {
+        return Err(FsError::Locked.into());
+    }
+    refer(txn, chunk)
+}
+
+/// Makes the chunk of a slot ready for a change: a shared one is copied, and kept until the copy is
+/// made; one's own gets the next version where it must. One that is unsettled need not rise to be
+/// written, for nobody uses its version yet; a cut has a version of its own all the same, so that
+/// copies that have it were cut. Does not lock it, and checks no quota.
+///
+/// # Errors
+/// `Locked` while it is being cut, and when somebody else writes and this does not go on; `NoSpace`
+/// when no id or version is left.
 pub fn prepare(
     txn: &mut Txn<'_>,
-    ino: InodeId,
-    index: u32,
+    (ino, index): (InodeId, u32),
     chunk: ChunkId,
-    go_on: bool,
-    raise: bool,
+    purpose: Purpose,
 ) -> Res<Ready> {
     let old = get(txn, chunk)?;
+    if is_being_cut(&old) {
+        return Err(FsError::Locked.into());
+    }
+    let (cut, go_on, raise) = match purpose {
+        Purpose::Write { go_on, raise } => (None, go_on, raise),
+        Purpose::Cut(cut) => (Some(cut), false, true),
+    };
     let from_version = old.version.value();
     if old.references.value() > 1 {
-        let copy = create(txn, ino)?;
-        txn.set(&Key::ChunkSlot(ino, index), Some(copy))?;
-        hooks::release_chunk(txn, chunk)?;
-        return Ok(Ready {
-            chunk: copy,
-            version: 1,
-            action: ChunkAction::Duplicated {
-                from: chunk,
-                from_version,
-            },
-        });
+        let from = chunk;
+        let action = ChunkAction::Duplicated { from, from_version };
+        return create(txn, (ino, index), action, cut);
     }
     if !go_on && old.locked_until.value() >= txn.now() {
         return Err(FsError::Locked.into());
     }
-    let (version, action) = if raise {
+    let present = old.unsettled.value().map(|it| it.action);
+    let (version, action) = if raise && (present.is_none() || cut.is_some()) {
         let next = from_version.checked_add(1).ok_or(FsError::NoSpace)?;
-        (next, ChunkAction::Raised { from_version })
+        let raised = ChunkAction::Raised { from_version };
+        (next, present.unwrap_or(raised))
     } else {
         (from_version, ChunkAction::Kept)
     };
+    let made = (action != ChunkAction::Kept).then_some(action);
+    let unsettled = made.or(present).map(|action| Unsettled {
+        action,
+        cut,
+        inode: ino,
+        index,
+    });
     change(txn, chunk, |old, stamp| Chunk {
         version: old.version.write(stamp, version),
         archived: old.archived.write(stamp, false),
+        unsettled: old.unsettled.write(stamp, unsettled),
         ..Chunk::default()
     })?;
     Ok(Ready {
@@ -412,6 +361,13 @@ pub fn prepare(
         version,
         action,
     })
+}
+
+/// Whether a truncate waits for chunkservers to cut the chunk. Such a chunk belongs to one slot, and
+/// nothing else is done with it.
+#[must_use]
+pub fn is_being_cut(chunk: &Chunk) -> bool {
+    chunk.unsettled.value().is_some_and(|it| it.cut.is_some())
 }
 
 /// Locks a chunk for a writer.
@@ -488,8 +444,13 @@ pub fn notify_changed(
     Ok(())
 }
 
-/// A new chunk of a file, with the one reference that its slot will be.
-fn create(txn: &mut Txn<'_>, ino: InodeId) -> Res<ChunkId> {
+/// A new chunk for a slot, which is its one reference.
+fn create(
+    txn: &mut Txn<'_>,
+    (ino, index): (InodeId, u32),
+    action: ChunkAction,
+    cut: Option<Cut>,
+) -> Res<Ready> {
     let key = Key::SlotIds(ino.slot());
     let ids: SlotIds = txn.get(&key)?.unwrap_or_default();
     let given = ids.chunks.value();
@@ -501,16 +462,28 @@ fn create(txn: &mut Txn<'_>, ino: InodeId) -> Res<ChunkId> {
         ..SlotIds::default()
     };
     txn.join(&key, &taken)?;
-    let stamp = txn.stamp();
+    let (stamp, version) = (txn.stamp(), 1);
+    let unsettled = Unsettled {
+        action,
+        cut,
+        inode: ino,
+        index,
+    };
     let delta = Chunk {
-        version: Lww::at(stamp, 1),
+        version: Lww::at(stamp, version),
         locked_until: Lww::at(stamp, WallTime(0)),
         archived: Lww::at(stamp, false),
+        unsettled: Lww::at(stamp, Some(unsettled)),
         references: Chunk::default().references.link(LOG_REPLICA),
         gone: false,
     };
     txn.join(&Key::Chunk(chunk), &delta)?;
-    Ok(chunk)
+    txn.set(&Key::ChunkSlot(ino, index), Some(chunk))?;
+    Ok(Ready {
+        chunk,
+        version,
+        action,
+    })
 }
 
 /// Makes a slot a hole, and counts that.
@@ -534,14 +507,21 @@ fn whole_chunk(goal: i128) -> DirStats {
 }
 
 fn info(txn: &Txn<'_>, index: u32, chunk: ChunkId) -> Res<ChunkInfo> {
-    let record = get(txn, chunk)?;
-    Ok(ChunkInfo {
+    Ok(told_of(index, chunk, &get(txn, chunk)?))
+}
+
+/// A chunk in a slot, as it is told.
+#[must_use]
+pub fn told_of(index: u32, chunk: ChunkId, record: &Chunk) -> ChunkInfo {
+    ChunkInfo {
         index,
         chunk,
         version: record.version.value(),
         locked_until: record.locked_until.value(),
         archived: record.archived.value(),
-    })
+        unsettled: record.unsettled.value(),
+        references: record.references.value(),
+    }
 }
 
 fn hole(index: u32) -> ChunkInfo {
@@ -551,6 +531,8 @@ fn hole(index: u32) -> ChunkInfo {
         version: 0,
         locked_until: WallTime(0),
         archived: false,
+        unsettled: None,
+        references: 0,
     }
 }
 

@@ -184,6 +184,7 @@ pub fn run(txn: &mut Txn<'_>, op: &Op) -> Res<Reply> {
             old,
         } => chunk::rollback(txn, *inode, *index, *new, *old),
         Op::SetChunkVersion { chunk, version } => chunk::set_version(txn, *chunk, *version),
+        Op::SettleChunk { chunk, version } => chunk::settle(txn, *chunk, *version),
         Op::UnlockChunk { chunk } => chunk::unlock(txn, *chunk),
         Op::RepairChunk {
             inode,

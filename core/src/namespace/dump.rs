@@ -13,7 +13,7 @@ use super::error::FsError;
 use super::key::Key;
 use super::op::{
     Acl, AclKind, ChunkserverInfo, DirStats, HeldLock, LastRequest, Name, NodeKind, PosixLockKind,
-    QuotaLimits, Reply, SessionParams, StorageClass, Whereabouts,
+    QuotaLimits, Reply, SessionParams, StorageClass, Unsettled, Whereabouts,
 };
 use super::record::{
     AclRecord, Applied, Chunk, ChunkSlot, Chunkserver, Class, DetachedBytes, Edge, FlockTable,
@@ -114,7 +114,9 @@ pub struct DumpedChunk {
     pub locked_until: WallTime,
     /// Whether its copies follow the archive list.
     pub archived: bool,
-    /// File slots that refer to it.
+    /// What chunkservers have not been told yet.
+    pub unsettled: Option<Unsettled>,
+    /// File slots that refer to it, and chunks that are to be made from it.
     pub references: u64,
 }
 
@@ -314,6 +316,7 @@ fn take_shared(dump: &mut Dump, parsed: &Key, key: &[u8], value: &[u8]) -> Resul
                 version: chunk.version.value(),
                 locked_until: chunk.locked_until.value(),
                 archived: chunk.archived.value(),
+                unsettled: chunk.unsettled.value(),
                 references: chunk.references.value(),
             };
             dump.chunks.insert(*id, chunk);

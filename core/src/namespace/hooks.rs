@@ -61,25 +61,37 @@ pub fn release_chunks(txn: &mut Txn<'_>, ino: InodeId, first: u32) -> Res<()> {
     Ok(())
 }
 
-/// One reference to a chunk less; the last one tells that its copies can go.
+/// One reference to a chunk less; the last one tells that its copies can go. Then it is not to be
+/// made any more either, and the chunk that was kept for that has one less, too.
 ///
 /// # Errors
 /// Only that the state cannot be read.
 pub fn release_chunk(txn: &mut Txn<'_>, chunk: ChunkId) -> Res<()> {
-    let key = Key::Chunk(chunk);
-    let Some(old) = txn.get::<Chunk>(&key)? else {
-        return Ok(());
-    };
-    let delta = Chunk {
-        references: old.references.unlink(LOG_REPLICA),
-        ..Chunk::default()
-    };
-    let now = txn.join(&key, &delta)?;
-    if now.references.value() == 0 {
-        txn.notify(Notice::ChunkUnused {
-            chunk,
-            version: now.version.value(),
-        });
+    // Copies of copies that nobody made yet can be a long chain.
+    let mut next = Some(chunk);
+    while let Some(chunk) = next.take() {
+        let key = Key::Chunk(chunk);
+        let Some(old) = txn.get::<Chunk>(&key)? else {
+            return Ok(());
+        };
+        let mut delta = Chunk {
+            references: old.references.unlink(LOG_REPLICA),
+            ..Chunk::default()
+        };
+        let is_last = old.references.value() <= 1;
+        if is_last {
+            next = old.unsettled.value().and_then(|it| it.holds());
+        }
+        if next.is_some() {
+            delta.unsettled = old.unsettled.write(txn.stamp(), None);
+        }
+        let now = txn.join(&key, &delta)?;
+        if is_last {
+            txn.notify(Notice::ChunkUnused {
+                chunk,
+                version: now.version.value(),
+            });
+        }
     }
     Ok(())
 }

@@ -622,7 +622,9 @@ pub enum Op {
         length: u64,
         mode: TruncateMode,
     },
-    /// The chunk of a truncate was cut: unlock it and set the length. [`Reply::Truncated`].
+    /// The chunk of a truncate was cut: it is settled and unlocked, and the file gets its length.
+    /// [`Reply::Truncated`], also when nothing is being cut there (any more): then nothing changes.
+    /// `Invalid` when the cut is for another length.
     TruncateEnd {
         caller: Caller,
         inode: InodeId,
@@ -632,7 +634,9 @@ pub enum Op {
     },
     /// WRITE_CHUNK: make, duplicate or raise the version of a file's chunk, and lock it.
     /// `go_on`: the writer continues under its own lock. `chunk_moved`: a copy came, went or was
-    /// damaged since the last write, so the version must rise. [`Reply::Chunk`].
+    /// damaged since the last write, so the version must rise. [`Reply::Chunk`]: an action other
+    /// than `Kept` made this version, and is unsettled until [`Op::SettleChunk`]. `Kept` may be
+    /// unsettled, too: by a command before. `Locked` while the chunk is being cut, lock or not.
     WriteChunk {
         caller: Caller,
         inode: InodeId,
@@ -651,18 +655,25 @@ pub enum Op {
         length: u64,
         may_touch_times: bool,
     },
-    /// The chunkservers could not do what a write asked for: the slot is as it was before.
+    /// The chunkservers could not do what a write asked for: a slot whose chunk was created is a
+    /// hole again (`old` is 0), one whose chunk was duplicated has the shared one again; with the
+    /// same chunk as `old` it is only unlocked, and stays unsettled. `NoChunk` for anything else.
     RollbackChunk {
         inode: InodeId,
         index: u32,
         new: ChunkId,
         old: ChunkId,
     },
-    /// Chunkservers reported: the version is this, or one higher. [`Reply::Done`], `NoChunk`.
+    /// The version is this, or one higher than it was: then it is unsettled. [`Reply::Done`],
+    /// `NoChunk`, `Invalid`.
     SetChunkVersion { chunk: ChunkId, version: u32 },
+    /// Chunkservers have done what was to be done for this version; where it was a cut, what
+    /// [`Op::TruncateEnd`] does is done, too. [`Reply::Done`], also when nothing was unsettled;
+    /// `NoChunk`, `Invalid` for another version.
+    SettleChunk { chunk: ChunkId, version: u32 },
     /// Unlock a chunk, locked or not.
     UnlockChunk { chunk: ChunkId },
-    /// Repair: the slot's chunk has this version from now, or the slot is a hole.
+    /// Repair: the slot's chunk has this version from now and is settled, or the slot is a hole.
     RepairChunk {
         inode: InodeId,
         index: u32,
@@ -672,7 +683,7 @@ pub enum Op {
     /// with references gives `ChunkBusy`.
     ForgetChunk { chunk: ChunkId },
     /// APPEND_SLICE: the chunks `[from, to)` of `src` are appended to `dst`, shared. `from` or
-    /// `to` below 0 counts from the end. [`Reply::Done`].
+    /// `to` below 0 counts from the end. [`Reply::Done`], `Locked` while one of them is being cut.
     AppendSlice {
         caller: Caller,
         dst: InodeId,
@@ -759,7 +770,8 @@ pub enum Op {
     Sweep { after: Option<InodeId>, limit: u32 },
 
     // Snapshots.
-    /// SNAPSHOT of `src` as `name` in `dst_parent`. [`Reply::Done`].
+    /// SNAPSHOT of `src` as `name` in `dst_parent`. [`Reply::Done`], `Locked` while a chunk of it is
+    /// being cut.
     Snapshot {
         caller: Caller,
         src: InodeId,
@@ -991,7 +1003,7 @@ pub struct Attr {
 }
 
 /// What happened with a file's chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ChunkAction {
     /// Made new: chunkservers have to create it.
     Created,
@@ -1011,6 +1023,42 @@ pub enum ChunkAction {
     Kept,
 }
 
+/// What chunkservers have not all been told of a chunk yet. Nobody was told that it may be used at
+/// its version: copies that it is made from are still good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Unsettled {
+    /// What they have to do; never `Kept`. The version to be raised from is that of the copies that
+    /// are known to be good: the chunk's own may be more than one above it. Of a chunk that was
+    /// duplicated, the shared one is kept until this is settled, under whatever version it has.
+    pub action: ChunkAction,
+    /// The cut that they have to make, too.
+    pub cut: Option<Cut>,
+    /// The file for which it was done; 0 when a version was raised for none.
+    pub inode: InodeId,
+    /// Which of its slots.
+    pub index: u32,
+}
+
+/// The cut of a truncate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Cut {
+    /// Bytes of the chunk that stay.
+    pub bytes: u32,
+    /// Length of the file once it is made.
+    pub file_length: u64,
+}
+
+impl Unsettled {
+    /// The shared chunk that is kept for this one to be made from.
+    #[must_use]
+    pub fn holds(&self) -> Option<ChunkId> {
+        match self.action {
+            ChunkAction::Duplicated { from, .. } => Some(from),
+            ChunkAction::Created | ChunkAction::Raised { .. } | ChunkAction::Kept => None,
+        }
+    }
+}
+
 /// One slot of a file's chunk list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkInfo {
@@ -1024,6 +1072,10 @@ pub struct ChunkInfo {
     pub locked_until: WallTime,
     /// Whether its copies follow the archive list.
     pub archived: bool,
+    /// What chunkservers have not been told yet.
+    pub unsettled: Option<Unsettled>,
+    /// File slots that refer to it, and chunks that are to be made from it.
+    pub references: u64,
 }
 
 /// What a command gives back when it was carried out.

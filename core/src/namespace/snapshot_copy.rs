@@ -50,7 +50,7 @@ pub struct Wanted<'a> {
 /// directory; `Invalid` for the name. Then for what is there already, in order of name: `Invalid`
 /// when it is the source; `Perm` when it is of another type or protected; `Exist` when files are
 /// not to be replaced. `Invalid` for more nodes and chunks than one command may touch; `NoSpace`;
-/// `Quota`.
+/// `Locked` while a chunk is being cut: the copy would be cut with it; `Quota`.
 pub fn snapshot(txn: &mut Txn<'_>, caller: &Caller, wanted: Wanted<'_>) -> Res<Reply> {
     let who = Who::enter(txn, caller, &[Disable::Snapshot], true)?;
     if wanted.src == InodeId(0) || wanted.dst_parent == InodeId(0) {
@@ -80,9 +80,13 @@ pub fn snapshot(txn: &mut Txn<'_>, caller: &Caller, wanted: Wanted<'_>) -> Res<R
         twins: BTreeMap::new(),
         touched: Vec::new(),
         filled: Vec::new(),
+        cuts: false,
     };
     let before = stats::of_dir(txn, dir)?;
     copier.run(txn)?;
+    if copier.cuts {
+        return Err(FsError::Locked.into());
+    }
     let growth = stats::minus(&stats::of_dir(txn, dir)?, &before);
     quota::check_grown(txn, &path::ancestors(txn, dir)?, &growth)?;
     for (dir, before) in copier.filled {
@@ -110,6 +114,8 @@ struct Copier<'a> {
     /// Directories below the first that were there before, and what they held then: each may have
     /// a quota of its own.
     filled: Vec<(InodeId, DirStats)>,
+    /// One of the shared chunks is being cut.
+    cuts: bool,
 }
 
 impl Copier<'_> {
@@ -353,6 +359,7 @@ impl Copier<'_> {
     /// Gives a new file every chunk of another one.
     fn share_chunks(&mut self, txn: &mut Txn<'_>, from: InodeId, copy: InodeId) -> Res<()> {
         for (index, chunk) in self.chunks(txn, from)? {
+            self.cuts |= chunk::is_being_cut(&chunk::get(txn, chunk)?);
             chunk::refer(txn, chunk)?;
             txn.set(&Key::ChunkSlot(copy, index), Some(chunk))?;
         }

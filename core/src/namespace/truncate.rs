@@ -4,11 +4,11 @@
 //! it, the second sets the length when they are done.
 
 use super::attr::attr;
-use super::chunk;
+use super::chunk::{self, Purpose};
 use super::error::FsError;
 use super::hooks;
 use super::node;
-use super::op::{Caller, DirStats, Disable, NodeKind, Reply, TruncateMode};
+use super::op::{Caller, Cut, DirStats, Disable, NodeKind, Reply, TruncateMode};
 use super::permission::{self, APPEND_ONLY, IMMUTABLE, WRITE};
 use super::quota;
 use super::record::Inode;
@@ -75,11 +75,13 @@ pub fn truncate(
     truncated(txn, &who, ino, previous_length)
 }
 
-/// The chunk of a truncate was cut.
+/// The chunk of a truncate was cut. Nothing is done when none is being cut there: it was done before,
+/// by this command or by one that settled the chunk.
 ///
 /// # Errors
 /// After the session's: `NoEnt`; `Perm` for what is no file; `IndexTooBig`; `NoChunk` when the
-/// file holds another chunk there by now; `Invalid` for a length that does not end inside it.
+/// file holds another chunk there by now; `Invalid` for a length that does not end inside it, or
+/// is not the one that it is cut for.
 pub fn truncate_end(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -101,10 +103,26 @@ pub fn truncate_end(
     if !inside || length / limits::CHUNK_BYTES != u64::from(index) {
         return Err(FsError::Invalid.into());
     }
-    chunk::unlock(txn, chunk)?;
-    cut(txn, ino, &file, length)?;
-    chunk::notify_changed(txn, ino, index, length, true)?;
+    let unsettled = chunk::get(txn, chunk)?.unsettled.value();
+    if let Some(cut) = unsettled.and_then(|it| it.cut) {
+        if cut.file_length != length {
+            return Err(FsError::Invalid.into());
+        }
+        chunk::settled(txn, chunk)?;
+        chunk::unlock(txn, chunk)?;
+        cut_is_made(txn, (ino, index), length)?;
+    }
     truncated(txn, &who, ino, file.length.value())
+}
+
+/// Gives a file the length for which its chunk was cut.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn cut_is_made(txn: &mut Txn<'_>, (ino, index): (InodeId, u32), length: u64) -> Res<()> {
+    let file = txn.inode(ino)?;
+    cut(txn, ino, &file, length)?;
+    chunk::notify_changed(txn, ino, index, length, true)
 }
 
 /// Gives a file this length at once: chunks behind it go, bytes between are a hole. Sets its
@@ -179,14 +197,19 @@ fn cut_chunk(txn: &mut Txn<'_>, ino: InodeId, file: &Inode, length: u64) -> Res<
     let Some(chunk) = chunk::slot(txn, ino, index)? else {
         return Ok(None);
     };
-    let ready = chunk::prepare(txn, ino, index, chunk, false, true)?;
+    let bytes = bytes as u32;
+    let cut = Cut {
+        bytes,
+        file_length: length,
+    };
+    let ready = chunk::prepare(txn, (ino, index), chunk, Purpose::Cut(cut))?;
     chunk::lock(txn, ready.chunk)?;
     Ok(Some(Reply::TruncateChunk {
         index,
         chunk: ready.chunk,
         version: ready.version,
         action: ready.action,
-        bytes: bytes as u32,
+        bytes,
     }))
 }
 

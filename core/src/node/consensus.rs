@@ -376,7 +376,11 @@ fn chunk_orders(outcome: &Outcome) -> Vec<ChunkOrder> {
                 to: *version,
                 bytes: *bytes,
             }),
-            ChunkAction::Created | ChunkAction::Kept => {}
+            ChunkAction::Created => orders.push(ChunkOrder::Create {
+                chunk: *chunk,
+                version: *version,
+            }),
+            ChunkAction::Kept => {}
         },
         _ => {}
     }

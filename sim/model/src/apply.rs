@@ -93,6 +93,7 @@ impl Model {
         let result = self.run(&mut step, &command.op);
         let mut notices = Vec::new();
         if result.is_ok() || step.refusal_counts {
+            self.let_sources_go();
             self.update_soft_limits(command.now);
             notices.extend(step.lock_notices);
             notices.extend(step.chunk_notices);
@@ -216,6 +217,7 @@ impl Model {
             | Op::WriteChunkEnd { .. }
             | Op::RollbackChunk { .. }
             | Op::SetChunkVersion { .. }
+            | Op::SettleChunk { .. }
             | Op::UnlockChunk { .. }
             | Op::RepairChunk { .. }
             | Op::ForgetChunk { .. }

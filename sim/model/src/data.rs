@@ -6,7 +6,8 @@ use mfsha_core::id::{ChunkId, InodeId};
 use mfsha_core::limits;
 use mfsha_core::namespace::error::FsError;
 use mfsha_core::namespace::op::{
-    Caller, ChunkAction, DirStats, Disable, Notice, Op, OpenFlags, Reply, TruncateMode,
+    Caller, ChunkAction, Cut, DirStats, Disable, Notice, Op, OpenFlags, Reply, TruncateMode,
+    Unsettled,
 };
 use mfsha_core::time::WallTime;
 
@@ -58,11 +59,20 @@ impl Model {
             } => {
                 self.check_slot(*inode, *index, *new)
                     .map_err(|_| FsError::NoChunk)?;
-                if *old == ChunkId::HOLE {
-                    self.node_mut(*inode).chunks.remove(index);
-                } else {
-                    self.known_chunk(*old)?.locked_until = WallTime(0);
-                    self.node_mut(*inode).chunks.insert(*index, *old);
+                let unsettled = self.known_chunk(*new)?.unsettled;
+                let back = match unsettled.map(|it| it.action) {
+                    _ if new == old => Some(*new),
+                    Some(ChunkAction::Created) if *old == ChunkId::HOLE => None,
+                    Some(ChunkAction::Duplicated { from, .. }) if from == *old => Some(from),
+                    _ => return Err(FsError::NoChunk),
+                };
+                let slots = &mut self.node_mut(*inode).chunks;
+                match back {
+                    Some(chunk) => {
+                        slots.insert(*index, chunk);
+                        self.known_chunk(chunk)?.locked_until = WallTime(0);
+                    }
+                    None => drop(slots.remove(index)),
                 }
                 Ok(Reply::Done)
             }
@@ -71,7 +81,35 @@ impl Model {
                 if *version != known.version && Some(*version) != known.version.checked_add(1) {
                     return Err(FsError::Invalid);
                 }
-                known.version = *version;
+                if *version != known.version {
+                    let raised = Unsettled {
+                        action: ChunkAction::Raised {
+                            from_version: known.version,
+                        },
+                        cut: None,
+                        inode: InodeId(0),
+                        index: 0,
+                    };
+                    known.unsettled.get_or_insert(raised);
+                    known.version = *version;
+                }
+                Ok(Reply::Done)
+            }
+            Op::SettleChunk { chunk, version } => {
+                let known = self.known_chunk(*chunk)?;
+                if known.version != *version {
+                    return Err(FsError::Invalid);
+                }
+                if let Some(unsettled) = known.unsettled.take()
+                    && let Some(cut) = unsettled.cut
+                {
+                    known.locked_until = WallTime(0);
+                    let slot = (unsettled.inode, unsettled.index);
+                    if self.check_slot(slot.0, slot.1, *chunk).is_ok() {
+                        self.cut(step, slot.0, cut.file_length);
+                        self.tell_chunk_changed(step, slot.0, slot.1, true);
+                    }
+                }
                 Ok(Reply::Done)
             }
             Op::UnlockChunk { chunk } => {
@@ -86,7 +124,11 @@ impl Model {
                 let node = self.known_node(*inode).ok_or(FsError::NoChunk)?;
                 let chunk = *node.chunks.get(index).ok_or(FsError::NoChunk)?;
                 match version {
-                    Some(version) => self.known_chunk(chunk)?.version = *version,
+                    Some(version) => {
+                        let known = self.known_chunk(chunk)?;
+                        known.version = *version;
+                        known.unsettled = None;
+                    }
                     None => {
                         node.chunks.remove(index);
                     }
@@ -226,12 +268,18 @@ impl Model {
         (index, chunk): (u32, ChunkId),
         bytes: u32,
     ) -> Result<Reply, FsError> {
+        self.check_not_cut(chunk)?;
         let (chunk, action) = if self.is_shared(chunk) {
             self.duplicate(inode, index, chunk)?
         } else {
             self.check_unlocked(step, chunk)?;
             (chunk, self.raise(chunk)?)
         };
+        let cut = Cut {
+            bytes,
+            file_length: u64::from(index) * limits::CHUNK_BYTES + u64::from(bytes),
+        };
+        self.note_unsettled((inode, index), chunk, action, Some(cut));
         self.lock_chunk(step, chunk);
         Ok(Reply::TruncateChunk {
             index,
@@ -258,10 +306,18 @@ impl Model {
         if !inside || length / limits::CHUNK_BYTES != u64::from(index) {
             return Err(FsError::Invalid);
         }
-        self.known_chunk(chunk)?.locked_until = WallTime(0);
         let previous_length = self.node(inode).length;
-        self.cut(step, inode, length);
-        self.tell_chunk_changed(step, inode, index, true);
+        let known = self.known_chunk(chunk)?;
+        // Whoever ended it before has done all of this.
+        if let Some(cut) = known.unsettled.and_then(|it| it.cut) {
+            if cut.file_length != length {
+                return Err(FsError::Invalid);
+            }
+            known.unsettled = None;
+            known.locked_until = WallTime(0);
+            self.cut(step, inode, length);
+            self.tell_chunk_changed(step, inode, index, true);
+        }
         Ok(Reply::Truncated {
             previous_length,
             attr: self.attr(who, inode),
@@ -297,19 +353,28 @@ impl Model {
             }
             Some(old) if self.is_shared(old) => {
                 self.check_whole_chunk(step, inode)?;
+                self.check_not_cut(old)?;
                 self.duplicate(inode, *index, old)?
             }
             Some(own) => {
+                self.check_not_cut(own)?;
                 if !go_on {
                     self.check_unlocked(step, own)?;
                 }
-                if *chunk_moved {
+                // Nobody uses a version that is unsettled: it will do.
+                let unsettled = self.chunks[&own].unsettled.is_some();
+                if *chunk_moved && !unsettled {
                     (own, self.raise(own)?)
                 } else {
                     (own, ChunkAction::Kept)
                 }
             }
         };
+        let unsettled = self.chunks[&chunk].unsettled.map(|it| it.action);
+        let made = (action != ChunkAction::Kept).then_some(action);
+        if let Some(action) = made.or(unsettled) {
+            self.note_unsettled((inode, *index), chunk, action, None);
+        }
         self.lock_chunk(step, chunk);
         let node = self.node_mut(inode);
         node.length = node.length.max(u64::from(*index) * limits::CHUNK_BYTES);
@@ -419,6 +484,9 @@ impl Model {
         target.modified(step.now);
         let mut after = self.clone();
         after.nodes.insert(dst, Arc::new(target));
+        if after.cuts_what_is_shared() {
+            return Err(FsError::Locked);
+        }
         let more = subtract(after.stats(dst), self.stats(dst));
         self.check_quota(step.now, &self.grow_file(dst, more))?;
         *self = after;
@@ -459,20 +527,47 @@ impl Model {
         Ok(())
     }
 
+    /// While a chunk is being cut, nothing else is done with it, whoever has locked it.
+    fn check_not_cut(&self, chunk: ChunkId) -> Result<(), FsError> {
+        if self.chunks[&chunk].is_being_cut() {
+            return Err(FsError::Locked);
+        }
+        Ok(())
+    }
+
+    /// Chunkservers have to be told.
+    fn note_unsettled(
+        &mut self,
+        (inode, index): (InodeId, u32),
+        chunk: ChunkId,
+        action: ChunkAction,
+        cut: Option<Cut>,
+    ) {
+        let known = self.chunks.get_mut(&chunk).expect("it is in a file");
+        known.unsettled = Some(Unsettled {
+            action,
+            cut,
+            inode,
+            index,
+        });
+    }
+
     fn lock_chunk(&mut self, step: &Step, chunk: ChunkId) {
         let chunk = self.chunks.get_mut(&chunk).expect("it is in a file");
         chunk.locked_until = WallTime(step.now.0.saturating_add(limits::CHUNK_LOCK_SECONDS));
         chunk.archived = false;
     }
 
+    /// The next version. What is still to be done for the present one is done for it.
     fn raise(&mut self, chunk: ChunkId) -> Result<ChunkAction, FsError> {
         let chunk = self.chunks.get_mut(&chunk).expect("it is in a file");
         let from_version = chunk.version;
         chunk.version = from_version.checked_add(1).ok_or(FsError::NoSpace)?;
-        Ok(ChunkAction::Raised { from_version })
+        let raised = ChunkAction::Raised { from_version };
+        Ok(chunk.unsettled.map_or(raised, |it| it.action))
     }
 
-    /// A copy of its own for this file; the shared chunk loses a reference.
+    /// A copy of its own for this file; the shared chunk is kept until the copy is made.
     fn duplicate(
         &mut self,
         inode: InodeId,
@@ -490,6 +585,7 @@ impl Model {
             version: 1,
             locked_until: WallTime(0),
             archived: false,
+            unsettled: None,
         };
         self.chunks.insert(chunk, new);
         self.node_mut(inode).chunks.insert(index, chunk);

@@ -24,6 +24,7 @@ impl Model {
                 version: chunk.version,
                 locked_until: chunk.locked_until,
                 archived: chunk.archived,
+                unsettled: chunk.unsettled,
                 references: references.get(id).copied().unwrap_or(0).into(),
             };
             (*id, dumped)

@@ -416,6 +416,8 @@ impl Model {
                 version: 0,
                 locked_until: WallTime(0),
                 archived: false,
+                unsettled: None,
+                references: 0,
             };
         };
         let known = &self.chunks[&chunk];
@@ -425,6 +427,8 @@ impl Model {
             version: known.version,
             locked_until: known.locked_until,
             archived: known.archived,
+            unsettled: known.unsettled,
+            references: self.references()[&chunk].into(),
         }
     }
 

@@ -49,6 +49,9 @@ impl Model {
                 self.test_copy(&copying, src, parent, name)?;
                 let mut after = self.clone();
                 after.copy(step, &mut copying, src, parent, name)?;
+                if after.cuts_what_is_shared() {
+                    return Err(FsError::Locked);
+                }
                 self.check_growth(step, &after)?;
                 *self = after;
                 Ok(Reply::Done)

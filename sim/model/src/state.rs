@@ -12,8 +12,8 @@ use mfsha_core::limits;
 use mfsha_core::namespace::Ceilings;
 use mfsha_core::namespace::error::FsError;
 use mfsha_core::namespace::op::{
-    Acl, ChunkserverInfo, ClassMode, DirStats, LabelExpr, LastRequest, Name, NodeKind, QuotaLimits,
-    Reply, SessionParams, StorageClass, Whereabouts,
+    Acl, ChunkAction, ChunkserverInfo, ClassMode, DirStats, LabelExpr, LastRequest, Name, NodeKind,
+    QuotaLimits, Reply, SessionParams, StorageClass, Unsettled, Whereabouts,
 };
 use mfsha_core::time::WallTime;
 
@@ -88,6 +88,8 @@ pub(crate) struct Chunk {
     pub(crate) version: u32,
     pub(crate) locked_until: WallTime,
     pub(crate) archived: bool,
+    /// What chunkservers have not been told yet.
+    pub(crate) unsettled: Option<Unsettled>,
 }
 
 /// One session.
@@ -337,7 +339,7 @@ impl Model {
         class.keep.len().max(class.archive.len()) as u64
     }
 
-    /// Slots of all files that refer to each chunk.
+    /// Slots of all files that refer to each chunk, and chunks that are still to be made from it.
     pub(crate) fn references(&self) -> BTreeMap<ChunkId, u32> {
         let mut counts = BTreeMap::new();
         for node in self.nodes.values() {
@@ -345,7 +347,34 @@ impl Model {
                 *counts.entry(*chunk).or_insert(0) += 1;
             }
         }
+        for source in self.chunks.values().filter_map(Chunk::source) {
+            *counts.entry(source).or_insert(0) += 1;
+        }
         counts
+    }
+
+    /// A chunk that nobody uses is not to be made any more: it needs none that it is made from.
+    pub(crate) fn let_sources_go(&mut self) {
+        loop {
+            let used = self.references();
+            let unused = self
+                .chunks
+                .iter_mut()
+                .find(|(chunk, known)| known.source().is_some() && !used.contains_key(chunk));
+            match unused {
+                Some((_, known)) => known.unsettled = None,
+                None => return,
+            }
+        }
+    }
+
+    /// Whether a chunk that is being cut belongs to more than one slot: then more than one file
+    /// would be cut.
+    pub(crate) fn cuts_what_is_shared(&self) -> bool {
+        let used = self.references();
+        self.chunks
+            .iter()
+            .any(|(chunk, known)| known.is_being_cut() && used.get(chunk) > Some(&1))
     }
 
     /// A session has the file open from now; the cluster itself never has.
@@ -368,6 +397,20 @@ impl Model {
         }
         let (parent, name) = self.links(dir).into_iter().next()?;
         Some(join(self.path_below(top, parent)?, &name))
+    }
+}
+
+impl Chunk {
+    /// What it is still to be made from.
+    fn source(&self) -> Option<ChunkId> {
+        match self.unsettled?.action {
+            ChunkAction::Duplicated { from, .. } => Some(from),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_being_cut(&self) -> bool {
+        self.unsettled.is_some_and(|it| it.cut.is_some())
     }
 }
 

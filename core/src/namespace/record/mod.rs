@@ -13,7 +13,7 @@ use crate::crdt::{GCounter, LOG_REPLICA, Lattice, LinkCounter, Lww, OrSet, PnCou
 use crate::id::{ChunkId, InodeId, Lane, LogIndex, RequestSeq, SessionId};
 use crate::namespace::op::{
     Acl, DirStats, LastRequest, NodeKind, Outcome, PosixLockKind, QuotaLimits, SessionParams,
-    StorageClass,
+    StorageClass, Unsettled,
 };
 use crate::time::WallTime;
 
@@ -343,7 +343,9 @@ pub struct Chunk {
     pub locked_until: Lww<WallTime>,
     /// Whether its copies follow the archive list.
     pub archived: Lww<bool>,
-    /// File slots that refer to it.
+    /// What chunkservers have not been told yet.
+    pub unsettled: Lww<Option<Unsettled>>,
+    /// File slots that refer to it, and chunks that are to be made from it.
     pub references: LinkCounter,
     /// Deleted and forgotten.
     pub gone: bool,
@@ -354,6 +356,7 @@ impl Lattice for Chunk {
         self.version.join(&other.version);
         self.locked_until.join(&other.locked_until);
         self.archived.join(&other.archived);
+        self.unsettled.join(&other.unsettled);
         self.references.join(&other.references);
         self.gone.join(&other.gone);
     }
