@@ -622,11 +622,6 @@ impl Keeper {
         let Some((told, places)) = leading.clean.get(&chunk) else {
             return false;
         };
-        if leading.upkeep.is_copying(chunk) {
-            // The copy that is being made may miss what is written meanwhile: it must not have the
-            // version that is written to.
-            return false;
-        }
         *told == version && !places.is_empty() && *places == self.sound_places(chunk, version)
     }
 
@@ -647,6 +642,14 @@ impl Keeper {
     #[must_use]
     pub fn has_moved(&self, info: &ChunkInfo) -> bool {
         !self.is_clean(info.chunk, info.version)
+    }
+
+    /// A copy is being made, and may miss what is written meanwhile: it must not have the version
+    /// that is written to next, even if nothing is heard of it again.
+    pub(super) fn set_unclean(&mut self, chunk: ChunkId) {
+        if let Some(leading) = &mut self.leading {
+            leading.clean.remove(&chunk);
+        }
     }
 
     pub(super) fn set_clean(&mut self, chunk: ChunkId, version: u32, mut places: Vec<PlaceNo>) {

@@ -106,12 +106,6 @@ impl Upkeep {
         self.forgetting.remove(&ticket).is_some()
     }
 
-    /// Whether a copy of a chunk is being made.
-    pub fn is_copying(&self, chunk: ChunkId) -> bool {
-        let all = (chunk, PlaceNo(0))..=(chunk, PlaceNo(u32::MAX));
-        self.errands.range(all).any(|(_, it)| it.source.is_some())
-    }
-
     fn deletes_at(&self, place: PlaceNo) -> usize {
         let here = |((_, at), errand): &(&(ChunkId, PlaceNo), &Errand)| {
             *at == place && errand.source.is_none()
@@ -491,6 +485,7 @@ impl Keeper {
                 let errand = Errand { source };
                 leading.upkeep.errands.insert((info.chunk, place), errand);
             }
+            self.set_unclean(info.chunk);
             self.order(place, order, Why::Upkeep);
             self.do_again();
             candidates.retain(|it| it.place != place);

@@ -35,9 +35,19 @@ struct Server {
 
 /// A request of a client on its way.
 enum Asked {
-    Write { file: usize, chunk: ChunkId },
-    Cut { file: usize },
-    Read { file: usize, chunk: ChunkId },
+    Write {
+        file: usize,
+        chunk: ChunkId,
+    },
+    Cut {
+        file: usize,
+    },
+    Read {
+        file: usize,
+        chunk: ChunkId,
+        /// What it might hold when it was asked: a read may be of before a write meanwhile.
+        might: BTreeSet<Content>,
+    },
 }
 
 /// What a file's one chunk may hold.
@@ -405,7 +415,10 @@ impl World {
         let command = self.bed.command(None, op);
         let outcome = self.bed.apply(&command);
         let op = &command.op;
-        self.trace(&format!("{by:?} {:?} {op:?} -> {:?}", self.term, outcome.result));
+        self.trace(&format!(
+            "{by:?} {:?} {op:?} -> {:?}",
+            self.term, outcome.result
+        ));
         for host in 0..self.hosts.len() {
             let ours = Some(host) == by;
             let keeper = &mut self.hosts[host].keeper;
@@ -629,11 +642,12 @@ impl World {
             return;
         };
         if info.chunk == ChunkId::HOLE {
-            return self.judge(file, (0, false), "a hole");
+            return self.judge(file, (0, false), &BTreeSet::new(), "a hole");
         }
         let asked = Asked::Read {
             file,
             chunk: info.chunk,
+            might: self.files[file].may.clone(),
         };
         self.wish(host, asked, ChunkWish::Read { info, length });
     }
@@ -667,7 +681,7 @@ impl World {
         };
         match self.asked.remove(&asker) {
             Some(Asked::Write { file, chunk }) => self.write(file, chunk, &located),
-            Some(Asked::Read { file, chunk }) => self.read(file, chunk, &located),
+            Some(Asked::Read { file, chunk, might }) => self.read(file, chunk, &might, &located),
             Some(Asked::Cut { file }) => self.files[file].busy = false,
             None => {}
         }
@@ -722,7 +736,7 @@ impl World {
         }
     }
 
-    fn read(&mut self, file: usize, chunk: ChunkId, located: &Located) {
+    fn read(&mut self, file: usize, chunk: ChunkId, might: &BTreeSet<Content>, located: &Located) {
         for holder in &located.holders {
             let server = &self.servers[usize::from(holder.csid.0) - 1];
             // A server refuses to read what is not of the version asked for.
@@ -730,15 +744,20 @@ impl World {
                 && version == located.version
             {
                 let csid = server.csid;
-                self.judge(file, content, &format!("{chunk} v{version} at {csid}"));
+                self.judge(
+                    file,
+                    content,
+                    might,
+                    &format!("{chunk} v{version} at {csid}"),
+                );
             }
         }
     }
 
-    fn judge(&self, file: usize, content: Content, what: &str) {
+    fn judge(&self, file: usize, content: Content, might: &BTreeSet<Content>, what: &str) {
         let may = &self.files[file].may;
         assert!(
-            may.contains(&content),
+            may.contains(&content) || might.contains(&content),
             "file {file}: {what} holds {content:?}, may hold {may:?}"
         );
     }
