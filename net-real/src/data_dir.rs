@@ -27,10 +27,10 @@ use serde::{Deserialize, Serialize};
 use crate::cli::exit;
 
 /// Version of the layout of a data directory that this program makes, and the newest it reads.
-pub const FORMAT_VERSION: u32 = 2;
-/// The oldest it reads. Commands, outcomes and requests of format 1 were written without a
-/// fingerprint: read as of format 2 they would be something else.
-pub const FORMAT_OLDEST: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
+/// The oldest it reads. Requests of format 1 were written without a fingerprint, chunks of format 2
+/// without what chunkservers have not been told: read as of format 3 they would be something else.
+pub const FORMAT_OLDEST: u32 = 3;
 
 const LOCK_FILE: &str = "lock";
 const IDENTITY_FILE: &str = "identity";

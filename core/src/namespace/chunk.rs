@@ -338,13 +338,13 @@ pub fn prepare(
     let present = old.unsettled.value().map(|it| it.action);
     let (version, action) = if raise && (present.is_none() || cut.is_some()) {
         let next = from_version.checked_add(1).ok_or(FsError::NoSpace)?;
-        let raised = ChunkAction::Raised { from_version };
-        (next, present.unwrap_or(raised))
+        (next, ChunkAction::Raised { from_version })
     } else {
         (from_version, ChunkAction::Kept)
     };
     let made = (action != ChunkAction::Kept).then_some(action);
-    let unsettled = made.or(present).map(|action| Unsettled {
+    // Copies that were good before are still what it begins from.
+    let unsettled = present.or(made).map(|action| Unsettled {
         action,
         cut,
         inode: ino,

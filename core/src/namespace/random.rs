@@ -7,8 +7,10 @@ use proptest::prelude::*;
 
 use super::op::*;
 use super::testing::{Bed, ROOT, create, hard_quota, link, mkdir, open, rename, rmdir, unlink};
-use crate::id::{ChunkId, InodeId, SessionId};
+use crate::chunks::Address;
+use crate::id::{ChunkId, CsId, InodeId, SessionId};
 use crate::limits::CHUNK_BYTES;
+use crate::time::WallTime;
 
 /// Numbers that a step is made from.
 type Step = (u8, [u32; 4]);
@@ -129,7 +131,7 @@ impl Stage {
             self.ready
         };
         let length = u64::from(b % 3) * CHUNK_BYTES + u64::from(c % 5) * 70_000;
-        match kind % 12 {
+        match kind % 14 {
             0..=2 => Op::WriteChunk {
                 caller,
                 inode,
@@ -177,6 +179,14 @@ impl Stage {
             },
             9 => Op::ForgetChunk { chunk },
             10 => Op::UnlockChunk { chunk },
+            12 => Op::SettleChunk {
+                chunk,
+                version: 1 + c / 3 % 3,
+            },
+            13 => Op::SetChunkVersion {
+                chunk,
+                version: 1 + c / 3 % 3,
+            },
             _ => Op::AppendSlice {
                 caller,
                 dst: inode,
@@ -292,6 +302,7 @@ impl Stage {
                 after: None,
                 limit: 3,
             },
+            11 if c.is_multiple_of(3) => chunkserver(a, b),
             _ => self.class_or_quota(inode, session, b, c),
         }
     }
@@ -330,6 +341,24 @@ impl Stage {
                 },
             ),
         }
+    }
+}
+
+fn chunkserver(number: u32, host: u32) -> Op {
+    let csid = CsId((number % 4) as u16);
+    match host % 8 {
+        0 => Op::ForgetChunkserver { csid },
+        1 => Op::SetMaintenance {
+            csid,
+            until: WallTime(number),
+        },
+        host => Op::RegisterChunkserver {
+            csid,
+            address: Address {
+                ip: [10, 0, 0, (host / 2) as u8].into(),
+                port: 9_422,
+            },
+        },
     }
 }
 
@@ -398,10 +427,12 @@ fn random_sequences_get_somewhere() {
         "DuplicateClass",
         "Flock",
         "ForgetChunk",
+        "ForgetChunkserver",
         "Link",
         "Mkdir",
         "Open",
         "PosixLock",
+        "RegisterChunkserver",
         "RemoveSnapshot",
         "Rename",
         "RepairChunk",
@@ -409,12 +440,15 @@ fn random_sequences_get_somewhere() {
         "RollbackChunk",
         "SetAcl",
         "SetArchived",
+        "SetChunkVersion",
         "SetEattr",
+        "SetMaintenance",
         "SetOpenFiles",
         "SetQuota",
         "SetSclass",
         "SetTrashTime",
         "SetXattr",
+        "SettleChunk",
         "Snapshot",
         "Sweep",
         "Truncate",

@@ -8,9 +8,9 @@ use crate::codec::{self, DecodeError};
 use crate::id::NodeId;
 
 /// Oldest version of the native protocol that this program speaks.
-pub const PROTOCOL_OLDEST: u16 = 2;
+pub const PROTOCOL_OLDEST: u16 = 3;
 /// Newest version of the native protocol that this program speaks.
-pub const PROTOCOL_NEWEST: u16 = 2;
+pub const PROTOCOL_NEWEST: u16 = 3;
 
 /// Kind of the record that holds a [`ClientHello`].
 pub const CLIENT_HELLO_KIND: u16 = 0x6863; // "ch"

@@ -370,11 +370,7 @@ impl Model {
                 }
             }
         };
-        let unsettled = self.chunks[&chunk].unsettled.map(|it| it.action);
-        let made = (action != ChunkAction::Kept).then_some(action);
-        if let Some(action) = made.or(unsettled) {
-            self.note_unsettled((inode, *index), chunk, action, None);
-        }
+        self.note_unsettled((inode, *index), chunk, action, None);
         self.lock_chunk(step, chunk);
         let node = self.node_mut(inode);
         node.length = node.length.max(u64::from(*index) * limits::CHUNK_BYTES);
@@ -535,7 +531,7 @@ impl Model {
         Ok(())
     }
 
-    /// Chunkservers have to be told.
+    /// Chunkservers have to be told. What they had to be told before begins from the same copies.
     fn note_unsettled(
         &mut self,
         (inode, index): (InodeId, u32),
@@ -544,7 +540,9 @@ impl Model {
         cut: Option<Cut>,
     ) {
         let known = self.chunks.get_mut(&chunk).expect("it is in a file");
-        known.unsettled = Some(Unsettled {
+        let before = known.unsettled.map(|it| it.action);
+        let made = (action != ChunkAction::Kept).then_some(action);
+        known.unsettled = before.or(made).map(|action| Unsettled {
             action,
             cut,
             inode,
@@ -558,13 +556,11 @@ impl Model {
         chunk.archived = false;
     }
 
-    /// The next version. What is still to be done for the present one is done for it.
     fn raise(&mut self, chunk: ChunkId) -> Result<ChunkAction, FsError> {
         let chunk = self.chunks.get_mut(&chunk).expect("it is in a file");
         let from_version = chunk.version;
         chunk.version = from_version.checked_add(1).ok_or(FsError::NoSpace)?;
-        let raised = ChunkAction::Raised { from_version };
-        Ok(chunk.unsettled.map_or(raised, |it| it.action))
+        Ok(ChunkAction::Raised { from_version })
     }
 
     /// A copy of its own for this file; the shared chunk is kept until the copy is made.

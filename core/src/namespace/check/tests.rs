@@ -8,7 +8,7 @@ use super::*;
 use crate::chunks::Address;
 use crate::crdt::{Dot, LOG_REPLICA, Lattice, LinkCounter, Lww, OrSet};
 use crate::id::{Lane, NodeId, RequestSeq};
-use crate::namespace::op::{Acl, Outcome, Reply};
+use crate::namespace::op::{Acl, Cut, Outcome, Reply, Unsettled};
 use crate::namespace::record::LaneLast;
 use crate::store::WriteBatch;
 use crate::time::{Stamp, WallTime};
@@ -484,6 +484,46 @@ fn a_violation_says_which_law_and_where() {
     };
     assert_eq!(violation.to_string(), "P-IDS (Ids): ino5 was not given out");
     assert!(Law::Links.to_string().starts_with("P-TREE"));
+}
+
+#[test]
+fn unsettled() {
+    let change = |scene: &Scene, txn: &mut Txn<'_>, action, cut, index| {
+        let old: Chunk = txn.get(&Key::Chunk(scene.chunk))?.unwrap_or_default();
+        let unsettled = Unsettled {
+            action,
+            cut,
+            inode: scene.file,
+            index,
+        };
+        let delta = Chunk {
+            unsettled: old.unsettled.write(txn.stamp(), Some(unsettled)),
+            ..Chunk::default()
+        };
+        txn.join(&Key::Chunk(scene.chunk), &delta)?;
+        Ok(())
+    };
+    let cut = Some(Cut {
+        bytes: 5,
+        file_length: 5,
+    });
+    let raised = ChunkAction::Raised { from_version: 1 };
+    let duplicated = |from| ChunkAction::Duplicated {
+        from,
+        from_version: 1,
+    };
+    breaks(Law::Unsettled, |scene, txn| {
+        change(scene, txn, ChunkAction::Kept, None, 0)
+    });
+    breaks(Law::Unsettled, |scene, txn| {
+        change(scene, txn, raised, cut, 1)
+    });
+    breaks(Law::References, |scene, txn| {
+        change(scene, txn, duplicated(ChunkId(77)), None, 0)
+    });
+    breaks(Law::References, |scene, txn| {
+        change(scene, txn, duplicated(scene.chunk), None, 0)
+    });
 }
 
 #[test]

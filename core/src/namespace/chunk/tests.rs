@@ -82,6 +82,7 @@ fn writing_a_chunk_locks_it_until_the_end_or_two_minutes() {
         panic!("a chunk was expected");
     };
     assert_eq!(version, 1);
+    bed.ok(Op::SettleChunk { chunk, version });
     assert_eq!(bed.run(write_op(&root(), file, 0)), Err(FsError::Locked));
     let go_on = Op::WriteChunk {
         caller: root(),

@@ -166,3 +166,6 @@ pub fn forget(txn: &mut Txn<'_>, chunk: ChunkId) -> Res<Reply> {
     })?;
     Ok(Reply::Done)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,9 +6,9 @@ use mfsha_core::chunks::Address;
 use mfsha_core::id::{ChunkId, CsId, InodeId, SessionId};
 use mfsha_core::limits;
 use mfsha_core::namespace::op::{
-    Acl, AclKind, ClassChange, ClassMode, Disable, FlockOp, LabelExpr, NodeKind, Op, OpenFlags,
-    PosixLockKind, PosixOp, QuotaLimits, SessionFlags, SessionParams, SetAttr, SetMode, SetTime,
-    SnapshotFlags, StorageClass, SugidClear, TruncateMode, XattrMode,
+    Acl, AclKind, ChunkAction, ClassChange, ClassMode, Disable, FlockOp, LabelExpr, NodeKind, Op,
+    OpenFlags, PosixLockKind, PosixOp, QuotaLimits, SessionFlags, SessionParams, SetAttr, SetMode,
+    SetTime, SnapshotFlags, StorageClass, SugidClear, TruncateMode, Unsettled, XattrMode,
 };
 use mfsha_core::rng::Rng;
 use mfsha_core::time::WallTime;
@@ -37,7 +37,7 @@ kinds! {
     Create 45, Mkdir 30, Symlink 10, Link 16, Unlink 22, Rmdir 12, Rename 36,
     SetAttr 36, TouchAtime 6, SetTimes 6, SetXattr 16, SetAcl 20,
     Open 24, Truncate 30, TruncateEnd 18, WriteChunk 36, WriteChunkEnd 20, RollbackChunk 8,
-    SetChunkVersion 5, UnlockChunk 6, RepairChunk 5, ForgetChunk 8, AppendSlice 12,
+    SetChunkVersion 5, SettleChunk 24, UnlockChunk 6, RepairChunk 5, ForgetChunk 8, AppendSlice 12,
     Flock 40, PosixLock 40,
     SetTrashTime 12, SetSclass 14, SetEattr 14, SetArchived 6, SetQuota 14,
     SetTrashPath 6, Undelete 10, PurgeTrash 6, Sweep 8,
@@ -99,6 +99,7 @@ impl Draw<'_> {
             | K::AppendSlice => self.data_op(kind),
             K::RollbackChunk
             | K::SetChunkVersion
+            | K::SettleChunk
             | K::UnlockChunk
             | K::RepairChunk
             | K::ForgetChunk => self.chunk_op(kind),
@@ -456,12 +457,19 @@ impl Draw<'_> {
                 ]),
             },
             CommandKind::TruncateEnd => {
-                let (inode, index, chunk) = self.slot();
+                let mut slot = self.slot();
+                let cuts = self.unsettled(|unsettled| unsettled.cut.is_some());
+                if !cuts.is_empty() && self.chance(5, 6) {
+                    let (chunk, unsettled) = self.pick(&cuts);
+                    slot = (unsettled.inode, unsettled.index, chunk);
+                }
+                let (inode, index, chunk) = slot;
+                let cut = self.model.chunks.get(&chunk).and_then(|c| c.unsettled?.cut);
                 let within = self.pick(&[0, 1, 70_000, limits::CHUNK_BYTES - 1]);
-                let length = if self.chance(1, 12) {
-                    self.length()
-                } else {
-                    u64::from(index) * limits::CHUNK_BYTES + within
+                let length = match cut {
+                    Some(cut) if self.chance(5, 6) => cut.file_length,
+                    _ if self.chance(1, 12) => self.length(),
+                    _ => u64::from(index) * limits::CHUNK_BYTES + within,
                 };
                 Op::TruncateEnd {
                     caller,
@@ -513,22 +521,59 @@ impl Draw<'_> {
 
     fn chunk_op(&mut self, kind: CommandKind) -> Op {
         let (inode, index, chunk) = self.slot();
-        let version = self.model.chunks.get(&chunk).map_or(1, |c| c.version);
+        let version_of =
+            |draw: &Self, chunk| draw.model.chunks.get(&chunk).map_or(1, |c| c.version);
         match kind {
-            CommandKind::RollbackChunk => Op::RollbackChunk {
-                inode,
-                index,
-                new: chunk,
-                old: match self.rng.below(4) {
-                    0 => chunk,
+            CommandKind::RollbackChunk => {
+                let mut slot = (inode, index, chunk);
+                let made = self.unsettled(|_| true);
+                if !made.is_empty() && self.chance(3, 4) {
+                    let (chunk, unsettled) = self.pick(&made);
+                    slot = (unsettled.inode, unsettled.index, chunk);
+                }
+                let (inode, index, new) = slot;
+                let unsettled = self.model.chunks.get(&new).and_then(|c| c.unsettled);
+                let before = unsettled.map_or(new, |it| match it.action {
+                    ChunkAction::Created => ChunkId::HOLE,
+                    ChunkAction::Duplicated { from, .. } => from,
+                    ChunkAction::Raised { .. } | ChunkAction::Kept => new,
+                });
+                let old = match self.rng.below(8) {
+                    0 => new,
                     1 => self.chunk(),
-                    _ => ChunkId::HOLE,
-                },
-            },
-            CommandKind::SetChunkVersion => Op::SetChunkVersion {
-                chunk: self.chunk(),
-                version: version + self.pick(&[0, 1, 1, 2]),
-            },
+                    2 => ChunkId::HOLE,
+                    _ => before,
+                };
+                Op::RollbackChunk {
+                    inode,
+                    index,
+                    new,
+                    old,
+                }
+            }
+            CommandKind::SetChunkVersion => {
+                let chunk = self.chunk();
+                Op::SetChunkVersion {
+                    chunk,
+                    version: version_of(self, chunk) + self.pick(&[0, 1, 1, 2]),
+                }
+            }
+            CommandKind::SettleChunk => {
+                let some = self.unsettled(|_| true);
+                let chunk = self.chunk();
+                let chunk = if self.chance(1, 6) {
+                    chunk
+                } else {
+                    self.pick_or(
+                        &some.iter().map(|(chunk, _)| *chunk).collect::<Vec<_>>(),
+                        chunk,
+                    )
+                };
+                Op::SettleChunk {
+                    chunk,
+                    version: version_of(self, chunk) + self.pick(&[0, 0, 0, 0, 0, 1]),
+                }
+            }
             CommandKind::UnlockChunk => Op::UnlockChunk {
                 chunk: self.chunk(),
             },
@@ -541,6 +586,13 @@ impl Draw<'_> {
                 chunk: self.chunk(),
             },
         }
+    }
+
+    /// Chunks that chunkservers have still to be told of.
+    fn unsettled(&self, wanted: impl Fn(&Unsettled) -> bool) -> Vec<(ChunkId, Unsettled)> {
+        let chunks = self.model.chunks.iter();
+        let unsettled = chunks.filter_map(|(chunk, known)| Some((*chunk, known.unsettled?)));
+        unsettled.filter(|(_, it)| wanted(it)).collect()
     }
 
     /// Few ids, and few addresses, so that servers move and meet.
