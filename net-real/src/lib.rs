@@ -10,11 +10,13 @@
 //! | [`transport`], [`tls`] | peers and clients over sockets |
 //! | [`driver`] | the thread that owns a node |
 //! | [`mounts`] | mounts and tools of MooseFS over sockets |
+//! | [`chunkservers`] | chunkservers of MooseFS over sockets |
 //! | [`clients`], [`http`] | native clients and operators; metrics and probes |
 //! | [`daemon`] | the process: everything put together |
 //! | [`logs`], [`metrics`] | what is told and what is counted |
 
 pub mod admin;
+pub mod chunkservers;
 pub mod cli;
 pub mod clients;
 pub mod commands;
@@ -27,6 +29,7 @@ pub mod http;
 pub mod logs;
 pub mod metrics;
 pub mod mounts;
+mod sockets;
 pub mod store;
 pub mod tls;
 pub mod transport;

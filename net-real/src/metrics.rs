@@ -102,7 +102,7 @@ pub struct Gauges {
     pub peers_connected: Gauge,
     /// Clients with a connection.
     pub clients: Gauge,
-    /// Chunkservers with a connection to any node.
+    /// Chunkservers that are registered here; set as they come and go.
     pub chunkservers: Gauge,
     /// Bytes of the state held in memory.
     pub memory_bytes: Gauge,
@@ -255,7 +255,7 @@ impl Metrics {
             ),
             (
                 "chunkservers_connected",
-                "Chunkservers with a connection to any node",
+                "Chunkservers that are registered at this node",
                 &g.chunkservers,
             ),
             (

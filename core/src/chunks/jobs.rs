@@ -616,15 +616,21 @@ impl Keeper {
         done: bool,
         records: &dyn Records,
     ) -> Result<(), StoreError> {
+        if !done && let Some(leading) = &mut self.leading {
+            // It may have been done all the same: whatever comes of this round, the next one is
+            // for another version.
+            leading.raised.remove(&chunk);
+        }
         let Some(job) = self.job(chunk) else {
             return Ok(());
         };
         if !job.pending.remove(&place) {
             return Ok(());
         }
-        match done {
-            true => job.told.push(place),
-            false => job.failed = true,
+        if done {
+            job.told.push(place);
+        } else {
+            job.failed = true;
         }
         match job.pending.is_empty() {
             true => self.end_round(chunk, records),

@@ -19,6 +19,10 @@ pub enum Key {
     MountsHost,
     MountsPort,
     ExportsFile,
+    ChunkserversHost,
+    ChunkserversPort,
+    ChunkserversTimeout,
+    ChunkserversAuthCode,
     Region,
     ShardCount,
     ElectionTimeout,
@@ -154,7 +158,7 @@ const MIB: u64 = KIB << 10;
 const GIB: u64 = MIB << 10;
 
 /// Every key there is, in the order of [`Key`].
-pub static KEYS: [Spec; 29] = [
+pub static KEYS: [Spec; 33] = [
     key(
         Key::NodeId,
         "MFSHA_NODE_ID",
@@ -234,6 +238,43 @@ pub static KEYS: [Spec; 29] = [
         "/etc/mfs/mfsexports.cfg",
         "Who may mount what, read at the start and on SIGHUP, when there is a port for mounts; the same on all nodes.",
     ),
+    key(
+        Key::ChunkserversHost,
+        "MATOCS_LISTEN_HOST",
+        Kind::Host,
+        "",
+        "Address to listen at for chunkservers of MooseFS; without it BIND_HOST.",
+    ),
+    key(
+        Key::ChunkserversPort,
+        "MATOCS_LISTEN_PORT",
+        Kind::Integer {
+            min: 0,
+            max: 65_535,
+        },
+        "0",
+        "TCP port for chunkservers of MooseFS, 9420 by custom and the same on all nodes; 0 for none.",
+    ),
+    key(
+        Key::ChunkserversTimeout,
+        "MATOCS_TIMEOUT",
+        Kind::Integer {
+            min: 2,
+            max: 65_535,
+        },
+        "3",
+        "Seconds of silence after which a node and a chunkserver give each other up, unless the chunkserver has a MASTER_TIMEOUT of its own; a chunkserver speaks each second.",
+    ),
+    Spec {
+        secret: true,
+        ..key(
+            Key::ChunkserversAuthCode,
+            "AUTH_CODE",
+            Kind::Secret { bytes_max: 1_024 },
+            "",
+            "Secret that chunkservers have to know, the same on all nodes and in their own AUTH_CODE; it is never shown. Without it any chunkserver may register.",
+        )
+    },
     key(
         Key::Region,
         "MFSHA_REGION",

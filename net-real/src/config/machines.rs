@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
+use mfsha_core::chunkservers::{self, AuthCode};
 use mfsha_core::id::{GroupId, NodeId};
 use mfsha_core::limits::PAGE_BYTES;
 use mfsha_core::transport::{Address, Identity, PeerAddress, Start};
@@ -119,6 +120,24 @@ impl Settings {
     pub fn mounts_address(&self) -> Option<String> {
         let port = self.mounts_port()?;
         Some(format!("{}:{port}", self.mounts_host()))
+    }
+
+    /// `host:port` to listen at for chunkservers; `None` when that is off.
+    #[must_use]
+    pub fn chunkservers_address(&self) -> Option<String> {
+        let port = self.chunkservers_port()?;
+        Some(format!("{}:{port}", self.chunkservers_host()))
+    }
+
+    /// Options of the face of chunkservers, for the cluster with this number.
+    #[must_use]
+    pub fn chunkservers_options(&self, metaid: u64) -> chunkservers::Options {
+        let code = self.chunkservers_auth_code();
+        chunkservers::Options {
+            auth_code: code.map(|code| AuthCode::new(code.as_bytes())),
+            timeout_seconds: self.chunkservers_timeout_seconds(),
+            ..chunkservers::Options::new(metaid)
+        }
     }
 
     /// The nodes as the operator names them, each with a port.

@@ -4,6 +4,7 @@
 //! [`super::checks`]'s.
 
 use std::fmt;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -169,6 +170,35 @@ impl Settings {
         }
     }
 
+    /// Host to listen at for chunkservers.
+    #[must_use]
+    pub fn chunkservers_host(&self) -> &str {
+        self.host(Key::ChunkserversHost)
+            .unwrap_or_else(|| self.bind_host())
+    }
+
+    /// Port for chunkservers; `None` when there is none.
+    #[must_use]
+    pub fn chunkservers_port(&self) -> Option<u16> {
+        match self.small(Key::ChunkserversPort) {
+            0 => None,
+            port => Some(port),
+        }
+    }
+
+    /// Silence after which chunkservers are lost, seconds.
+    #[must_use]
+    pub fn chunkservers_timeout_seconds(&self) -> NonZeroU16 {
+        let seconds = NonZeroU16::new(self.small(Key::ChunkserversTimeout));
+        seconds.expect("the range in the table begins above 0")
+    }
+
+    /// The secret that chunkservers have to know; `None` when there is none.
+    #[must_use]
+    pub fn chunkservers_auth_code(&self) -> Option<&str> {
+        self.secret(Key::ChunkserversAuthCode)
+    }
+
     /// The file of exports.
     #[must_use]
     pub fn exports_path(&self) -> &Path {
@@ -283,10 +313,7 @@ impl Settings {
     /// The secret that others have to know; `None` when there is none.
     #[must_use]
     pub fn auth_token(&self) -> Option<&str> {
-        match self.value(Key::AuthToken) {
-            Some(Value::Secret(secret)) => Some(secret.reveal()),
-            _ => None,
-        }
+        self.secret(Key::AuthToken)
     }
 
     /// What is logged: a filter that parses.
@@ -313,7 +340,7 @@ impl Settings {
 
     fn small(&self, key: Key) -> u16 {
         let number = self.integer(key);
-        u16::try_from(number).expect("the range of a port is in the table")
+        u16::try_from(number).expect("its range is in the table")
     }
 
     fn bytes(&self, key: Key) -> u64 {
@@ -337,6 +364,13 @@ impl Settings {
     pub(super) fn path(&self, key: Key) -> Option<&Path> {
         match self.value(key) {
             Some(Value::Path(path)) => Some(path),
+            _ => None,
+        }
+    }
+
+    fn secret(&self, key: Key) -> Option<&str> {
+        match self.value(key) {
+            Some(Value::Secret(secret)) => Some(secret.reveal()),
             _ => None,
         }
     }

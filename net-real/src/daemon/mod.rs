@@ -24,6 +24,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
+use crate::chunkservers;
 use crate::cli::{Cli, exit};
 use crate::clients::{self, Desk, Phase, Registry};
 use crate::data_dir::DataDir;
@@ -153,6 +154,7 @@ struct Ports {
     peers: TcpListener,
     pages: Option<TcpListener>,
     mounts: Option<TcpListener>,
+    chunkservers: Option<TcpListener>,
 }
 
 impl Ports {
@@ -178,10 +180,20 @@ impl Ports {
             })?),
             None => None,
         };
+        let chunkservers = match settings.chunkservers_address() {
+            Some(address) => Some(TcpListener::bind(&address).await.map_err(|error| {
+                format!(
+                    "cannot listen on {address} for chunkservers: {error}; correct \
+                     MATOCS_LISTEN_HOST or MATOCS_LISTEN_PORT, or end what uses the port"
+                )
+            })?),
+            None => None,
+        };
         Ok(Self {
             peers,
             pages,
             mounts,
+            chunkservers,
         })
     }
 }
@@ -201,6 +213,7 @@ struct Process {
     /// Until the node is there to be asked.
     face: Option<mounts::Face>,
     mounts: Option<mounts::Handle>,
+    chunkservers: Option<chunkservers::Face>,
 }
 
 impl Process {
@@ -209,6 +222,7 @@ impl Process {
             peers: listener,
             pages,
             mounts,
+            chunkservers,
         } = ports;
         let settings = prepared.configuration.settings().clone();
         let metrics = Arc::new(Metrics::new());
@@ -250,6 +264,13 @@ impl Process {
             None => None,
         };
         let mounts = face.as_ref().map(mounts::Face::handle);
+        let chunkservers = match chunkservers {
+            Some(listener) => {
+                let seed = starting::random_seed()?;
+                Some(chunkservers::Face::new(listener, seed))
+            }
+            None => None,
+        };
         let surroundings = Arc::new(Surroundings::new(
             peers.clone(),
             prepared.configuration,
@@ -281,6 +302,7 @@ impl Process {
             failed,
             face,
             mounts,
+            chunkservers,
         })
     }
 
@@ -330,6 +352,7 @@ impl Process {
             registry: self.registry.clone(),
             desk: Arc::clone(&self.desk),
             mounts: self.mounts.clone(),
+            chunkservers: self.chunkservers.as_ref().map(chunkservers::Face::handle),
         };
         let joins = self.joins && identity.founding_voters().is_none();
         let opening = opening::Opening {
@@ -349,7 +372,13 @@ impl Process {
         self.connected.tell(&handle);
         if let Some(face) = self.face.take() {
             let options = mfsha_core::mounts::Options::new(metaid(cluster));
-            tokio::spawn(face.serve(options, handle, Clock::start()));
+            tokio::spawn(face.serve(options, handle.clone(), Clock::start()));
+        }
+        if let Some(face) = self.chunkservers.take() {
+            let settings = self.surroundings.settings();
+            let options = settings.chunkservers_options(metaid(cluster));
+            let count = self.desk.metrics().gauges().chunkservers.clone();
+            tokio::spawn(face.serve(options, handle, Clock::start(), count));
         }
         if joins {
             let task = join::join(

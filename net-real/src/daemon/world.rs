@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mfsha_core::chunks::{ConnId, Order};
 use mfsha_core::id::NodeId;
 use mfsha_core::membership::Role;
 use mfsha_core::native::request::{ClientId, Response};
@@ -10,7 +11,7 @@ use tracing::{debug, info, warn};
 
 use crate::clients::{Desk, Phase, Registry};
 use crate::driver::{Note, World};
-use crate::{mounts, transport};
+use crate::{chunkservers, mounts, transport};
 
 /// What the node's thread sees of the process.
 pub(super) struct ProcessWorld {
@@ -18,6 +19,7 @@ pub(super) struct ProcessWorld {
     pub(super) registry: Registry,
     pub(super) desk: Arc<Desk>,
     pub(super) mounts: Option<mounts::Handle>,
+    pub(super) chunkservers: Option<chunkservers::Handle>,
 }
 
 impl World for ProcessWorld {
@@ -28,7 +30,22 @@ impl World for ProcessWorld {
     fn reply(&mut self, client: ClientId, response: Response) {
         match &self.mounts {
             Some(mounts) if mounts::is_ours(client) => mounts.answered(client, response),
-            _ => self.registry.reply(client, response),
+            _ => match &self.chunkservers {
+                Some(face) if chunkservers::is_ours(client) => face.answered(client, response),
+                _ => self.registry.reply(client, response),
+            },
+        }
+    }
+
+    fn order(&mut self, conn: ConnId, order: Order) {
+        if let Some(face) = &self.chunkservers {
+            face.order(conn, order);
+        }
+    }
+
+    fn unseat(&mut self, conn: ConnId, reason: String) {
+        if let Some(face) = &self.chunkservers {
+            face.unseat(conn, reason);
         }
     }
 
@@ -99,13 +116,7 @@ impl World for ProcessWorld {
             Note::Others => {
                 metrics.orders.inc();
             }
-            Note::Space {
-                total,
-                free,
-                servers,
-            } => {
-                let servers = i64::try_from(servers).unwrap_or(i64::MAX);
-                metrics.gauges().chunkservers.set(servers);
+            Note::Space { total, free } => {
                 if let Some(mounts) = &self.mounts {
                     mounts.space(total, free);
                 }

@@ -16,7 +16,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant as SystemInstant};
 
-use mfsha_core::chunks::ChunkWish;
+use mfsha_core::chunks::{ChunkWish, ConnId, Order, Report};
 use mfsha_core::disk::{Disk, DiskError, FlushId};
 use mfsha_core::id::{LogIndex, NodeId};
 use mfsha_core::machine::{Machine, Outbox};
@@ -47,6 +47,12 @@ pub trait World: Send + 'static {
 
     /// An answer for a client, which may be gone.
     fn reply(&mut self, client: ClientId, response: Response);
+
+    /// A chunkserver that is connected here has to do something.
+    fn order(&mut self, conn: ConnId, order: Order);
+
+    /// A chunkserver's connection is of no use any more.
+    fn unseat(&mut self, conn: ConnId, reason: String);
 
     /// Something happened that logs and metrics want to know.
     fn note(&mut self, note: Note<'_>);
@@ -107,8 +113,6 @@ pub enum Note<'a> {
         total: u64,
         /// Bytes of them that are free.
         free: u64,
-        /// Chunkservers that are there.
-        servers: usize,
     },
     /// What a command changed, for who is connected here.
     News {
@@ -198,6 +202,12 @@ impl NodeHandle {
     /// A face of this node wishes something of chunks; see [`Event::AskChunk`].
     pub fn ask_chunk(&self, client: ClientId, call: CallId, wish: ChunkWish) {
         self.event(Event::AskChunk { client, call, wish });
+    }
+
+    /// A chunkserver that is connected here says something. It is heard however much waits: what
+    /// chunkservers say is what the node knows of copies.
+    pub fn chunkserver(&self, conn: ConnId, report: Report) {
+        self.event(Event::Chunkserver { conn, report });
     }
 
     /// A client's connection is gone.
@@ -428,16 +438,10 @@ impl<D: Disk, S: StateStore, W: World> Driver<D, S, W> {
                 self.world.note(Note::Role(change));
             }
             Effect::Report { message } => self.world.note(Note::Report(&message)),
+            Effect::Order { conn, order } => self.world.order(conn, order),
+            Effect::Unseat { conn, reason } => self.world.unseat(conn, reason),
             Effect::Chunk { .. } | Effect::Notices { .. } => self.world.note(Note::Others),
-            Effect::Space {
-                total,
-                free,
-                servers,
-            } => self.world.note(Note::Space {
-                total,
-                free,
-                servers,
-            }),
+            Effect::Space { total, free, .. } => self.world.note(Note::Space { total, free }),
             Effect::News { index, notices } => self.world.note(Note::News { index, notices }),
             Effect::Stopped { reason } => self.stopped = Some(reason),
         }

@@ -46,6 +46,14 @@ impl World for TestWorld {
         self.seen.send(seen).unwrap();
     }
 
+    fn order(&mut self, conn: ConnId, order: Order) {
+        panic!("no chunkserver is at {conn:?} for {order:?}");
+    }
+
+    fn unseat(&mut self, conn: ConnId, reason: String) {
+        panic!("no chunkserver is at {conn:?} to be told: {reason}");
+    }
+
     fn note(&mut self, note: Note<'_>) {
         match note {
             Note::Role(RoleChange {

@@ -108,8 +108,8 @@ impl Face {
             ..
         } = self;
         let machine = mfsha_core::mounts::Mounts::new(options, exports, &seed);
-        pump::Pump::new(machine, node, clock)
-            .run(listener, inbox)
+        pump::Pump::new(machine, node, clock, listener)
+            .run(inbox)
             .await;
     }
 }

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod chunkservers;
 mod corruption;
 mod leadership;
 mod sessions;

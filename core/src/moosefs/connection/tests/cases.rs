@@ -329,6 +329,14 @@ fn wrong_lengths_and_too_long_packets_end_a_connection() {
         let mut rig = Rig::registered(Options::client());
         assert_eq!(rig.bytes(&packet(kind, &vec![0; length])), [], "{kind}");
     }
+    // A chunkserver was told to do something, and does not: that is for the owner.
+    for (kind, heard) in [(0, 0), (1, 1), (2, 1)] {
+        let payload = vec![0; 12 * heard];
+        let mut rig = Rig::registered(Options::chunkserver());
+        assert_eq!(rig.bytes(&packet(kind, &payload)).len(), heard, "{kind}");
+        let mut rig = Rig::new(Options::chunkserver());
+        assert_eq!(rig.bytes(&packet(kind, &payload)), [], "{kind}");
+    }
     let header = |length: u32| [GETATTR.to_be_bytes(), length.to_be_bytes()].concat();
     let mut rig = Rig::registered(Options::client());
     assert_eq!(rig.bytes(&header(50_000_000)), []);
