@@ -332,7 +332,11 @@ fn wrong_lengths_and_too_long_packets_end_a_connection() {
     // A chunkserver was told to do something, and does not: that is for the owner.
     for (kind, heard) in [(0, 0), (1, 1), (2, 1)] {
         let payload = vec![0; 12 * heard];
-        let mut rig = Rig::registered(Options::chunkserver());
+        let mut rig = Rig::new(Options::chunkserver());
+        rig.give(Input::Push {
+            packet: packet(104, &[0]),
+            standing: REGISTERED,
+        });
         assert_eq!(rig.bytes(&packet(kind, &payload)).len(), heard, "{kind}");
         let mut rig = Rig::new(Options::chunkserver());
         assert_eq!(rig.bytes(&packet(kind, &payload)), [], "{kind}");
