@@ -210,14 +210,12 @@ impl Connection {
     fn on_packet(&mut self, packet: Packet, out: &mut Outbox<Effect>) {
         let (kind, length) = (packet.kind, packet.payload.len());
         let registered = self.stage == Stage::Registered;
+        let heard = registered && self.options.side.complains_to_owner();
         match (kind, length) {
             // Mounts say it with a message, chunkservers without.
             (NOP, 0 | 4) => return,
-            (UNKNOWN_COMMAND | BAD_COMMAND_SIZE, 12 | 16) => {
-                if !registered || !self.options.side.complains_to_owner() {
-                    return;
-                }
-            }
+            (UNKNOWN_COMMAND | BAD_COMMAND_SIZE, 12 | 16) if heard => {}
+            (UNKNOWN_COMMAND | BAD_COMMAND_SIZE, 12 | 16) => return,
             (NOP | UNKNOWN_COMMAND | BAD_COMMAND_SIZE, _) => {
                 return self.close(Closed::WrongLength { kind, length }, out);
             }
