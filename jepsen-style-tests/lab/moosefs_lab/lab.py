@@ -152,7 +152,11 @@ class Lab:
         else:
             daemons.require_binaries(settings.bin_dir)
         os.makedirs(REGISTRY, exist_ok=True)
-        directory = self.given_directory or tempfile.mkdtemp(prefix=f"mfs-{self.name}-")
+        directory = self.given_directory
+        if directory is None:
+            directory = tempfile.mkdtemp(prefix=f"mfs-{self.name}-")
+            # Other users have to reach the mounts.
+            os.chmod(directory, 0o755)
         os.makedirs(directory, exist_ok=True)
         try:
             with open(self.claim, "x", encoding="utf-8") as file:
@@ -193,7 +197,7 @@ class Lab:
             self._until("every chunkserver has a node", self._chunkservers_are_connected)
         for number in range(1, self.settings.mounts + 1):
             self.mounts.add(number, self.mount_point(number), self.settings.mount_options)
-        if self.takes_chunkservers and self.settings.mounts and not self.settings.mount_options:
+        if self.takes_chunkservers and self.settings.mounts:
             self._until("a mount shows space", self._shows_space)
 
     def _until(self, what, is_true, seconds=90):
