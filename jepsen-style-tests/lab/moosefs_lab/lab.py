@@ -127,7 +127,10 @@ class Lab:
         """Makes `mfsmaster` there mean these nodes: a line, and so an address, for each."""
         lines = ["127.0.0.1 localhost"]
         lines += [f"{address(other)} {other}" for other in self.hosts()]
-        lines += [f"{address(node)} mfsmaster" for node in masters]
+        # In another order at each host, as from a name server: two mounts that are started in one second
+        # draw the same number, and would always be at one node.
+        first = int(host[1:]) % len(masters)
+        lines += [f"{address(node)} mfsmaster" for node in masters[first:] + masters[:first]]
         os.makedirs(self.path("hosts"), exist_ok=True)
         with open(self.hosts_file(host), "w", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")

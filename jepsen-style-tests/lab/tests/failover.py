@@ -17,6 +17,18 @@ HANGS_SECONDS = 240
 KINDS = {"kill": "kill -9", "cut": "cut off", "pause": "SIGSTOP"}
 
 
+@dataclasses.dataclass
+class Done:
+    """How much a worker did, and what took it long: when that began, and how long."""
+
+    count: int = 0
+    slow: list = dataclasses.field(default_factory=list)
+
+    def longest(self, since):
+        """The longest operation that ended after a moment."""
+        return max((took for began, took in self.slow if began + took > since), default=0.02)
+
+
 class Diary:
     """What one worker did: how long each operation took, and how the last one went."""
 
@@ -24,8 +36,7 @@ class Diary:
         self.stop = stop
         # When the newest operation that was acknowledged had begun; others look at it.
         self.acknowledged = acknowledged
-        self.slow = []
-        self.count = 0
+        self.done = Done()
 
     def do(self, function, *arguments):
         """Does one operation."""
@@ -36,15 +47,11 @@ class Diary:
             after = time.monotonic() - began
             raise OSError(error.errno, f"{function.__name__}: {error} after {after:.1f} s") from None
         took = time.monotonic() - began
-        self.count += 1
+        self.done.count += 1
         if took > 0.02:
-            self.slow.append((began, took))
+            self.done.slow.append((began, took))
         self.acknowledged.value = began
         return value
-
-    def longest(self, since):
-        """The longest operation that ended after a moment."""
-        return max((took for began, took in self.slow if began + took > since), default=0.02)
 
     def goes_on(self):
         """Whether it is to do more, with a pause, so that the load is bounded."""
@@ -69,7 +76,7 @@ def change_names(above, stop, acknowledged):
         if step % 4 == 3:
             diary.do(os.unlink, f"{above}/{step - 3}.file")
         step += 1
-    return diary, names_after(step)
+    return diary.done, names_after(step)
 
 
 def names_after(steps):
@@ -139,7 +146,7 @@ def write_files(above, stop, acknowledged):
         step += 1
     os.close(log)
     os.close(places)
-    return diary, {name: bytes(data) for name, data in model.items()}
+    return diary.done, {name: bytes(data) for name, data in model.items()}
 
 
 def contents_of(path):
@@ -242,8 +249,8 @@ def one_round(t, number, kind):
     results = [(*worker[:3], *worker[3].result(HANGS_SECONDS)) for worker in workers]
     first = results[0][2]
     t.spoil(lambda: os.unlink(f"{t.b}/{first}/{next(iter(os.listdir(f'{t.b}/{first}')))}"))
-    stalls = [Stall(kind, nodes[n - 1] == victim, what, diary.longest(since)) for n, what, _, diary, _ in results]
-    for mount, what, name, diary, wanted in results:
+    stalls = [Stall(kind, nodes[n - 1] == victim, what, done.longest(since)) for n, what, _, done, _ in results]
+    for mount, what, name, _, wanted in results:
         other = os.path.join(t.b if mount == 1 else t.a, name)
         look = names_of if what == "metadata" else contents_of
         found = look(other)
@@ -256,7 +263,7 @@ def one_round(t, number, kind):
         wrong = [entry for entry in wanted if found[entry] != wanted[entry]]
         t.equal(wrong, [], f"round {number}, {name}: entries that are not as they were acknowledged")
     took = ", ".join(f"{'AB'[r[0] - 1]} {r[1]} {s.seconds:.2f} s" for r, s in zip(results, stalls))
-    count = sum(diary.count for _, _, _, diary, _ in results)
+    count = sum(done.count for _, _, _, done, _ in results)
     t.say(f"round {number}: {KINDS[kind]} of {victim}, A at {nodes[0]}, B at {nodes[1]}; {count} done; longest: {took}")
     shutil.rmtree(f"{t.a}/{above}")
     return stalls

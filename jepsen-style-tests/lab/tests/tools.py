@@ -85,7 +85,7 @@ def quotas(t):
     t.tool("mfssetquota", "-L", "1000000", f"{t.a}/limited")
     t.until("the directory is at the other mount", lambda: os.path.exists(f"{t.b}/limited"))
     write(f"{t.a}/limited/most", bytes(900_000))
-    t.spoil(lambda: t.tool("mfsdelquota", "-a", f"{t.a}/limited"))
+    t.spoil(lambda: t.tool("mfsdelquota", "-L", f"{t.a}/limited"))
     t.refused(errno.EDQUOT, "more than there may be", lambda: write(f"{t.b}/limited/more", bytes(200_000)))
     t.refused(errno.EDQUOT, "a length beyond it", lambda: os.truncate(f"{t.b}/limited/most", 1_000_001))
     os.unlink(f"{t.a}/limited/most")

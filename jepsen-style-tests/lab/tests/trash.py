@@ -89,7 +89,10 @@ def use_unlinked(path, go_on, data):
         open(f"{go_on}.opened", "w", encoding="utf-8").close()
         while not os.path.exists(go_on):
             time.sleep(0.02)
-        names = os.fstat(file).st_nlink
+        # A mount remembers attributes for a second.
+        deadline = time.monotonic() + 10
+        while (names := os.fstat(file).st_nlink) > 0 and time.monotonic() < deadline:
+            time.sleep(0.1)
         if data:
             os.pwrite(file, b"more", len(data))
             os.fsync(file)
