@@ -261,10 +261,14 @@ class Lab:
             os.unlink(self.path(".lock"))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path("lab.json"))
-        ours = re.compile(r"[nc]\d+|hosts|run" + ("" if keep_logs else "|log"))
+        ours = re.compile(r"[nc]\d+|hosts|run|scratch|reason" + ("" if keep_logs else "|log"))
         for entry in os.listdir(self.directory):
-            if ours.fullmatch(entry):
+            if not ours.fullmatch(entry):
+                continue
+            if os.path.isdir(self.path(entry)):
                 shutil.rmtree(self.path(entry))
+            else:
+                os.unlink(self.path(entry))
         # Never through a mount that could not be removed: only empty directories.
         points = self.path("mnt")
         for entry in os.listdir(points) if os.path.isdir(points) else []:

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 
-from .harness import FORK, Worker, content, test
+from .harness import FORK, Worker, content, flip, test
 from .names import make_empty
 
 # Nobody is expected to wait this long: mfsmount gives an operation up after 132 s.
@@ -247,8 +247,9 @@ def one_round(t, number, kind):
     time.sleep(0.5)
     stop.set()
     results = [(*worker[:3], *worker[3].result(HANGS_SECONDS)) for worker in workers]
-    first = results[0][2]
-    t.spoil(lambda: os.unlink(f"{t.b}/{first}/{next(iter(os.listdir(f'{t.b}/{first}')))}"))
+    # Names where there is nothing else, contents where files have some.
+    last = os.path.join(t.b, results[1][2])
+    t.spoil(lambda: flip(f"{last}/log", 2) if t.has_data else os.unlink(f"{last}/0.name"))
     stalls = [Stall(kind, nodes[n - 1] == victim, what, done.longest(since)) for n, what, _, done, _ in results]
     for mount, what, name, _, wanted in results:
         other = os.path.join(t.b if mount == 1 else t.a, name)

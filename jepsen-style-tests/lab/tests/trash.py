@@ -118,10 +118,7 @@ def unlinked(t, data):
         if t.lab.settings.baseline:
             t.lab.start(leader)
     t.say(f"killed {leader}, which led")
-    if data:
-        t.spoil(lambda: os.truncate(f"/proc/{worker.process.pid}/fd/{fd_of(worker, path)}", 5))
-    else:
-        t.spoil(lambda: worker.kill())
+    t.spoil(lambda: os.truncate(f"/proc/{worker.process.pid}/fd/{fd_of(worker, path)}", 5))
     open(go_on, "w", encoding="utf-8").close()
     before, names, after = worker.result()
     t.check(before, "what was read before the name went")
