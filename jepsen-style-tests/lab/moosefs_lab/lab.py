@@ -42,7 +42,11 @@ class Settings:
 
     def check(self):
         """Raises `LabError` where they make no sense."""
-        limits = [("nodes", self.nodes, 1, 9), ("chunkservers", self.chunkservers, 0, 90), ("mounts", self.mounts, 0, 50)]
+        limits = [
+            ("nodes", self.nodes, 1, 9),
+            ("chunkservers", self.chunkservers, 0, 90),
+            ("mounts", self.mounts, 0, 50),
+        ]
         for what, number, least, most in limits:
             if not least <= number <= most:
                 raise LabError(f"the number of {what} must be {least} to {most}, not {number}")

@@ -108,7 +108,9 @@ class Network:
     def peers(self, host, port):
         """The addresses that it has connections to at a port."""
         found = self.sockets(host, "-t", "state", "established", f"dport = :{port}")
-        return sorted({fields[3].rpartition(":")[0] for fields in map(str.split, found.splitlines()) if len(fields) > 3})
+        return sorted(
+            {fields[3].rpartition(":")[0] for fields in map(str.split, found.splitlines()) if len(fields) > 3}
+        )
 
     def pids(self, host):
         """The processes of a host, whoever started them there."""

@@ -121,5 +121,7 @@ def acls(t):
     t.run(shutil.which("setfacl"), "-m", "u:4321:rw,g:77:r", f"{t.a}/by-tool")
     t.until("it is at the other mount", lambda: os.path.exists(f"{t.b}/by-tool"))
     said = t.run("getfacl", "-cnp", f"{t.b}/by-tool").split()
-    t.equal(said, ["user::rw-", "user:4321:rw-", "group::---", "group:77:r--", "mask::rw-", "other::---"], "getfacl says")
+    t.equal(
+        said, ["user::rw-", "user:4321:rw-", "group::---", "group:77:r--", "mask::rw-", "other::---"], "getfacl says"
+    )
     t.equal(as_user(4321, open_it("by-tool", os.O_RDWR)), None, "who setfacl named opens it")

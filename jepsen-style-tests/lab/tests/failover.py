@@ -265,7 +265,7 @@ def one_round(t, number, kind):
         t.equal((missing, more), ([], []), f"round {number}, {name}: acknowledged and missing, there and not wanted")
         wrong = [entry for entry in wanted if found[entry] != wanted[entry]]
         t.equal(wrong, [], f"round {number}, {name}: entries that are not as they were acknowledged")
-    took = ", ".join(f"{'AB'[r[0] - 1]} {r[1]} {s.seconds:.2f} s" for r, s in zip(results, stalls))
+    took = ", ".join(f"{'AB'[r[0] - 1]} {r[1]} {s.seconds:.2f} s" for r, s in zip(results, stalls, strict=True))
     count = sum(done.count for _, _, _, done, _ in results)
     t.say(f"round {number}: {KINDS[kind]} of {victim}, A at {nodes[0]}, B at {nodes[1]}; {count} done; longest: {took}")
     shutil.rmtree(f"{t.a}/{above}")

@@ -254,8 +254,8 @@ def tree(path, with_times=False):
 
 def difference(one, other):
     """Where two trees differ, for people."""
-    lines = [f"{name}: {one.get(name)} / {other.get(name)}" for name in one.keys() | other.keys()]
-    return sorted(line for name, line in zip(one.keys() | other.keys(), lines) if one.get(name) != other.get(name))
+    names = sorted(one.keys() | other.keys())
+    return [f"{name}: {one.get(name)} / {other.get(name)}" for name in names if one.get(name) != other.get(name)]
 
 
 def as_user(number, do, groups=()):
