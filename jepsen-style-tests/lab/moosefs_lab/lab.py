@@ -17,7 +17,7 @@ import tempfile
 import time
 
 from . import daemons, packages
-from .errors import LabError
+from .errors import LabError, Unavailable
 from .mounts import Mounts
 from .network import Network, address
 from .processes import Processes, is_stopped, signal_all
@@ -181,8 +181,8 @@ class Lab:
             with self.locked():
                 self._bring_up()
         except BaseException as error:
-            if isinstance(error, LabError):
-                error.args = (f"{error.args[0]}\n{self.last_words()}",)
+            if isinstance(error, LabError) and (said := self.last_words()):
+                error.args = (f"{error.args[0]}\n{said}",)
             self.down(keep_logs=True)
             raise
 
@@ -191,9 +191,14 @@ class Lab:
             json.dump(dataclasses.asdict(self.settings), file, indent=1)
 
     def _bring_up(self):
-        self.network.add_switch()
+        try:
+            self.network.add_switch()
+            for host in self.hosts():
+                self.network.add(host)
+        except LabError as error:
+            # A container may have root's name without root's rights, and a kernel no bridges.
+            raise Unavailable(f"this machine or user makes no network namespaces: {error}") from None
         for host in self.hosts():
-            self.network.add(host)
             self.write_hosts(host, self.hosts("n"))
         for host in self.hosts("n"):
             self.start(host)
