@@ -285,7 +285,7 @@ def summary(t, stalls):
     for (kind, is_hit, what), seconds in sorted(groups.items()):
         where = "connected to the node that was hit" if is_hit else "connected to another node"
         figures = ", ".join(f"{name} {percentile(seconds, share):.2f} s" for name, share in FIGURES)
-        t.say(f"{KINDS[kind]}, {what}, {where}: longest stall of {len(seconds)} rounds: {figures}")
+        t.say(f"{KINDS[kind]}, {what}, {where}: longest stall, {len(seconds)} rounds of a mount: {figures}")
 
 
 FIGURES = [("median", 0.5), ("p99", 0.99), ("max", 1.0)]
