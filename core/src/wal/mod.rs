@@ -26,8 +26,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use frame::Kind;
 pub use options::{OptionsError, WalOptions};
-use recover::Spare;
 pub use recover::{Damage, Recovery, Tail, What};
+use recover::{Free, Spare};
 pub use replay::{Damaged, GroupLog};
 
 use crate::disk::{Disk, DiskError, FileName, FlushId};
@@ -193,6 +193,9 @@ impl<D: Disk> Wal<D> {
             poisoned: None,
             files_checked: Cell::new(None),
         };
+        if let Some((first, _)) = found.again.first() {
+            wal.next_frame = first.seq;
+        }
         wal.take_spares(found.spare);
         wal.write_headers(&found.headers_due);
         wal.write_again(&found.again)?;
@@ -587,17 +590,17 @@ impl<D: Disk> Wal<D> {
     }
 
     fn take_spares(&mut self, spares: Vec<Spare>) {
-        for Spare {
-            file,
-            length,
-            at_once,
-        } in spares
-        {
+        for Spare { file, length, free } in spares {
             let fits = length == u64::from(self.options.segment_bytes);
-            if at_once && fits && self.free.len() < self.options.free_segments_max as usize {
+            let is_wanted = fits && self.free.len() < self.options.free_segments_max as usize;
+            if free == Free::AtOnce && is_wanted {
                 self.free.insert(file);
             } else {
-                let after = 0;
+                // The next frame says what the log starts with, also when it is one written again.
+                let after = match free {
+                    Free::AtOnce | Free::Flushed => 0,
+                    Free::Said => self.next_frame,
+                };
                 self.retiring.push(Retiring {
                     file,
                     length,
@@ -615,7 +618,10 @@ impl<D: Disk> Wal<D> {
         let (Some((first, _)), Some((last, _))) = (frames.first(), frames.last()) else {
             return Ok(());
         };
-        self.next_frame = first.seq;
+        debug_assert_eq!(
+            self.next_frame, first.seq,
+            "the next frame is the first of them"
+        );
         self.again_through = last.seq;
         for (header, payload) in frames {
             let before = self.active.as_ref().map(|active| active.number);

@@ -27,8 +27,11 @@ use crate::wal::segment::{self, Segment};
 
 /// Bytes that are read at once where many payloads are read again.
 const PIECE_BYTES: usize = 1 << 20;
-/// Reads of one place before it is judged: a bit may flip on the way.
+/// Reads of one place before it counts as unreadable.
 const READ_ATTEMPTS: usize = 4;
+/// Reads of one place whose checksum does not hold before it is judged: a bit may flip on the way,
+/// and what was durable is dropped, or called damage, when it flips each time.
+const CHECK_ATTEMPTS: usize = 8;
 
 /// What is wrong with a piece of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,20 +178,20 @@ pub(super) struct Found {
 pub(super) struct Spare {
     pub file: FileName,
     pub length: u64,
-    /// It may be written over before the first flush: what takes the place of its content, if
-    /// anything does, is known to be durable.
-    pub at_once: bool,
+    pub free: Free,
 }
 
-impl Spare {
-    fn at_once(file: FileName, length: u64) -> Self {
-        let at_once = true;
-        Self {
-            file,
-            length,
-            at_once,
-        }
-    }
+/// When a file that holds nothing of the log may be written over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Free {
+    /// Before the first flush: what takes the place of its content, if anything does, is known to
+    /// be durable.
+    AtOnce,
+    /// After the first flush, which makes durable what takes the place of its content.
+    Flushed,
+    /// After a frame of this life is durable. That its content is superseded was said by a frame
+    /// that is not known to be durable: a crash may take that back, and the file counts again.
+    Said,
 }
 
 impl Found {
@@ -232,8 +235,8 @@ struct Scanned {
     first: u64,
     flushed: u64,
     start: u64,
-    /// It begins with frames that were written again, through this one; `u64::MAX` when that is
-    /// not known any more.
+    /// It begins with frames that were written again, through this one; `u64::MAX` when the header
+    /// that said so is gone, and with the first frame any sign of whether it does.
     again_through: Option<u64>,
     header_copies_bad: Vec<u8>,
     frames: Vec<FrameHeader>,
@@ -282,14 +285,18 @@ pub(super) fn recover<D: Disk>(disk: &D, options: &WalOptions) -> Result<Found, 
                 if let Some(range) = unreadable.first() {
                     blind = Some((file.clone(), range.start));
                 }
-                spare.push(Spare::at_once(file, length));
+                spare.push(Spare {
+                    file,
+                    length,
+                    free: Free::AtOnce,
+                });
             }
         }
     }
     let next_segment = scanned.iter().map(|s| s.number).max().unwrap_or(0) + 1;
     drop_duplicates(&mut scanned, &mut damage, &mut spare);
-    drop_unfinished(&mut scanned, &mut spare);
-    let judged = judge(&scanned, blind, damage);
+    let proof = drop_unfinished(&mut scanned, &mut spare);
+    let judged = judge(&scanned, proof, blind, damage);
     Ok(conclude(
         disk,
         scanned,
@@ -402,7 +409,11 @@ fn scan<D: Disk>(
             header.start,
         ),
         None => {
-            let Some(frame) = newest_frame(&bytes) else {
+            // No checksum says whether a frame was overlooked.
+            let (again, _) = read_file(disk, file, length)?;
+            let frames = [newest_frame(&bytes), newest_frame(&again)];
+            let newest = frames.into_iter().flatten();
+            let Some(frame) = newest.max_by_key(|frame| frame.segment) else {
                 return Ok(None);
             };
             (frame.segment, frame.salt, frame.segment_first, 0, 1)
@@ -424,7 +435,8 @@ fn scan<D: Disk>(
         unreadable,
     };
     found.scan_frames(disk, &mut bytes);
-    if headless && found.frames.iter().any(|frame| frame.again) {
+    let begins = found.frames.first();
+    if headless && begins.is_none_or(|frame| frame.again || frame.seq != found.first) {
         found.again_through = Some(u64::MAX);
     }
     Ok(Some(found))
@@ -436,7 +448,7 @@ fn read_segment_header<D: Disk>(
     bytes: &mut [u8],
     at: usize,
 ) -> Option<SegmentHeader> {
-    for _ in 0..READ_ATTEMPTS {
+    for _ in 0..CHECK_ATTEMPTS {
         let header = bytes.get(at..).and_then(SegmentHeader::parse);
         if header.is_some() {
             return header;
@@ -493,7 +505,7 @@ impl Scanned {
             let Some(header) = self.own_frame(bytes, at) else {
                 if self.expects_frame(at) && retried != at {
                     retried = at;
-                    for _ in 1..READ_ATTEMPTS {
+                    for _ in 1..CHECK_ATTEMPTS {
                         if self.own_frame(bytes, at).is_none() {
                             read_again(disk, &self.file, bytes, at..at + FRAME_HEADER_BYTES);
                         }
@@ -509,6 +521,12 @@ impl Scanned {
             }
             self.frames.push(header);
         }
+    }
+
+    /// The highest `flushed` and `start` that it states.
+    fn proof(&self) -> (u64, u64) {
+        let stated = self.frames.iter().map(|frame| (frame.flushed, frame.start));
+        stated.fold((self.flushed, self.start), higher)
     }
 
     /// Whether the frame before ends here, so that one more should stand here or none at all.
@@ -528,7 +546,7 @@ impl Scanned {
 
     fn payload_holds<D: Disk>(&self, disk: &D, bytes: &mut [u8], header: &FrameHeader) -> bool {
         let range = payload_of(header);
-        for _ in 0..READ_ATTEMPTS {
+        for _ in 0..CHECK_ATTEMPTS {
             match bytes.get(range.clone()) {
                 None => return false,
                 Some(payload) if crc32c::crc32c(payload) == header.payload_crc => return true,
@@ -582,7 +600,7 @@ fn drop_duplicates(scanned: &mut Vec<Scanned>, damage: &mut Vec<Damage>, spare: 
             spare.push(Spare {
                 file: found.file.clone(),
                 length: found.length,
-                at_once: false,
+                free: Free::Flushed,
             });
         }
         !again
@@ -591,8 +609,12 @@ fn drop_duplicates(scanned: &mut Vec<Scanned>, damage: &mut Vec<Damage>, spare: 
 
 /// Takes out what openings began to write again and did not finish: nothing rests on it, and the
 /// frames that it repeats still stand where they stood. It is finished when all of it is there, or
-/// when a later frame says that it was durable.
-fn drop_unfinished(scanned: &mut Vec<Scanned>, spare: &mut Vec<Spare>) {
+/// when a later frame says that it was durable. Whether a segment without its header and its first
+/// frame repeats anything is not known; nothing rests on it either, unless that frame was durable.
+///
+/// What the frames taken out say is true nevertheless: `flushed` and `start` are returned.
+fn drop_unfinished(scanned: &mut Vec<Scanned>, spare: &mut Vec<Spare>) -> (u64, u64) {
+    let mut proof = (0, 1);
     let mut at = 0;
     while at < scanned.len() {
         let Some(through) = scanned[at].again_through else {
@@ -607,18 +629,25 @@ fn drop_unfinished(scanned: &mut Vec<Scanned>, spare: &mut Vec<Spare>) {
         };
         let more = scanned[at..].windows(2).take_while(|pair| goes_on(pair));
         let end = at + 1 + more.count();
-        let is_proof = |found: &Scanned| {
-            found.flushed >= first || found.frames.iter().any(|frame| frame.flushed >= first)
-        };
-        let is_proven = scanned[at..].iter().any(is_proof);
+        let is_proven = scanned[at..].iter().any(|found| found.proof().0 >= first);
         if is_proven || is_whole(&scanned[at..end], first, through) {
             at = end;
             continue;
         }
         for found in scanned.drain(at..end) {
-            spare.push(Spare::at_once(found.file, found.length));
+            proof = higher(proof, found.proof());
+            spare.push(Spare {
+                file: found.file,
+                length: found.length,
+                free: Free::AtOnce,
+            });
         }
     }
+    proof
+}
+
+fn higher(a: (u64, u64), b: (u64, u64)) -> (u64, u64) {
+    (a.0.max(b.0), a.1.max(b.1))
 }
 
 /// Whether all frames from `first` through `through` stand in these segments, one after the other.
@@ -639,11 +668,13 @@ fn is_whole(scanned: &[Scanned], first: u64, through: u64) -> bool {
 }
 
 /// Walks through all frames in order and tells what is whole, damaged, lost or dropped.
-fn judge(scanned: &[Scanned], blind: Option<(FileName, u64)>, damage: Vec<Damage>) -> Judged {
-    let frames = || scanned.iter().flat_map(|found| &found.frames);
-    let proofs = frames().map(|frame| (frame.flushed, frame.start));
-    let proofs = proofs.chain(scanned.iter().map(|found| (found.flushed, found.start)));
-    let (flushed, start) = proofs.fold((0, 1), |a, b| (a.0.max(b.0), a.1.max(b.1)));
+fn judge(
+    scanned: &[Scanned],
+    proof: (u64, u64),
+    blind: Option<(FileName, u64)>,
+    damage: Vec<Damage>,
+) -> Judged {
+    let (flushed, start) = scanned.iter().map(Scanned::proof).fold(proof, higher);
     let mut judged = Judged {
         frames: Vec::new(),
         lost: Vec::new(),
@@ -808,6 +839,25 @@ impl Judged {
         }
     }
 
+    /// The highest `start` that a frame states which is known to be durable.
+    fn proven_start(&self) -> u64 {
+        let frames = self.frames.iter();
+        let proven = frames.take_while(|read| read.header.seq <= self.flushed);
+        proven.map(|read| read.header.start).max().unwrap_or(1)
+    }
+
+    /// When the file of a segment may be written over that ends before this frame and holds nothing
+    /// of the log.
+    fn when_free(&self, end: u64, proven_start: u64) -> Free {
+        if end <= proven_start {
+            Free::AtOnce
+        } else if end <= self.start {
+            Free::Said
+        } else {
+            Free::Flushed
+        }
+    }
+
     /// Marks the segments that hold part of the log, and reports what their headers lost.
     fn mark_live(&mut self, scanned: &[Scanned], ends: &[u64]) {
         for (at, found) in scanned.iter().enumerate() {
@@ -884,6 +934,7 @@ fn conclude<D: Disk>(
     }
     found.flushed = judged.flushed;
     let ends = effective_ends(&scanned);
+    let proven_start = judged.proven_start();
     for (at, scanned) in scanned.into_iter().enumerate() {
         if judged.live[at] && scanned.first >= moved {
             found.superseded.push((scanned.file, scanned.length));
@@ -893,7 +944,7 @@ fn conclude<D: Disk>(
             found.spare.push(Spare {
                 file: scanned.file,
                 length: scanned.length,
-                at_once: ends[at] <= judged.start,
+                free: judged.when_free(ends[at], proven_start),
             });
         }
     }
@@ -996,7 +1047,7 @@ impl<'d, D: Disk> Loader<'d, D> {
 fn load<D: Disk>(disk: &D, file: &str, header: &FrameHeader) -> Option<Vec<u8>> {
     let mut payload = vec![0; header.length as usize];
     let offset = u64::from(header.offset) + FRAME_HEADER_BYTES as u64;
-    (0..READ_ATTEMPTS).find_map(|_| {
+    (0..CHECK_ATTEMPTS).find_map(|_| {
         disk.read(file, offset, &mut payload).ok()?;
         (crc32c::crc32c(&payload) == header.payload_crc).then(|| payload.clone())
     })
