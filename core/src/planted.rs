@@ -29,8 +29,19 @@ pub enum Bug {
     VersionOfOldChange,
     /// 4: a node answers strict reads by itself, without asking who leads. P-LINEAR.
     FollowerReadsItself,
-    /// 5: chunk orders and notices are sent by whoever applies an entry, leader or not. P-FENCE.
+    /// 5: notices are sent by whoever applies an entry, leader or not. P-FENCE.
     OrdersWithoutLeading,
+    /// 5: a leader gives orders without a lease and to whoever is not fenced, and relays carry out
+    /// those of a term that is over. P-FENCE.
+    OldOrdersCarriedOut,
+    /// 6: a chunkserver that registers again is counted beside its earlier registration. P-CHUNKS.
+    RegistrationCountedTwice,
+    /// A version is settled although some chunkservers with a copy have failed or gone: they may
+    /// have done it all the same, and come back with what was written before. P-CHUNKS.
+    SettledDespiteFailure,
+    /// A leader that knows of no round takes the copies that it sees for all, and lets a chunk be
+    /// written without a new version. P-CHUNKS.
+    WrittenWithoutVersion,
     /// 8: the range of ids that a new leader gives out overlaps that of the one before. P-IDS.
     IdRangesOverlap,
     /// 12: a replica that restarts merges counters with those of its checkpoint by adding them.

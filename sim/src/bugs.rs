@@ -21,6 +21,20 @@ pub struct Planted {
     pub set: &'static [&'static str],
 }
 
+/// Chunkservers that come and go under those who write.
+const TORN: &[&str] = &[
+    "chunkservers=3",
+    "chunks.break_ppm=10000",
+    "chunks.mean_ms=20",
+    "chunks.goal_max=3",
+    "workload.weights.any-command=0",
+    "workload.weights.truncate=0",
+    "workload.weights.write-chunk=0",
+    "faults.weights.wall-jump=0",
+    "faults.weights.server-crash=10",
+    "faults.weights.server-cut=10",
+];
+
 /// All of them.
 pub const ALL: &[Planted] = &[
     Planted {
@@ -116,10 +130,50 @@ pub const ALL: &[Planted] = &[
         name: "orders-without-leading",
         bug: Bug::OrdersWithoutLeading,
         mistake: "5",
-        what: "chunk orders and notices are sent by whoever applies an entry",
+        what: "notices are sent by whoever applies an entry",
         promise: "P-FENCE",
         judges: &["fence"],
         set: &["workload.weights.write-chunk=10"],
+    },
+    Planted {
+        name: "old-orders-carried-out",
+        bug: Bug::OldOrdersCarriedOut,
+        mistake: "5",
+        what: "a leader orders without a lease or a fence, and relays do not compare terms",
+        promise: "P-FENCE",
+        judges: &["fence"],
+        set: &[
+            "chunkservers=4",
+            "faults.weights.transfer-leader=10",
+            "faults.weights.bridge=10",
+        ],
+    },
+    Planted {
+        name: "registration-counted-twice",
+        bug: Bug::RegistrationCountedTwice,
+        mistake: "6",
+        what: "a chunkserver that registers again counts beside its earlier registration",
+        promise: "P-CHUNKS",
+        judges: &["chunks"],
+        set: &["chunkservers=4", "chunks.break_ppm=10000"],
+    },
+    Planted {
+        name: "settled-despite-failure",
+        bug: Bug::SettledDespiteFailure,
+        mistake: "",
+        what: "a version is settled although some with a copy may have it and were not told so",
+        promise: "P-CHUNKS",
+        judges: &["chunks"],
+        set: TORN,
+    },
+    Planted {
+        name: "written-without-version",
+        bug: Bug::WrittenWithoutVersion,
+        mistake: "",
+        what: "the first write after a failover takes the copies that are there for all",
+        promise: "P-CHUNKS",
+        judges: &["chunks"],
+        set: TORN,
     },
     Planted {
         name: "id-ranges-overlap",

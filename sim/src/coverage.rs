@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mfsha_core::node::request::{Consistency, NodeError, RequestBody, ResponseBody};
 use mfsha_core::raft::Role;
 
-use crate::event::{AppliedPayload, Event, FaultStage, LossReason, Phase, StopReason};
+use crate::event::{AppliedPayload, Event, FileFact, FaultStage, LossReason, Phase, StopReason};
 use crate::place::Seat;
 use crate::stream::Break;
 use crate::time::SimTime;
@@ -79,7 +79,9 @@ pub const REQUIRED: &[&str] = &[
     "read strict at a follower",
     "read by lease",
     "read fast",
-    "chunk order accepted",
+    "chunk order carried out",
+    "chunkserver taken in again",
+    "chunk read",
     "membership applied",
     "healed core of a part",
     "healed core of all",
@@ -96,6 +98,8 @@ pub struct Coverage {
     first_asked: BTreeMap<u64, mfsha_core::id::NodeId>,
     reads: BTreeMap<u64, Consistency>,
     formed: BTreeSet<Seat>,
+    /// Chunkservers that were taken in.
+    joined: BTreeSet<u8>,
     seats: usize,
 }
 
@@ -183,8 +187,28 @@ impl Coverage {
                     self.reached("membership applied");
                 }
             }
-            Event::ChunkAccepted { .. } => self.reached("chunk order accepted"),
-            Event::ChunkRefused { .. } => self.reached("chunk order refused"),
+            Event::ServerJoined { server, .. } => {
+                if !self.joined.insert(*server) {
+                    self.reached("chunkserver taken in again");
+                }
+            }
+            Event::ServerStopped { .. } => self.reached("chunkserver dies"),
+            Event::ChunkDone { done, order, .. } => match done {
+                true => {
+                    self.reached("chunk order carried out");
+                    self.reached(&format!("chunk order {:?}", order.kind()));
+                }
+                false => self.reached("chunk order failed"),
+            },
+            Event::ReadEnded {
+                content: Some(_),
+                from: Some(_),
+                ..
+            } => self.reached("chunk read"),
+            Event::FileSaid {
+                fact: FileFact::Holds(_),
+                ..
+            } => self.reached("chunk written"),
             Event::PhaseBegins {
                 phase: Phase::Liveness,
                 core,

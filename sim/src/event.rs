@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mfsha_core::id::{LogIndex, NodeId, Term};
+use mfsha_core::chunks::{ConnId, Order};
+use mfsha_core::id::{ChunkId, CsId, LogIndex, NodeId, Term};
 use mfsha_core::namespace::op::{Command, Notice, Outcome};
-use mfsha_core::node::ChunkOrder;
 use mfsha_core::node::request::{NodeError, RequestBody, ResponseBody};
 use mfsha_core::raft::{Membership, Role};
 use mfsha_core::wal::record::LogId;
 
 use crate::fault::Fault;
+use crate::fleet::{Content, Stored};
 use crate::place::{Place, Seat};
 use crate::stream::{Break, StreamId};
 
@@ -99,6 +100,25 @@ pub enum FaultStage {
     Ends,
     /// It was left out: the promises would not survive it now (fault atlas), or it means nothing.
     Skipped(&'static str),
+}
+
+/// What the owner of a file says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileFact {
+    /// It is there, and empty.
+    Made,
+    /// It is there, and holds what another does.
+    CopyOf(u32),
+    /// A write has begun: it may hold this as well.
+    MayHold(u64),
+    /// The write was acknowledged: it holds this and nothing else.
+    Holds(u64),
+    /// A truncate has begun: whatever it holds may be cut.
+    MayBeCut,
+    /// The truncate was acknowledged.
+    Cut,
+    /// It is there no more, or is about to be another.
+    Gone,
 }
 
 /// Something that happened. Times are those of the world, beside the event.
@@ -292,29 +312,60 @@ pub enum Event {
     /// The client asks no more; whether the call takes effect is open, and its interval too.
     GaveUp { call: CallNumber, client: u16 },
 
-    /// A leader sent an order for the chunkservers.
+    /// A chunkserver runs.
+    ServerStarted { server: u8 },
+    /// A chunkserver runs no more; its disk is whole.
+    ServerStopped { server: u8 },
+    /// A node took a chunkserver in.
+    ServerJoined {
+        server: u8,
+        seat: Seat,
+        csid: CsId,
+        registration: u64,
+    },
+    /// A connection of a chunkserver broke: nothing passes, and both ends will hear of it.
+    ServerLeft { server: u8, seat: Seat },
+    /// A node gave a chunkserver an order, as the leader of this term said.
     ChunkOrdered {
         seat: Seat,
-        node: NodeId,
-        term: Term,
-        index: LogIndex,
-        order: ChunkOrder,
-    },
-    /// A chunkserver carried an order out.
-    ChunkAccepted {
         server: u8,
-        node: NodeId,
+        conn: ConnId,
         term: Term,
-        index: LogIndex,
-        order: ChunkOrder,
+        order: Order,
     },
-    /// A chunkserver's relay dropped an order of an old term.
-    ChunkRefused {
+    /// A chunkserver carried an order out, or could not.
+    ChunkDone {
         server: u8,
-        node: NodeId,
         term: Term,
-        newest: Term,
+        order: Order,
+        done: bool,
     },
+    /// What is on a chunkserver's disk of a chunk now.
+    CopyChanged {
+        server: u8,
+        chunk: ChunkId,
+        copy: Option<Stored>,
+    },
+    /// A node told how much space all chunkservers have.
+    SpaceTold {
+        seat: Seat,
+        node: NodeId,
+        total: u64,
+        free: u64,
+        servers: usize,
+    },
+    /// The owner of a file says what it may hold from now.
+    FileSaid { file: u32, fact: FileFact },
+    /// Somebody begins to read a file.
+    ReadBegan { read: u64, file: u32 },
+    /// It read this of a chunkserver's copy, or of a hole; or nothing.
+    ReadEnded {
+        read: u64,
+        file: u32,
+        content: Option<Content>,
+        from: Option<(u8, ChunkId, u32)>,
+    },
+
     /// A leader told others what a command changed.
     Noticed {
         seat: Seat,

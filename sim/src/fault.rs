@@ -112,6 +112,14 @@ pub enum Fault {
     TransferLeader { to: Seat },
     /// The voter of this seat is made a learner, and a voter again afterwards.
     CycleMember { seat: Seat, for_ms: u64 },
+    /// A chunkserver dies, and starts again with its disk.
+    ServerCrash { server: u8, down_ms: u64 },
+    /// A chunkserver sees only the seats whose bit is set.
+    ServerCut {
+        server: u8,
+        reachable: u8,
+        for_ms: u64,
+    },
 }
 
 /// Kinds of faults, for options, coverage and lanes in a drawing.
@@ -149,11 +157,13 @@ pub enum FaultKind {
     ClockRate,
     TransferLeader,
     CycleMember,
+    ServerCrash,
+    ServerCut,
 }
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::Partition,
         Self::OneWayPartition,
         Self::Bridge,
@@ -184,7 +194,12 @@ impl FaultKind {
         Self::ClockRate,
         Self::TransferLeader,
         Self::CycleMember,
+        Self::ServerCrash,
+        Self::ServerCut,
     ];
+
+    /// Those that need no chunkservers: all but the last two.
+    pub const OF_NODES: [Self; 30] = *Self::ALL.first_chunk().expect("there are more");
 
     /// The name used in options and reports: `one-way-partition`.
     #[must_use]
@@ -220,6 +235,8 @@ impl FaultKind {
             Self::ClockRate => "clock-rate",
             Self::TransferLeader => "transfer-leader",
             Self::CycleMember => "cycle-member",
+            Self::ServerCrash => "server-crash",
+            Self::ServerCut => "server-cut",
         }
     }
 }
@@ -259,6 +276,8 @@ impl Fault {
             Self::ClockRate { .. } => FaultKind::ClockRate,
             Self::TransferLeader { .. } => FaultKind::TransferLeader,
             Self::CycleMember { .. } => FaultKind::CycleMember,
+            Self::ServerCrash { .. } => FaultKind::ServerCrash,
+            Self::ServerCut { .. } => FaultKind::ServerCut,
         }
     }
 

@@ -17,6 +17,7 @@ use mfsha_model::Model;
 use mfsha_model::generate::{COMMANDS, Generator, Request, Step};
 
 use crate::event::{AppliedEntry, AppliedPayload};
+use crate::fleet::PREFIX;
 
 /// Kinds of operation that a schedule can hold.
 pub const KINDS: &[&str] = &[
@@ -41,6 +42,9 @@ pub const KINDS: &[&str] = &[
     "any-command",
     "any-query",
 ];
+
+/// Kinds that may touch the chunks of any file.
+pub const TOUCHING_CHUNKS: &[&str] = &["truncate", "write-chunk", "any-command"];
 
 /// Kinds that no run is without: something has to be there to fight over.
 #[must_use]
@@ -133,6 +137,8 @@ impl Knowledge {
             for entry in entries
                 .iter()
                 .filter(|entry| entry.name != b"." && entry.name != b"..")
+                // Files of chunks are their owners'.
+                .filter(|entry| !entry.name.starts_with(PREFIX.as_bytes()))
             {
                 match entry.kind {
                     NodeKind::Directory => remember(&mut self.dirs, entry.inode),

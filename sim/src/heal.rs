@@ -48,6 +48,10 @@ impl<K: Kind> World<K> {
         let mut actions = Vec::new();
         self.workload.probe(self.now, &core, &mut actions);
         self.carry_out(actions);
+        if self.fleet.is_there() {
+            self.with_fleet(|fleet, view, out| fleet.heal(view, &core, out))
+                .await;
+        }
         self.plan_in(WATCH, Due::Watch);
     }
 
@@ -102,7 +106,7 @@ impl<K: Kind> World<K> {
         match self.served_at {
             None => self.watch_service(),
             Some(served_at) => {
-                if self.has_converged() {
+                if self.has_converged() && self.unrest().is_none() {
                     self.phase = Phase::Quiescent;
                     let core = self.core.clone();
                     self.emit(Event::PhaseBegins {
@@ -114,9 +118,10 @@ impl<K: Kind> World<K> {
                 let bound = Duration::from_millis(self.options.converge_bound_ms);
                 if self.now.since(served_at) > bound {
                     let what = format!(
-                        "the healed core {:?} has not become one state within {bound:?}: {}",
+                        "the healed core {:?} has not become one state within {bound:?}: {} {}",
                         self.core,
-                        self.standing()
+                        self.standing(),
+                        self.unrest().unwrap_or_default()
                     );
                     self.emit(Event::CoreLate { what });
                 }
@@ -128,7 +133,8 @@ impl<K: Kind> World<K> {
     fn watch_service(&mut self) {
         let after = self.now.since(self.healed_at);
         let unserved = self.workload.unserved();
-        if unserved.is_empty() {
+        let unwritten = self.fleet.outstanding();
+        if unserved.is_empty() && unwritten.is_empty() {
             self.served_at = Some(self.now);
             self.emit(Event::CoreServes { after });
             return;
@@ -136,7 +142,8 @@ impl<K: Kind> World<K> {
         let bound = Duration::from_millis(self.options.serve_bound_ms);
         if after > bound {
             let what = format!(
-                "the healed core {:?} does not serve client(s) {unserved:?} within {bound:?}: {}",
+                "the healed core {:?} does not serve client(s) {unserved:?} {unwritten:?} within \
+                 {bound:?}: {}",
                 self.core,
                 self.standing()
             );
@@ -173,6 +180,17 @@ impl<K: Kind> World<K> {
                     && !view.status.repairing
             })
         })
+    }
+
+    /// What is not yet as it should be about copies of chunks, with chunkservers.
+    fn unrest(&self) -> Option<String> {
+        if !self.fleet.is_there() {
+            return None;
+        }
+        let seat = self.core.first()?;
+        let state = self.seats[usize::from(seat.0)].store.image();
+        let goals = crate::check::chunks::goals(&state, self.options.chunkservers);
+        crate::check::chunks::unrest(&goals, &self.fleet.disks())
     }
 
     /// Who stands where, for the report of a core that is late.

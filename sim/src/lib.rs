@@ -9,7 +9,7 @@
 //! | [`world`], [`seat`], [`node`], [`task`], [`real`] | the event loop, the machine room of a node, and the door to it |
 //! | [`net`], [`stream`], [`transport`], [`clock`], [`store`], [`buggify`] | what is faked |
 //! | [`nemesis`], [`atlas`] | who breaks things, and what must not be broken |
-//! | [`workload`], [`chunkserver`] | who asks |
+//! | [`workload`], [`fleet`] | who asks, and who keeps chunks |
 //! | [`event`], [`check`], [`coverage`], [`trace`], [`html`] | what happened, who judges it, what was reached, how it is told |
 //! | [`plan`], [`verdict`], [`child`], [`runner`], [`shrink`], [`regression`] | a run as a value, what came of it, a process for it, many seeds, smaller failures, failures kept |
 //! | [`ideal`] | the fast tier: the tree alone over an ideal log |
@@ -23,7 +23,6 @@ pub mod buggify;
 pub mod bugs;
 pub mod check;
 pub mod child;
-pub mod chunkserver;
 pub mod clock;
 pub mod coverage;
 pub mod crash_points;
@@ -31,6 +30,7 @@ pub mod disk;
 pub mod draw;
 pub mod event;
 pub mod fault;
+pub mod fleet;
 pub mod generator;
 pub mod heal;
 pub mod html;

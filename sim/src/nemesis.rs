@@ -66,6 +66,11 @@ impl<K: Kind> World<K> {
             {
                 Err("the node is down")
             }
+            Fault::ServerCrash { server, .. } | Fault::ServerCut { server, .. }
+                if *server >= self.options.chunkservers =>
+            {
+                Err("there is no such chunkserver")
+            }
             Fault::Pause { seat, .. } if !runs(seat) || self.seats[usize::from(seat.0)].paused => {
                 Err("the node is down or stands still")
             }
@@ -102,6 +107,24 @@ impl<K: Kind> World<K> {
                     .flat_map(|seat| both(client, Place::Seat(seat)))
                     .collect();
                 self.bring(entry, Weather::Cut(links), for_ms);
+            }
+            Fault::ServerCut {
+                server,
+                reachable,
+                for_ms,
+            } => {
+                let server = Place::Chunkserver(server);
+                let links = (0..self.options.nodes)
+                    .map(Seat)
+                    .filter(|seat| !bit(reachable, *seat))
+                    .flat_map(|seat| both(server, Place::Seat(seat)))
+                    .collect();
+                self.bring(entry, Weather::Cut(links), for_ms);
+            }
+            Fault::ServerCrash { server, down_ms } => {
+                let mut deeds = Vec::new();
+                self.fleet.crash(now, server, down_ms, &mut deeds);
+                self.note_fleet(deeds);
             }
             Fault::SlowLink {
                 from,

@@ -25,8 +25,11 @@ pub struct Options {
     pub clients: u16,
     /// Threads of each client; each has one request outstanding at most.
     pub lanes: u8,
-    /// Chunkservers.
+    /// Chunkservers; 0 in most runs, in which nothing writes chunks for good.
     pub chunkservers: u8,
+    /// Chunkservers, and those who write and read chunks.
+    #[serde(default)]
+    pub chunks: ChunkOptions,
     /// How long faults come and go, milliseconds.
     pub safety_ms: u64,
     /// How long a healed core may take to elect and serve, milliseconds.
@@ -237,6 +240,49 @@ pub struct WorkloadOptions {
     pub weights: BTreeMap<String, u32>,
 }
 
+/// Options of chunkservers, and of those who write and read chunks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChunkOptions {
+    /// Files, each with an owner who writes, cuts, copies and removes it.
+    pub files: u8,
+    /// Who reads them.
+    pub readers: u8,
+    /// Mean time between two things that one of them does, milliseconds.
+    pub mean_ms: u64,
+    /// Most copies that a file wants.
+    pub goal_max: u8,
+    /// Mean time that an order takes, microseconds.
+    pub order_mean_us: u64,
+    /// Orders that fail, parts of a million.
+    pub fail_ppm: u32,
+    /// Messages at which a connection breaks, parts of a million.
+    pub break_ppm: u32,
+    /// A new leader copies and deletes nothing for so long, milliseconds.
+    pub upkeep_delay_ms: u64,
+    /// A chunkserver that is gone is waited for so long, milliseconds.
+    pub absence_ms: u64,
+    /// Files, or chunks, that a leader looks at at once.
+    pub portion: usize,
+}
+
+impl Default for ChunkOptions {
+    fn default() -> Self {
+        Self {
+            files: 2,
+            readers: 1,
+            mean_ms: 100,
+            goal_max: 2,
+            order_mean_us: 1_000,
+            fail_ppm: 0,
+            break_ppm: 0,
+            upkeep_delay_ms: 500,
+            absence_ms: 1_000,
+            portion: 20,
+        }
+    }
+}
+
 /// Fault points in drivers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -296,15 +342,40 @@ impl Options {
                 faults.weights.insert(kind, 0);
             }
         }
+        let mut fleet = seed.child("options chunks").rng();
+        let chunkservers = if fleet.chance(1, 4) {
+            fleet.between(2, 6) as u8
+        } else {
+            0
+        };
+        let chunks = ChunkOptions::draw(&mut fleet);
+        if chunkservers > 0 {
+            // Copies are judged by what their owners did to them: nobody else touches chunks, and
+            // locks do not run out under a writer because a clock jumps.
+            for kind in generator::TOUCHING_CHUNKS {
+                workload.weights.insert((*kind).to_owned(), 0);
+            }
+            faults.weights.insert(FaultKind::WallJump, 0);
+        }
+        for kind in [FaultKind::ServerCrash, FaultKind::ServerCut] {
+            let weight = fleet.below(11) as u32;
+            let weight = if chunkservers > 0 { weight } else { 0 };
+            faults.weights.insert(kind, weight);
+        }
         let election = raft.election_max_ms;
         Self {
             nodes,
             clients: rng.between(1, 5) as u16,
             lanes: rng.between(1, 3) as u8,
-            chunkservers: rng.between(1, 3) as u8,
+            chunkservers: {
+                // Drawn as ever, so that everything after it is as it was.
+                rng.between(1, 3);
+                chunkservers
+            },
+            chunks,
             safety_ms: *rng.pick(&[4_000, 8_000, 12_000, 20_000, 30_000]),
             serve_bound_ms: 20 * election + 10_000,
-            converge_bound_ms: 20_000,
+            converge_bound_ms: if chunkservers > 0 { 60_000 } else { 20_000 },
             leave_rest_broken: rng.chance(1, 3),
             canary: false,
             bug: String::new(),
@@ -403,6 +474,15 @@ impl Options {
             (self.workload.mean_ms >= 1, "operations take their time"),
             (self.workload.attempt_ms >= 1, "an attempt takes its time"),
             (self.safety_ms >= 1, "a run takes its time"),
+            (self.chunkservers <= 10, "there are at most 10 chunkservers"),
+            (
+                (1..=9).contains(&self.chunks.goal_max),
+                "a file wants 1 to 9 copies",
+            ),
+            (
+                self.chunks.portion >= 1 && self.chunks.mean_ms >= 1,
+                "whoever writes chunks takes time, and a leader looks at some of them",
+            ),
             (
                 check::is_known(&self.judge),
                 "no checker has this name; `docs/checkers.md` lists them",
@@ -538,7 +618,7 @@ impl ClockOptions {
 impl FaultOptions {
     fn draw(rng: &mut Rng) -> Self {
         // Every kind is off in half of the runs, and one run in twenty has none.
-        let weights = FaultKind::ALL
+        let weights = FaultKind::OF_NODES
             .into_iter()
             .map(|kind| {
                 let on = rng.chance(1, 2);
@@ -555,6 +635,23 @@ impl FaultOptions {
             longest_ms: *rng.pick(&[500, 2_000, 6_000]),
             detection_only: false,
             weights,
+        }
+    }
+}
+
+impl ChunkOptions {
+    fn draw(rng: &mut Rng) -> Self {
+        Self {
+            files: rng.between(1, 5) as u8,
+            readers: rng.between(1, 3) as u8,
+            mean_ms: *rng.pick(&[20, 100, 400]),
+            goal_max: rng.between(1, 3) as u8,
+            order_mean_us: *rng.pick(&[200, 5_000, 100_000]),
+            fail_ppm: *rng.pick(&[0, 0, 10_000, 50_000]),
+            break_ppm: *rng.pick(&[0, 1_000, 10_000]),
+            upkeep_delay_ms: *rng.pick(&[200, 1_000]),
+            absence_ms: *rng.pick(&[100, 1_000, 3_000]),
+            portion: *rng.pick(&[1, 5, 50]),
         }
     }
 }
@@ -612,6 +709,7 @@ mod tests {
     #[test]
     fn swarm_switches_every_kind_on_and_off() {
         let all: Vec<Options> = (0..100).map(options).collect();
+        assert!(all.iter().any(|options| options.chunkservers > 0));
         for kind in FaultKind::ALL {
             assert!(all.iter().any(|options| options.fault_weight(kind) > 0));
             assert!(all.iter().any(|options| options.fault_weight(kind) == 0));

@@ -84,7 +84,11 @@ fn entry(observed: Observed) -> AppliedEntry {
 
 fn node_options(spec: &NodeSpec, seed: &Seed) -> node::Options {
     let Options {
-        raft, log, node, ..
+        raft,
+        log,
+        node,
+        chunks,
+        ..
     } = &spec.options;
     let bug = bugs::named(&spec.options.bug);
     let raft = raft::Options {
@@ -123,6 +127,18 @@ fn node_options(spec: &NodeSpec, seed: &Seed) -> node::Options {
         pending_max: node.pending_max,
         snapshot_part_bytes: node.snapshot_part_bytes,
         repair_retry: Duration::from_millis(node.repair_retry_ms),
+        chunks: mfsha_core::chunks::Options {
+            resend: Duration::from_millis(300),
+            cut_off_patience: Duration::from_millis(300),
+            cut_off_forget: Duration::from_secs(3),
+            discovery: Duration::from_secs(1),
+            upkeep_delay: Duration::from_millis(chunks.upkeep_delay_ms),
+            absence: Duration::from_millis(chunks.absence_ms),
+            upkeep_tick: Duration::from_millis(100),
+            upkeep_pause: Duration::from_secs(1),
+            upkeep_portion: chunks.portion,
+            ..mfsha_core::chunks::Options::default()
+        },
         observe: true,
         bug,
         ..node::Options::new(GROUP, raft, life)

@@ -271,6 +271,15 @@ fn draw_fault(kind: FaultKind, options: &Options, rng: &mut Rng) -> Fault {
         },
         FaultKind::TransferLeader => Fault::TransferLeader { to: seat },
         FaultKind::CycleMember => Fault::CycleMember { seat, for_ms },
+        FaultKind::ServerCrash => Fault::ServerCrash {
+            server: rng.below(u64::from(options.chunkservers.max(1))) as u8,
+            down_ms,
+        },
+        FaultKind::ServerCut => Fault::ServerCut {
+            server: rng.below(u64::from(options.chunkservers.max(1))) as u8,
+            reachable: if rng.chance(1, 2) { side } else { 0 },
+            for_ms,
+        },
     }
 }
 

@@ -55,7 +55,7 @@ const PLAINER: &[&str] = &[
     "disk.pages_tear=false",
     "workload.stray_percent=0",
     "leave_rest_broken=false",
-    "chunkservers=1",
+    "chunkservers=0",
 ];
 
 /// Runs plans and remembers what counts as the failure.

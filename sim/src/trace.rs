@@ -113,6 +113,7 @@ pub fn place(event: &Event) -> Option<Place> {
         | Event::SnapshotInstalled { seat, .. }
         | Event::Report { seat, .. }
         | Event::ChunkOrdered { seat, .. }
+        | Event::SpaceTold { seat, .. }
         | Event::Noticed { seat, .. } => Some(Place::Seat(*seat)),
         Event::Sent { from, .. } => Some(*from),
         Event::Delivered { to, .. } | Event::Lost { to, .. } => Some(*to),
@@ -121,9 +122,13 @@ pub fn place(event: &Event) -> Option<Place> {
         | Event::Refused { client, .. }
         | Event::Returned { client, .. }
         | Event::GaveUp { client, .. } => Some(Place::Client(*client)),
-        Event::ChunkAccepted { server, .. } | Event::ChunkRefused { server, .. } => {
-            Some(Place::Chunkserver(*server))
-        }
+        Event::ServerStarted { server }
+        | Event::ServerStopped { server }
+        | Event::ServerJoined { server, .. }
+        | Event::ServerLeft { server, .. }
+        | Event::ChunkDone { server, .. }
+        | Event::CopyChanged { server, .. } => Some(Place::Chunkserver(*server)),
+        Event::FileSaid { .. } | Event::ReadBegan { .. } | Event::ReadEnded { .. } => None,
     }
 }
 
@@ -233,19 +238,39 @@ pub fn words(event: &Event) -> String {
             call, node, result, ..
         } => format!("return     #{} {node} {result:?}", call.0),
         Event::GaveUp { call, .. } => format!("gave up    #{}", call.0),
+        Event::ServerStarted { .. } => "START      chunkserver".into(),
+        Event::ServerStopped { .. } => "STOP       chunkserver".into(),
+        Event::ServerJoined {
+            seat,
+            csid,
+            registration,
+            ..
+        } => format!("joined     {seat} as {csid} registration {registration}"),
+        Event::ServerLeft { seat, .. } => format!("left       {seat}"),
         Event::ChunkOrdered {
-            node,
+            server,
             term,
-            index,
             order,
             ..
-        } => format!("chunk      {node} {term} {index} {order:?}"),
-        Event::ChunkAccepted {
-            node, term, order, ..
-        } => format!("chunk ok   from {node} {term} {order:?}"),
-        Event::ChunkRefused {
-            node, term, newest, ..
-        } => format!("chunk no   from {node} {term} newest {newest}"),
+        } => format!("order      cs{server} {term} {order:?}"),
+        Event::ChunkDone {
+            term, order, done, ..
+        } => format!("order {} {term} {order:?}", if *done { "done" } else { "FAIL" }),
+        Event::CopyChanged { chunk, copy, .. } => format!("copy       {chunk} {copy:?}"),
+        Event::SpaceTold {
+            total,
+            free,
+            servers,
+            ..
+        } => format!("space      {free} of {total} on {servers}"),
+        Event::FileSaid { file, fact } => format!("file       {file} {fact:?}"),
+        Event::ReadBegan { read, file } => format!("read       #{read} of file {file}"),
+        Event::ReadEnded {
+            read,
+            file,
+            content,
+            from,
+        } => format!("read ends  #{read} of file {file}: {content:?} from {from:?}"),
         Event::Noticed { index, notices, .. } => format!("notice     {index} {notices:?}"),
         Event::CoreServes { after } => format!("core serves after {after:?}"),
         Event::CoreLate { what } => format!("CORE LATE  {what}"),

@@ -11,9 +11,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use mfsha_core::disk::{DiskError, FlushId};
-use mfsha_core::id::{LogIndex, NodeId, Term, WriteId};
+use mfsha_core::id::{LogIndex, NodeId, WriteId};
 use mfsha_core::node::request::{ClientId, Request, Response};
-use mfsha_core::node::{self, ChunkOrder, Effect, Input};
+use mfsha_core::node::{self, Effect, Input};
 use mfsha_core::rng::Seed;
 use mfsha_core::store::CheckpointId;
 use mfsha_core::transport::{self, ConnId, Identity};
@@ -21,11 +21,11 @@ use mfsha_core::transport::{self, ConnId, Identity};
 use crate::atlas::Atlas;
 use crate::buggify::Buggify;
 use crate::check::{Checker, ClusterView, NodeView, Violation};
-use crate::chunkserver::Chunkserver;
 use crate::coverage::Coverage;
 use crate::disk::CrashFate;
 use crate::draw;
 use crate::event::{Event, LossReason, MessageNumber, Phase, StopReason};
+use crate::fleet::{Deed, Fleet, Moment, View};
 use crate::net::{Fate, Flight, Net};
 use crate::node::{Kind, NodeSpec};
 use crate::options::Options;
@@ -68,14 +68,6 @@ pub(crate) enum Body {
         node: NodeId,
         life: u32,
         connection: ClientId,
-    },
-    /// From a leader to a chunkserver's relay.
-    Order {
-        server: u8,
-        node: NodeId,
-        term: Term,
-        index: LogIndex,
-        order: ChunkOrder,
     },
 }
 
@@ -146,6 +138,7 @@ pub(crate) enum Due {
     FaultEnd(FaultEntry),
     Operation(OperationEntry),
     Client(Timer),
+    Fleet(Moment),
     Look,
     Heal,
     Watch,
@@ -201,7 +194,7 @@ pub struct World<K: Kind> {
     pub(crate) formed: bool,
     pub(crate) seats: Vec<SeatState>,
     pub(crate) workload: Workload,
-    servers: Vec<Chunkserver>,
+    pub(crate) fleet: Fleet,
     /// Whose connection this is.
     connections: BTreeMap<ClientId, (u16, Seat)>,
     pub(crate) buggify: Buggify,
@@ -262,7 +255,7 @@ impl<K: Kind> World<K> {
             formed: false,
             seats,
             workload: Workload::new(&seed, &options, nodes.clone()),
-            servers: vec![Chunkserver::default(); options.chunkservers.into()],
+            fleet: Fleet::new(&seed, &options),
             connections: BTreeMap::new(),
             buggify: Buggify::new(&seed, &options.buggify),
             atlas: Atlas::new(&options),
@@ -306,6 +299,9 @@ impl<K: Kind> World<K> {
         let mut actions = Vec::new();
         self.workload.start(self.now, &mut actions);
         self.carry_out(actions);
+        if self.fleet.is_there() {
+            self.with_fleet(Fleet::start).await;
+        }
         while self.violation.is_none() && self.phase != Phase::Quiescent && !self.late {
             let Reverse(planned) = self.queue.pop().expect("the end of the run is planned");
             assert!(planned.at >= self.now, "time runs forwards");
@@ -408,6 +404,10 @@ impl<K: Kind> World<K> {
                 self.workload.on_timer(self.now, timer, &mut actions);
                 self.carry_out(actions);
             }
+            Due::Fleet(moment) => {
+                self.with_fleet(|fleet, view, out| fleet.on_moment(view, moment, out))
+                    .await;
+            }
             Due::Look => {
                 self.look_at_cluster().await;
                 self.plan_in(Duration::from_secs(1), Due::Look);
@@ -448,7 +448,7 @@ impl<K: Kind> World<K> {
                     to: flight.to,
                 }
             }
-            Body::Response { .. } | Body::Order { .. } => Event::Delivered { message, from, to },
+            Body::Response { .. } => Event::Delivered { message, from, to },
         };
         self.emit(event);
         self.deliver(to, flight.body).await;
@@ -501,47 +501,49 @@ impl<K: Kind> World<K> {
                     self.on_operator_answers();
                 }
             }
-            Body::Order {
-                server,
-                node,
-                term,
-                index,
-                order,
-            } => self.on_order(server, node, term, index, order),
         }
     }
 
-    fn on_order(
+    /// Lets the fleet do something, and carries out what comes of it.
+    pub(crate) async fn with_fleet(
         &mut self,
-        server: u8,
-        node: NodeId,
-        term: Term,
-        index: LogIndex,
-        order: ChunkOrder,
+        act: impl FnOnce(&mut Fleet, &View<'_, Body>, &mut Vec<Deed>),
     ) {
-        // The relay sits with one of the nodes, and knows what that one knows.
-        let relay = Seat(server % self.options.nodes);
-        let known = self.state(relay).view.as_ref().map(|view| view.status.term);
-        let relay = &mut self.servers[usize::from(server)];
-        if let Some(term) = known {
-            relay.on_term(term);
-        }
-        let event = match relay.on_order(term) {
-            Ok(()) => Event::ChunkAccepted {
-                server,
-                node,
-                term,
-                index,
-                order,
-            },
-            Err(newest) => Event::ChunkRefused {
-                server,
-                node,
-                term,
-                newest,
-            },
+        let lives = self.seats.iter();
+        let lives: Vec<Option<u32>> = lives
+            .map(|state| state.running.as_ref().map(|_| state.life))
+            .collect();
+        let mut deeds = Vec::new();
+        let view = View {
+            now: self.now,
+            net: &self.net,
+            lives: &lives,
         };
-        self.emit(event);
+        act(&mut self.fleet, &view, &mut deeds);
+        for deed in deeds {
+            match deed {
+                Deed::Step { seat, life, event } => {
+                    if self.is_running(seat, life) {
+                        Box::pin(self.step(seat, event)).await;
+                    }
+                }
+                Deed::Plan { at, moment } => {
+                    self.plan(at.max(self.now), Due::Fleet(moment));
+                }
+                Deed::Tell(event) => self.emit(event),
+            }
+        }
+    }
+
+    /// What the fleet tells and waits for, when it has nothing for nodes.
+    pub(crate) fn note_fleet(&mut self, deeds: Vec<Deed>) {
+        for deed in deeds {
+            match deed {
+                Deed::Step { .. } => unreachable!("nodes are told later"),
+                Deed::Plan { at, moment } => self.plan(at, Due::Fleet(moment)),
+                Deed::Tell(event) => self.emit(event),
+            }
+        }
     }
 
     async fn on_flush_end(&mut self, seat: Seat, life: u32, flush: FlushId) {
@@ -713,6 +715,12 @@ impl<K: Kind> World<K> {
                 Some(_) => self.send_by_transport(seat, to, class, message),
                 None => self.send_peer(seat, node, to, message),
             },
+            Effect::Reply { client, response } if Fleet::knows(client) => {
+                self.with_fleet(|fleet, view, out| {
+                    fleet.on_reply(view, seat, client, response, out);
+                })
+                .await;
+            }
             Effect::Reply { client, response } => {
                 let Some((client_number, _)) = self.connections.get(&client).copied() else {
                     return;
@@ -727,28 +735,25 @@ impl<K: Kind> World<K> {
             }
             Effect::FlushStarted { flush } => self.begin_flush(seat, flush),
             Effect::CheckpointStarted { checkpoint } => self.begin_checkpoint(seat, checkpoint),
-            Effect::Chunk {
-                term, index, order, ..
-            } => {
-                self.emit(Event::ChunkOrdered {
-                    seat,
-                    node,
-                    term,
-                    index,
-                    order,
-                });
-                let server = (chunk_of(order) % self.servers.len().max(1) as u64) as u8;
-                if !self.servers.is_empty() {
-                    let body = Body::Order {
-                        server,
-                        node,
-                        term,
-                        index,
-                        order,
-                    };
-                    self.send((Place::Seat(seat), Place::Chunkserver(server)), body);
-                }
+            Effect::Order { conn, term, order } => {
+                self.with_fleet(|fleet, view, out| fleet.on_order(view, (conn, term, order), out))
+                    .await;
             }
+            Effect::Unseat { conn, .. } => {
+                self.with_fleet(|fleet, view, out| fleet.on_unseat(view, conn, out))
+                    .await;
+            }
+            Effect::Space {
+                total,
+                free,
+                servers,
+            } => self.emit(Event::SpaceTold {
+                seat,
+                node,
+                total,
+                free,
+                servers,
+            }),
             Effect::Notices {
                 term,
                 index,
@@ -1035,6 +1040,12 @@ impl<K: Kind> World<K> {
             _ => state.disk.kill(),
         }
         let noticed = !is_quiet(&reason);
+        if noticed {
+            let now = self.now;
+            let mut deeds = Vec::new();
+            self.fleet.on_node_stopped(now, seat, &mut deeds);
+            self.note_fleet(deeds);
+        }
         self.emit(Event::NodeStopped { seat, node, reason });
         if let Some(summary) = summary {
             self.emit(Event::DiskCrashed { seat, summary });
@@ -1192,16 +1203,6 @@ fn follow(now: SimTime) {
     }
 }
 
-fn chunk_of(order: ChunkOrder) -> u64 {
-    match order {
-        ChunkOrder::Create { chunk, .. }
-        | ChunkOrder::SetVersion { chunk, .. }
-        | ChunkOrder::Duplicate { chunk, .. }
-        | ChunkOrder::Truncate { chunk, .. }
-        | ChunkOrder::Delete { chunk, .. } => chunk.0,
-    }
-}
-
 /// Length and hash of what travels.
 fn measure(body: &Body) -> (usize, u64) {
     let encoded;
@@ -1216,10 +1217,6 @@ fn measure(body: &Body) -> (usize, u64) {
             &encoded
         }
         Body::HangUp { .. } => b"hang up",
-        Body::Order { order, .. } => {
-            encoded = format!("{order:?}").into_bytes();
-            &encoded
-        }
     };
     (bytes.len(), trace::short_hash(bytes))
 }

@@ -60,6 +60,9 @@ pub struct Options {
     pub gives_max: usize,
     /// Copies that one chunkserver deletes at once.
     pub deletes_max: usize,
+    /// Which bug there is on purpose.
+    #[cfg(feature = "planted-bugs")]
+    pub bug: Option<crate::planted::Bug>,
 }
 
 impl Default for Options {
@@ -77,6 +80,8 @@ impl Default for Options {
             receives_max: 2,
             gives_max: 10,
             deletes_max: 10,
+            #[cfg(feature = "planted-bugs")]
+            bug: None,
         }
     }
 }
@@ -234,8 +239,8 @@ pub enum ChunkAnswer {
 /// Something the node is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// A chunkserver that is connected here has to do something.
-    Order(ConnId, Order),
+    /// A chunkserver that is connected here has to do something, as the leader of this term says.
+    Order(ConnId, Term, Order),
     /// A connection is of no use any more.
     Unseat(ConnId, String),
     /// A peer is to be told something.
@@ -321,10 +326,13 @@ impl Keeper {
     #[must_use]
     pub fn new(options: Options, life: u64, rng: Rng) -> Self {
         let relay = Relay::new(life, options.resend);
+        let map = ChunkMap::default();
+        #[cfg(feature = "planted-bugs")]
+        let (relay, map) = (relay.with_bug(options.bug), map.with_bug(options.bug));
         Self {
             options,
             relay,
-            map: ChunkMap::default(),
+            map,
             news: BTreeMap::new(),
             leading: None,
             rng,
@@ -603,6 +611,10 @@ impl Keeper {
         let Some(leading) = &self.leading else {
             return false;
         };
+        #[cfg(feature = "planted-bugs")]
+        if self.options.bug == Some(crate::planted::Bug::OldOrdersCarriedOut) {
+            return !self.is_given_up(server);
+        }
         leading.lease && server.fenced == leading.term && !self.is_given_up(server)
     }
 
@@ -620,6 +632,10 @@ impl Keeper {
             return false;
         };
         let Some((told, places)) = leading.clean.get(&chunk) else {
+            #[cfg(feature = "planted-bugs")]
+            if self.options.bug == Some(crate::planted::Bug::WrittenWithoutVersion) {
+                return !self.sound_places(chunk, version).is_empty();
+            }
             return false;
         };
         *told == version && !places.is_empty() && *places == self.sound_places(chunk, version)
@@ -724,7 +740,7 @@ impl Keeper {
         self.run_upkeep(records)?;
         for wish in self.relay.take_wishes() {
             self.acts.push(match wish {
-                Wish::Order(conn, order) => Act::Order(conn, order),
+                Wish::Order(conn, term, order) => Act::Order(conn, term, order),
                 Wish::Unseat(conn, reason) => Act::Unseat(conn, reason),
                 Wish::TasksHeard(node, heard) => Act::Send(node, Talk::TasksHeard(heard)),
             });

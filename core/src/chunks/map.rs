@@ -9,6 +9,8 @@ use super::relay::Effects;
 use super::report::{Address, ConnId, Joined, Report, Space};
 use super::talk::{News, What};
 use crate::id::{ChunkId, CsId, NodeId, Term};
+#[cfg(feature = "planted-bugs")]
+use crate::planted::Bug;
 use crate::time::{Duration, Instant};
 
 /// A place in the map: one registration of one chunkserver. Never used again.
@@ -101,9 +103,19 @@ pub struct ChunkMap {
     copies: BTreeMap<ChunkId, Vec<Known>>,
     /// The last registration of each chunkserver that the replicated state had here.
     registered: BTreeMap<CsId, u64>,
+    #[cfg(feature = "planted-bugs")]
+    bug: Option<Bug>,
 }
 
 impl ChunkMap {
+    /// From now this mistake is made.
+    #[cfg(feature = "planted-bugs")]
+    #[must_use]
+    pub fn with_bug(mut self, bug: Option<Bug>) -> Self {
+        self.bug = bug;
+        self
+    }
+
     /// Chunkservers, in the order in which they were heard of.
     pub fn servers(&self) -> impl Iterator<Item = (PlaceNo, &Server)> {
         self.servers.iter().map(|(place, server)| (*place, server))
@@ -244,6 +256,8 @@ impl ChunkMap {
             return;
         }
         let before = self.by_csid(joined.csid);
+        #[cfg(feature = "planted-bugs")]
+        let before = before.filter(|_| self.bug != Some(Bug::RegistrationCountedTwice));
         if let Some((place, server)) = before {
             if server.joined.registration > joined.registration {
                 return;
@@ -277,6 +291,10 @@ impl ChunkMap {
     pub fn on_registered(&mut self, csid: CsId, registration: u64, changes: &mut Vec<Change>) {
         let last = self.registered.entry(csid).or_default();
         *last = registration.max(*last);
+        #[cfg(feature = "planted-bugs")]
+        if self.bug == Some(Bug::RegistrationCountedTwice) {
+            return;
+        }
         if let Some((place, server)) = self.by_csid(csid)
             && server.joined.registration < registration
         {
@@ -388,6 +406,10 @@ impl ChunkMap {
                 Some(place),
                 "{place:?} is found"
             );
+        }
+        #[cfg(feature = "planted-bugs")]
+        if self.bug == Some(Bug::RegistrationCountedTwice) {
+            return;
         }
         let csids: BTreeSet<CsId> = self.servers.values().map(|it| it.joined.csid).collect();
         assert_eq!(

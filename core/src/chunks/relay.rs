@@ -12,6 +12,8 @@ use super::order::{Order, OrderKind};
 use super::report::{ConnId, Copy, Joined, Report, Space};
 use super::talk::{News, Tag, Task, What};
 use crate::id::{ChunkId, CsId, NodeId, Term};
+#[cfg(feature = "planted-bugs")]
+use crate::planted::Bug;
 use crate::time::{Duration, Instant};
 
 /// Copies named in one piece of news.
@@ -28,8 +30,8 @@ const QUEUE_MAX: usize = 64;
 /// What the relay wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
-    /// A chunkserver has to do something.
-    Order(ConnId, Order),
+    /// A chunkserver has to do something, as the leader of this term says.
+    Order(ConnId, Term, Order),
     /// A connection is of no use any more.
     Unseat(ConnId, String),
     /// The leader's peer: how much of its run has arrived.
@@ -89,6 +91,8 @@ pub struct Relay {
     term: Term,
     tasks: BTreeMap<NodeId, Receiver>,
     wishes: Vec<Wish>,
+    #[cfg(feature = "planted-bugs")]
+    bug: Option<Bug>,
 }
 
 impl Relay {
@@ -104,7 +108,17 @@ impl Relay {
             term: Term(0),
             tasks: BTreeMap::new(),
             wishes: Vec::new(),
+            #[cfg(feature = "planted-bugs")]
+            bug: None,
         }
+    }
+
+    /// From now this mistake is made.
+    #[cfg(feature = "planted-bugs")]
+    #[must_use]
+    pub fn with_bug(mut self, bug: Option<Bug>) -> Self {
+        self.bug = bug;
+        self
     }
 
     /// Whom to tell: this node among them. Who is new is told everything.
@@ -277,7 +291,10 @@ impl Relay {
     /// Tasks from a peer that leads, or thought so.
     pub fn on_tasks(&mut self, from: NodeId, batch: Batch<Task>) {
         let term = Term(batch.epoch.0);
-        if term < self.term {
+        let old = term < self.term;
+        #[cfg(feature = "planted-bugs")]
+        let old = old && self.bug != Some(Bug::OldOrdersCarriedOut);
+        if old {
             // A deposed leader (P-FENCE).
             return;
         }
@@ -313,7 +330,7 @@ impl Relay {
         }
         given.push_back(Given { tag, order });
         if given.len() == 1 {
-            self.wishes.push(Wish::Order(conn, order));
+            self.wishes.push(Wish::Order(conn, tag.0, order));
         }
     }
 
@@ -330,7 +347,7 @@ impl Relay {
         let Some(Given { tag, order }) = given.pop_front() else {
             return;
         };
-        let next = given.front().map(|given| given.order);
+        let next = given.front().map(|given| (given.tag.0, given.order));
         if given.is_empty() {
             seat.busy.remove(&chunk);
         }
@@ -350,8 +367,8 @@ impl Relay {
             Effects::Damaged => seat.note(&Report::Damaged(vec![chunk])),
         }
         self.tell(conn, &What::Ended { tag, order, status });
-        if let Some(order) = next {
-            self.wishes.push(Wish::Order(conn, order));
+        if let Some((term, order)) = next {
+            self.wishes.push(Wish::Order(conn, term, order));
         }
         self.maybe_fence(conn);
     }

@@ -37,7 +37,12 @@ pub(super) struct Chunks {
 impl Chunks {
     pub fn new(options: &super::Options, seed: &Seed) -> Self {
         let rng = seed.child("chunks").index(options.life).rng();
-        let keeper = Keeper::new(options.chunks.clone(), options.life, rng);
+        let chunks = crate::chunks::Options {
+            #[cfg(feature = "planted-bugs")]
+            bug: options.bug,
+            ..options.chunks.clone()
+        };
+        let keeper = Keeper::new(chunks, options.life, rng);
         Self {
             keeper,
             next: 0,
@@ -269,7 +274,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
     fn carry_out_chunk_acts(&mut self, outcome: Option<ResponseBody>, out: &mut Outbox<Effect>) {
         for act in self.chunks.keeper.take_acts() {
             match act {
-                Act::Order(conn, order) => out.push(Effect::Order { conn, order }),
+                Act::Order(conn, term, order) => out.push(Effect::Order { conn, term, order }),
                 Act::Unseat(conn, reason) => out.push(Effect::Unseat { conn, reason }),
                 Act::Send(to, talk) if to == self.options.node => {
                     self.chunks.to_itself.push_back(talk);

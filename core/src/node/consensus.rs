@@ -5,12 +5,12 @@ use super::observe::{Observed, ObservedPayload};
 use super::peer::{PeerBody, PeerMessage};
 use super::pending::Commitment;
 use super::request::{NodeError, ResponseBody};
-use super::{ChunkOrder, Effect};
+use super::Effect;
 use crate::codec;
 use crate::disk::Disk;
 use crate::id::{LogIndex, NodeId, WriteId};
 use crate::machine::{Machine, Outbox};
-use crate::namespace::op::{ChunkAction, Command, Notice, Outcome, Reply};
+use crate::namespace::op::{Command, Notice, Outcome};
 use crate::raft::{self, Committed, Payload, RaftError, Role};
 use crate::store::{Pressure, StateStore, StoreError};
 use crate::time::Stamp;
@@ -252,8 +252,8 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         }
     }
 
-    /// Notices and chunk orders: the leader's business alone, and only for entries of its own
-    /// term, whose commitment proves that it led when they were decided (P-FENCE).
+    /// Notices: the leader's business alone, and only for entries of its own term, whose commitment
+    /// proves that it led when they were decided (P-FENCE).
     fn command_others(&mut self, id: LogId, outcome: &Outcome, out: &mut Outbox<Effect>) {
         let leads = self.leads == Some(id.term);
         #[cfg(feature = "planted-bugs")]
@@ -261,15 +261,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         if !leads || outcome.repeated {
             return;
         }
-        let (group, term, index) = (self.options.group, id.term, id.index);
-        for order in chunk_orders(outcome) {
-            out.push(Effect::Chunk {
-                group,
-                term,
-                index,
-                order,
-            });
-        }
+        let (term, index) = (id.term, id.index);
         if !outcome.notices.is_empty() {
             let notices = outcome.notices.clone();
             out.push(Effect::Notices {
@@ -326,73 +318,6 @@ fn bytes_of(entry: &Committed) -> u64 {
 enum Fault {
     State(StoreError),
     Entry(String),
-}
-
-/// What chunkservers have to do for an outcome.
-fn chunk_orders(outcome: &Outcome) -> Vec<ChunkOrder> {
-    let mut orders = Vec::new();
-    match &outcome.result {
-        Ok(Reply::Chunk {
-            chunk,
-            version,
-            action,
-            ..
-        }) => match *action {
-            ChunkAction::Created => {
-                orders.push(ChunkOrder::Create {
-                    chunk: *chunk,
-                    version: *version,
-                });
-            }
-            ChunkAction::Duplicated { from, from_version } => orders.push(ChunkOrder::Duplicate {
-                chunk: *chunk,
-                version: *version,
-                from,
-                from_version,
-            }),
-            ChunkAction::Raised { from_version } => orders.push(ChunkOrder::SetVersion {
-                chunk: *chunk,
-                from: from_version,
-                to: *version,
-            }),
-            ChunkAction::Kept => {}
-        },
-        Ok(Reply::TruncateChunk {
-            chunk,
-            version,
-            action,
-            bytes,
-            ..
-        }) => match *action {
-            ChunkAction::Duplicated { from, from_version } => orders.push(ChunkOrder::Duplicate {
-                chunk: *chunk,
-                version: *version,
-                from,
-                from_version,
-            }),
-            ChunkAction::Raised { from_version } => orders.push(ChunkOrder::Truncate {
-                chunk: *chunk,
-                from: from_version,
-                to: *version,
-                bytes: *bytes,
-            }),
-            ChunkAction::Created => orders.push(ChunkOrder::Create {
-                chunk: *chunk,
-                version: *version,
-            }),
-            ChunkAction::Kept => {}
-        },
-        _ => {}
-    }
-    for notice in &outcome.notices {
-        if let Notice::ChunkUnused { chunk, version } = notice {
-            orders.push(ChunkOrder::Delete {
-                chunk: *chunk,
-                version: *version,
-            });
-        }
-    }
-    orders
 }
 
 /// What a client is told of a failure of consensus.

@@ -24,7 +24,7 @@ mod transfer;
 
 use crate::chunks::{ChunkWish, ConnId, Order, Report};
 use crate::disk::{DiskError, FlushId};
-use crate::id::{ChunkId, GroupId, LogIndex, NodeId, Term};
+use crate::id::{GroupId, LogIndex, NodeId, Term};
 use crate::membership::Membership;
 use crate::namespace::op::{Notice, Op, RequestId};
 use crate::native::request::{CallId, ClientId, Request, Response};
@@ -166,22 +166,12 @@ pub enum Effect {
         /// Which.
         checkpoint: CheckpointId,
     },
-    /// A chunkserver has to do something. Only a leader with a valid lease asks this, and who
-    /// relays it drops what is of an older term than the newest it has seen (P-FENCE).
-    Chunk {
-        /// Group that decided it.
-        group: GroupId,
-        /// Term of the leader.
-        term: Term,
-        /// Log index of the command that decided it.
-        index: LogIndex,
-        /// What to do.
-        order: ChunkOrder,
-    },
     /// A chunkserver that is connected to this node has to do something.
     Order {
         /// Its connection.
         conn: ConnId,
+        /// Term of the leader that gave the order.
+        term: Term,
         /// What to do.
         order: Order,
     },
@@ -255,55 +245,5 @@ pub enum Effect {
     Stopped {
         /// What broke.
         reason: String,
-    },
-}
-
-/// What a chunkserver has to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ChunkOrder {
-    /// Make an empty chunk.
-    Create {
-        /// Its id.
-        chunk: ChunkId,
-        /// Its version.
-        version: u32,
-    },
-    /// Raise the version.
-    SetVersion {
-        /// Which chunk.
-        chunk: ChunkId,
-        /// From.
-        from: u32,
-        /// To.
-        to: u32,
-    },
-    /// Copy a shared chunk under a new id.
-    Duplicate {
-        /// The copy.
-        chunk: ChunkId,
-        /// Its version.
-        version: u32,
-        /// The shared one.
-        from: ChunkId,
-        /// Its version.
-        from_version: u32,
-    },
-    /// Cut to this many bytes, raising the version.
-    Truncate {
-        /// Which chunk.
-        chunk: ChunkId,
-        /// From.
-        from: u32,
-        /// To.
-        to: u32,
-        /// Bytes that stay.
-        bytes: u32,
-    },
-    /// Remove every copy.
-    Delete {
-        /// Which chunk.
-        chunk: ChunkId,
-        /// Its last version.
-        version: u32,
     },
 }

@@ -440,7 +440,7 @@ impl<D: Disk, S: StateStore, W: World> Driver<D, S, W> {
             Effect::Report { message } => self.world.note(Note::Report(&message)),
             Effect::Order { conn, order } => self.world.order(conn, order),
             Effect::Unseat { conn, reason } => self.world.unseat(conn, reason),
-            Effect::Chunk { .. } | Effect::Notices { .. } => self.world.note(Note::Others),
+            Effect::Notices { .. } => self.world.note(Note::Others),
             Effect::Space { total, free, .. } => self.world.note(Note::Space { total, free }),
             Effect::News { index, notices } => self.world.note(Note::News { index, notices }),
             Effect::Stopped { reason } => self.stopped = Some(reason),

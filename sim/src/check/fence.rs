@@ -1,14 +1,15 @@
 //! P-FENCE: a deposed leader changes nothing at the chunkservers and tells nobody anything wrong.
 //!
-//! Every order and every notice comes from the one leader of its term and follows from the
-//! committed entry at its index. A chunkserver that carried out an order of one term carries out
-//! none of an earlier one. Answers to clients are judged by P-LINEAR.
+//! Every notice comes from the one leader of its term and follows from the committed entry at its
+//! index. A chunkserver is given no order of a term that nobody led, has one at a time for a chunk,
+//! and once it has carried out one of a term it is given, and carries out, none of an earlier one.
+//! Answers to clients are judged by P-LINEAR.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use mfsha_core::id::{LogIndex, NodeId, Term};
-use mfsha_core::namespace::op::{ChunkAction, Notice, Outcome, Reply};
-use mfsha_core::node::ChunkOrder;
+use mfsha_core::chunks::{ConnId, Order};
+use mfsha_core::id::{ChunkId, LogIndex, NodeId, Term};
+use mfsha_core::namespace::op::Outcome;
 use mfsha_core::raft::Role;
 
 use crate::event::Event;
@@ -22,8 +23,10 @@ use super::{Checker, NodeView, Violation, broken};
 pub struct FenceChecker {
     history: SharedHistory,
     leaders: BTreeMap<Term, NodeId>,
-    /// Newest term of which each chunkserver carried out an order, and whose that was.
-    accepted: BTreeMap<u8, (Term, NodeId)>,
+    /// Newest term of which each chunkserver carried out an order, and that order.
+    accepted: BTreeMap<u8, (Term, Order)>,
+    /// Chunks for which a chunkserver has an order, on its last connection.
+    busy: BTreeMap<u8, (ConnId, BTreeSet<ChunkId>)>,
 }
 
 impl FenceChecker {
@@ -34,6 +37,7 @@ impl FenceChecker {
             history,
             leaders: BTreeMap::new(),
             accepted: BTreeMap::new(),
+            busy: BTreeMap::new(),
         }
     }
 
@@ -73,82 +77,48 @@ impl FenceChecker {
         }
     }
 
-    fn judge_order(
-        &self,
-        node: NodeId,
+    fn on_ordered(
+        &mut self,
+        server: u8,
+        conn: ConnId,
         term: Term,
-        index: LogIndex,
-        order: &ChunkOrder,
+        order: &Order,
     ) -> Result<(), String> {
-        self.judge_sender(node, term)?;
-        self.judge_origin(term, index, |outcome| orders(outcome).contains(order))
-    }
-
-    fn on_accepted(&mut self, server: u8, node: NodeId, term: Term) -> Result<(), String> {
-        let (newest, whose) = *self.accepted.entry(server).or_insert((term, node));
-        if term < newest {
-            return Err(format!(
-                "it had carried out one of {newest} by {whose} before"
-            ));
+        if !self.leaders.contains_key(&term) {
+            return Err(format!("nobody ever led {term}"));
         }
-        self.accepted.insert(server, (term, node));
+        let newest = self.accepted.get(&server).map(|(newest, _)| *newest);
+        if let Some(newest) = newest.filter(|newest| term < *newest) {
+            return Err(format!("it had carried out one of {newest} before"));
+        }
+        let busy = self.busy.entry(server).or_insert((conn, BTreeSet::new()));
+        if busy.0 != conn {
+            *busy = (conn, BTreeSet::new());
+        }
+        if !busy.1.insert(order.chunk()) {
+            return Err("it has another order for that chunk".to_owned());
+        }
         Ok(())
     }
-}
 
-/// What chunkservers have to do for an outcome.
-fn orders(outcome: &Outcome) -> Vec<ChunkOrder> {
-    let mut orders = Vec::new();
-    match outcome.result {
-        Ok(Reply::Chunk {
-            chunk,
-            version,
-            action,
-            ..
-        }) => orders.extend(order_for(action, chunk, version, None)),
-        Ok(Reply::TruncateChunk {
-            chunk,
-            version,
-            action,
-            bytes,
-            ..
-        }) => orders.extend(order_for(action, chunk, version, Some(bytes))),
-        _ => {}
-    }
-    for notice in &outcome.notices {
-        if let Notice::ChunkUnused { chunk, version } = *notice {
-            orders.push(ChunkOrder::Delete { chunk, version });
+    fn on_done(
+        &mut self,
+        server: u8,
+        term: Term,
+        order: &Order,
+        done: bool,
+    ) -> Result<(), String> {
+        if let Some((_, busy)) = self.busy.get_mut(&server) {
+            busy.remove(&order.chunk());
         }
-    }
-    orders
-}
-
-fn order_for(
-    action: ChunkAction,
-    chunk: mfsha_core::id::ChunkId,
-    version: u32,
-    bytes: Option<u32>,
-) -> Option<ChunkOrder> {
-    match (action, bytes) {
-        (ChunkAction::Created, _) => Some(ChunkOrder::Create { chunk, version }),
-        (ChunkAction::Duplicated { from, from_version }, _) => Some(ChunkOrder::Duplicate {
-            chunk,
-            version,
-            from,
-            from_version,
-        }),
-        (ChunkAction::Raised { from_version }, None) => Some(ChunkOrder::SetVersion {
-            chunk,
-            from: from_version,
-            to: version,
-        }),
-        (ChunkAction::Raised { from_version }, Some(bytes)) => Some(ChunkOrder::Truncate {
-            chunk,
-            from: from_version,
-            to: version,
-            bytes,
-        }),
-        (ChunkAction::Kept, _) => None,
+        let newest = self.accepted.entry(server).or_insert((term, *order));
+        if done && term < newest.0 {
+            return Err(format!("it had carried out {:?} of {} before", newest.1, newest.0));
+        }
+        if term > newest.0 {
+            *newest = (term, *order);
+        }
+        Ok(())
     }
 }
 
@@ -173,34 +143,27 @@ impl Checker for FenceChecker {
                 Ok(())
             }
             Event::ChunkOrdered {
-                node,
-                term,
-                index,
-                order,
-                ..
-            } => self
-                .judge_order(*node, *term, *index, order)
-                .map_err(|why| format!("{node} ordered {order:?} at {index} in {term}: {why}")),
-            Event::ChunkAccepted {
+                seat,
                 server,
-                node,
+                conn,
                 term,
-                index,
                 order,
             } => self
-                .judge_order(*node, *term, *index, order)
-                .and_then(|()| self.on_accepted(*server, *node, *term))
-                .map_err(|why| {
-                    format!("cs{server} carried out {order:?} of {node} in {term}: {why}")
-                }),
-            Event::ChunkRefused {
+                .on_ordered(*server, *conn, *term, order)
+                .map_err(|why| format!("{seat} gave cs{server} {order:?} of {term}: {why}")),
+            Event::ChunkDone {
                 server,
-                node,
                 term,
-                newest,
-            } if newest <= term => Err(format!(
-                "cs{server} refused an order of {node} in {term} for one of {newest}"
-            )),
+                order,
+                done,
+            } => self
+                .on_done(*server, *term, order, *done)
+                .map_err(|why| format!("cs{server} carried out {order:?} of {term}: {why}")),
+            Event::ServerLeft { server, .. } | Event::ServerStopped { server } => {
+                // What was under way there counts as ended: nothing more is heard of it.
+                self.busy.remove(server);
+                Ok(())
+            }
             Event::Noticed {
                 node,
                 term,
@@ -232,13 +195,13 @@ impl Checker for FenceChecker {
 
 #[cfg(test)]
 mod tests {
-    use mfsha_core::id::ChunkId;
+    use mfsha_core::namespace::op::{ChunkAction, Notice, Reply};
 
     use super::super::testing::{applied, blank, command, leads, node_of, replied, show, write};
     use super::*;
     use crate::place::Seat;
 
-    const ORDER: ChunkOrder = ChunkOrder::Create {
+    const ORDER: Order = Order::Create {
         chunk: ChunkId(5),
         version: 1,
     };
@@ -269,64 +232,55 @@ mod tests {
         show(&mut FenceChecker::new(history.clone()), &history, &all)
     }
 
-    fn accepted(seat: u8, term: u64, index: u64, order: ChunkOrder) -> Event {
-        Event::ChunkAccepted {
+    fn ordered(term: u64, conn: u64) -> Event {
+        Event::ChunkOrdered {
+            seat: Seat(0),
             server: 0,
-            node: node_of(seat),
+            conn: ConnId(conn),
             term: Term(term),
-            index: LogIndex(index),
-            order,
+            order: ORDER,
         }
     }
 
-    fn ordered(seat: u8, term: u64, index: u64, order: ChunkOrder) -> Event {
-        Event::ChunkOrdered {
-            seat: Seat(seat),
-            node: node_of(seat),
+    fn done(term: u64) -> Event {
+        Event::ChunkDone {
+            server: 0,
             term: Term(term),
-            index: LogIndex(index),
-            order,
+            order: ORDER,
+            done: true,
         }
     }
 
     #[test]
-    fn orders_of_leaders_that_follow_from_their_entry_are_lawful() {
-        let delete = ChunkOrder::Delete {
-            chunk: ChunkId(4),
-            version: 2,
-        };
+    fn orders_of_later_and_later_terms_are_lawful() {
         judge(vec![
-            ordered(0, 1, 2, ORDER),
-            accepted(0, 1, 2, ORDER),
-            accepted(0, 1, 2, delete),
-            accepted(1, 3, 2, delete),
-            accepted(1, 3, 2, delete),
+            ordered(1, 1),
+            done(1),
+            ordered(1, 1),
+            Event::ServerLeft {
+                server: 0,
+                seat: Seat(0),
+            },
+            ordered(3, 2),
+            done(3),
         ])
         .unwrap();
     }
 
     #[test]
     fn an_order_of_an_older_term_after_a_newer_one_is_caught() {
-        let late = vec![accepted(1, 3, 2, ORDER), accepted(0, 1, 2, ORDER)];
-        assert!(judge(late).is_err());
+        assert!(judge(vec![ordered(3, 1), done(3), ordered(1, 1)]).is_err());
+        assert!(judge(vec![ordered(3, 1), done(3), done(1)]).is_err());
     }
 
     #[test]
-    fn an_order_by_who_never_led_its_term_is_caught() {
-        assert!(judge(vec![ordered(0, 3, 2, ORDER)]).is_err());
-        assert!(judge(vec![ordered(2, 2, 2, ORDER)]).is_err());
-        assert!(judge(vec![accepted(2, 3, 2, ORDER)]).is_err());
+    fn an_order_of_a_term_that_nobody_led_is_caught() {
+        assert!(judge(vec![ordered(2, 1)]).is_err());
     }
 
     #[test]
-    fn an_order_that_follows_from_no_entry_is_caught() {
-        assert!(judge(vec![ordered(0, 1, 1, ORDER)]).is_err());
-        assert!(judge(vec![ordered(0, 1, 9, ORDER)]).is_err());
-        let other = ChunkOrder::Create {
-            chunk: ChunkId(6),
-            version: 1,
-        };
-        assert!(judge(vec![accepted(0, 1, 2, other)]).is_err());
+    fn two_orders_at_once_for_a_chunk_are_caught() {
+        assert!(judge(vec![ordered(1, 1), ordered(1, 1)]).is_err());
     }
 
     #[test]
@@ -345,17 +299,5 @@ mod tests {
         judge(vec![noticed(0, 1, right.clone())]).unwrap();
         assert!(judge(vec![noticed(2, 1, right)]).is_err());
         assert!(judge(vec![noticed(0, 1, Vec::new())]).is_err());
-    }
-
-    #[test]
-    fn a_relay_that_refuses_the_newest_leader_is_caught() {
-        let refused = |term, newest| Event::ChunkRefused {
-            server: 0,
-            node: node_of(0),
-            term: Term(term),
-            newest: Term(newest),
-        };
-        judge(vec![refused(1, 3)]).unwrap();
-        assert!(judge(vec![refused(3, 3)]).is_err());
     }
 }

@@ -18,6 +18,7 @@ use crate::place::Seat;
 use crate::time::SimTime;
 
 pub mod canary;
+pub mod chunks;
 pub mod converge;
 pub mod durable;
 pub mod fence;
@@ -212,6 +213,7 @@ pub const NAMES: &[&str] = &[
     "ids",
     "converge",
     "fence",
+    "chunks",
     "tree",
     "linear",
     "durable",
@@ -240,6 +242,7 @@ fn every(options: &Options) -> Vec<Box<dyn Checker>> {
         Box::new(ids::IdsChecker::new(of())),
         Box::new(converge::ConvergeChecker::new(of())),
         Box::new(fence::FenceChecker::new(of())),
+        Box::new(chunks::ChunksChecker::new(options)),
         Box::<tree::TreeChecker>::default(),
         Box::new(linear::LinearChecker::new(options, of())),
         Box::new(durable::DurableChecker::new(options, of())),

@@ -490,7 +490,7 @@ impl World {
         for act in keeper.take_acts() {
             match act {
                 Act::Send(to, talk) => self.net.push((host, to.0 as usize, talk)),
-                Act::Order(conn, order) => {
+                Act::Order(conn, _, order) => {
                     let at = self.servers.iter_mut();
                     let mut found = at.filter(|it| it.at == Some((host, conn)));
                     if let Some(server) = found.next() {

@@ -1,0 +1,309 @@
+//! Chunkservers and those who write and read chunks, as nodes see them: reports and orders, and
+//! what faces ask.
+//!
+//! A machine like those it stands before: facts go in, deeds come out, the world carries them out.
+//! Connections lose nothing as long as they hold; they break when their link is cut, by chance, and
+//! with either end, and each end hears of it in its own time. Clients ask any node, and ask again
+//! elsewhere what was not answered.
+
+mod actor;
+mod link;
+mod server;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use mfsha_core::chunks::{ConnId, Order};
+use mfsha_core::id::{ChunkId, CsId, InodeId, SessionId, Term};
+use mfsha_core::node;
+use mfsha_core::node::request::{ClientId, NodeError, Response, ResponseBody};
+use mfsha_core::rng::{Rng, Seed};
+
+use crate::event::Event;
+use crate::net::Net;
+use crate::options::{ChunkOptions, Options};
+use crate::place::{Place, Seat};
+use crate::time::SimTime;
+
+use actor::Actor;
+pub(crate) use actor::PREFIX;
+use link::Link;
+use server::Server;
+
+pub use server::{Content, Stored, total_bytes};
+
+/// Who asks of a node: from this number on the fleet's clients, from twice it on registrations.
+const CLIENTS: u64 = 1 << 40;
+
+/// A moment that something of the fleet waits for.
+#[derive(Clone, Debug)]
+pub(crate) enum Moment {
+    /// A chunkserver looks for a node.
+    Connect { server: u8, turn: u64 },
+    /// Its greeting arrives.
+    Hello { conn: ConnId },
+    /// It was not taken in for too long.
+    HelloLate { conn: ConnId },
+    /// What a chunkserver says arrives at its node.
+    Up {
+        conn: ConnId,
+        report: mfsha_core::chunks::Report,
+    },
+    /// It is taken in.
+    Welcome { conn: ConnId, csid: CsId },
+    /// An order arrives.
+    Order {
+        conn: ConnId,
+        term: Term,
+        order: Order,
+    },
+    /// An order has been carried out, or not.
+    Work { server: u8, job: u64 },
+    /// A node hears that a connection is gone.
+    Gone { conn: ConnId },
+    /// A chunkserver hears it.
+    Dropped { conn: ConnId },
+    /// A chunkserver tells how it is.
+    Beat { conn: ConnId },
+    /// A chunkserver runs again.
+    Start { server: u8 },
+    /// A client asks, or asks again.
+    Try {
+        actor: usize,
+        call: u64,
+        attempt: u64,
+    },
+    /// What a client asks arrives.
+    Asked {
+        seat: Seat,
+        life: u32,
+        event: Box<node::Event>,
+    },
+    /// What it is told arrives.
+    Answer {
+        actor: usize,
+        call: u64,
+        result: Box<Result<ResponseBody, NodeError>>,
+    },
+    /// A client goes on.
+    Go { actor: usize, turn: u64 },
+    /// What a client wants of a chunkserver arrives there.
+    Data { actor: usize, turn: u64 },
+}
+
+/// What the world is to do.
+#[derive(Debug)]
+pub(crate) enum Deed {
+    /// A node is told.
+    Step {
+        seat: Seat,
+        life: u32,
+        event: node::Event,
+    },
+    /// Something is due.
+    Plan { at: SimTime, moment: Moment },
+    /// It happened.
+    Tell(Event),
+}
+
+/// What the fleet may look at.
+pub(crate) struct View<'a, T> {
+    pub now: SimTime,
+    pub net: &'a Net<T>,
+    /// The life that runs in each seat.
+    pub lives: &'a [Option<u32>],
+}
+
+impl<T: Clone> View<'_, T> {
+    fn runs(&self, seat: Seat, life: u32) -> bool {
+        self.lives[usize::from(seat.0)] == Some(life)
+    }
+
+    /// Whether nothing passes between two places, one way or the other.
+    fn is_blocked(&self, a: Place, b: Place) -> bool {
+        self.net.is_blocked((a, b)) || self.net.is_blocked((b, a))
+    }
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    options: ChunkOptions,
+    rng: Rng,
+    servers: Vec<Server>,
+    links: BTreeMap<ConnId, Link>,
+    next_conn: u64,
+    next_job: u64,
+    actors: Vec<Actor>,
+    session: Option<SessionId>,
+    dir: Option<InodeId>,
+    /// Seats that are asked.
+    reachable: Vec<Seat>,
+    next_call: u64,
+    next_stamp: u64,
+    next_file: u32,
+    next_read: u64,
+    /// Files that there are: number and inode.
+    files: BTreeMap<u32, InodeId>,
+    /// Chunks of which a copy was spoilt: one is enough for a run.
+    spoilt: std::collections::BTreeSet<ChunkId>,
+    healed: bool,
+}
+
+impl Fleet {
+    pub fn new(seed: &Seed, options: &Options) -> Self {
+        let seed = seed.child("fleet");
+        let servers = (0..options.chunkservers).map(Server::new).collect();
+        let count = match options.chunkservers {
+            0 => 0,
+            _ => 1 + usize::from(options.chunks.files) + usize::from(options.chunks.readers),
+        };
+        let actors = (0..count).map(|number| {
+            let rng = seed.child("actor").index(number as u64).rng();
+            Actor::new(number, &options.chunks, rng)
+        });
+        Self {
+            options: options.chunks.clone(),
+            rng: seed.rng(),
+            servers,
+            links: BTreeMap::new(),
+            next_conn: 1,
+            next_job: 1,
+            actors: actors.collect(),
+            session: None,
+            dir: None,
+            reachable: (0..options.nodes).map(Seat).collect(),
+            next_call: 1,
+            next_stamp: 1,
+            next_file: 1,
+            next_read: 1,
+            files: BTreeMap::new(),
+            spoilt: std::collections::BTreeSet::new(),
+            healed: false,
+        }
+    }
+
+    /// Whether there is one.
+    pub fn is_there(&self) -> bool {
+        !self.servers.is_empty()
+    }
+
+    /// Everybody begins.
+    pub fn start<T: Clone>(&mut self, view: &View<'_, T>, out: &mut Vec<Deed>) {
+        for server in 0..self.servers.len() as u8 {
+            out.push(Deed::Tell(Event::ServerStarted { server }));
+            self.connect_in(view.now, server, 1, 200, out);
+        }
+        if !self.actors.is_empty() {
+            self.go(view.now, 0, Duration::from_millis(1), out);
+        }
+    }
+
+    /// Something is due.
+    pub fn on_moment<T: Clone>(
+        &mut self,
+        view: &View<'_, T>,
+        moment: Moment,
+        out: &mut Vec<Deed>,
+    ) {
+        match moment {
+            Moment::Connect { server, turn } => self.connect(view, server, turn, out),
+            Moment::Hello { conn } => self.on_hello(view, conn, out),
+            Moment::HelloLate { conn } => self.on_hello_late(view, conn, out),
+            Moment::Up { conn, report } => self.on_up(view, conn, report, out),
+            Moment::Welcome { conn, csid } => self.on_welcome(view, conn, csid, out),
+            Moment::Order { conn, term, order } => {
+                self.on_order_arrived(view, conn, term, order, out);
+            }
+            Moment::Work { server, job } => self.on_work(view, server, job, out),
+            Moment::Gone { conn } => self.on_gone(view, conn, out),
+            Moment::Dropped { conn } => self.on_dropped(view.now, conn, out),
+            Moment::Beat { conn } => self.on_beat(view, conn, out),
+            Moment::Start { server } => self.start_server(view.now, server, out),
+            Moment::Try {
+                actor,
+                call,
+                attempt,
+            } => self.attempt(view, actor, call, attempt, out),
+            Moment::Asked { seat, life, event } => {
+                if view.runs(seat, life) {
+                    let event = *event;
+                    out.push(Deed::Step { seat, life, event });
+                }
+            }
+            Moment::Answer {
+                actor,
+                call,
+                result,
+            } => self.on_answer(view, actor, call, *result, out),
+            Moment::Go { actor, turn } => self.on_go(view, actor, turn, out),
+            Moment::Data { actor, turn } => self.on_data(view, actor, turn, out),
+        }
+    }
+
+    /// Whether an answer is for somebody here.
+    pub fn knows(client: ClientId) -> bool {
+        client.0 >= CLIENTS
+    }
+
+    /// A node answers.
+    pub fn on_reply<T: Clone>(
+        &mut self,
+        view: &View<'_, T>,
+        seat: Seat,
+        client: ClientId,
+        response: Response,
+        out: &mut Vec<Deed>,
+    ) {
+        if client.0 >= 2 * CLIENTS {
+            let conn = ConnId(client.0 - 2 * CLIENTS);
+            return self.on_registered(view, conn, response.result, out);
+        }
+        let actor = (client.0 - CLIENTS) as usize;
+        let place = self.actors[actor].place();
+        if view.is_blocked(Place::Seat(seat), place) || self.is_unlucky() {
+            return;
+        }
+        let after = view.net.travel((Place::Seat(seat), place), &mut self.rng);
+        let moment = Moment::Answer {
+            actor,
+            call: response.call.0,
+            result: Box::new(response.result),
+        };
+        out.push(Deed::Plan {
+            at: view.now + after,
+            moment,
+        });
+    }
+
+    /// From now only these seats are asked, nothing goes wrong by chance any more, and every file is
+    /// written and read once more.
+    pub fn heal<T: Clone>(&mut self, view: &View<'_, T>, core: &[Seat], out: &mut Vec<Deed>) {
+        self.reachable = core.to_vec();
+        self.healed = true;
+        for server in 0..self.servers.len() as u8 {
+            if !self.servers[usize::from(server)].up {
+                self.start_server(view.now, server, out);
+            }
+        }
+        self.probe(view.now, out);
+    }
+
+    /// Something that may happen to any message.
+    fn is_unlucky(&mut self) -> bool {
+        !self.healed && crate::draw::ppm(&mut self.rng, self.options.break_ppm)
+    }
+
+    /// Copies on all disks: by chunk, and by server.
+    pub fn disks(&self) -> BTreeMap<ChunkId, BTreeMap<u8, Stored>> {
+        let mut all: BTreeMap<ChunkId, BTreeMap<u8, Stored>> = BTreeMap::new();
+        for server in &self.servers {
+            for (chunk, stored) in &server.disk {
+                all.entry(*chunk)
+                    .or_default()
+                    .insert(server.number, *stored);
+            }
+        }
+        all
+    }
+}

@@ -1,0 +1,244 @@
+//! A simulated chunkserver: copies on a disk that outlives its connections.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use mfsha_core::chunks::{Address, ConnId, Copy, Order, Space};
+use mfsha_core::id::{ChunkId, CsId, Term};
+
+/// Where chunkservers listen.
+const PORT: u16 = 9422;
+
+/// What a copy holds: who wrote last, and whether it was cut since. 0 is what a new one holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Content {
+    /// Number of the write.
+    pub stamp: u64,
+    /// It was cut afterwards.
+    pub cut: bool,
+}
+
+/// A copy on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stored {
+    /// Its version.
+    pub version: u32,
+    /// What it holds.
+    pub content: Content,
+    /// It cannot be read any more.
+    pub bad: bool,
+}
+
+/// An order that is being carried out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Job {
+    pub conn: ConnId,
+    pub term: Term,
+    pub order: Order,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub number: u8,
+    /// 0 until it was given one.
+    pub csid: CsId,
+    pub up: bool,
+    pub disk: BTreeMap<ChunkId, Stored>,
+    /// The connection that it has, or is making.
+    pub link: Option<ConnId>,
+    /// What it is doing, by number.
+    pub jobs: BTreeMap<u64, Job>,
+    /// Counts connections that were given up, so that an old timer does nothing.
+    pub turn: u64,
+}
+
+impl Server {
+    pub fn new(number: u8) -> Self {
+        Self {
+            number,
+            csid: CsId(0),
+            up: true,
+            disk: BTreeMap::new(),
+            link: None,
+            jobs: BTreeMap::new(),
+            turn: 0,
+        }
+    }
+
+    pub fn address(&self) -> Address {
+        Address {
+            ip: Ipv4Addr::new(10, 0, 0, self.number + 1),
+            port: PORT,
+        }
+    }
+
+    /// The number of the chunkserver at an address.
+    pub fn number_at(address: Address) -> u8 {
+        address.ip.octets()[3] - 1
+    }
+
+    /// Sums of these say how often each was counted.
+    pub fn space(&self) -> Space {
+        Space {
+            used: (self.disk.len() as u64) << 26,
+            total: total_bytes(self.number),
+            chunks: self.disk.len() as u32,
+            ..Space::default()
+        }
+    }
+
+    /// Copies that can be read, and chunks of those that cannot.
+    pub fn listing(&self) -> (Vec<Copy>, Vec<ChunkId>) {
+        let good = self.disk.iter().filter(|(_, it)| !it.bad);
+        let good = good.map(|(chunk, it)| Copy {
+            chunk: *chunk,
+            version: it.version,
+            to_remove: false,
+        });
+        let bad = self.disk.iter().filter(|(_, it)| it.bad);
+        (good.collect(), bad.map(|(chunk, _)| *chunk).collect())
+    }
+
+    /// Carries an order out, if that can be done; `source` is the copy that is to be fetched.
+    pub fn carry_out(&mut self, order: &Order, source: Option<Stored>) -> bool {
+        let disk = &mut self.disk;
+        let sound = |chunk: ChunkId, version: u32| {
+            let stored = disk.get(&chunk).copied();
+            stored.filter(|it| !it.bad && it.version == version)
+        };
+        let (chunk, made) = match *order {
+            Order::Create { chunk, version } => {
+                let content = Content::default();
+                (chunk, fresh(disk, chunk, version, Some(content)))
+            }
+            Order::Replicate { chunk, version, .. } => {
+                let found = source.filter(|it| !it.bad && it.version == version);
+                (
+                    chunk,
+                    fresh(disk, chunk, version, found.map(|it| it.content)),
+                )
+            }
+            Order::SetVersion { chunk, from, to } => {
+                let found = sound(chunk, from);
+                (chunk, found.map(|it| Stored { version: to, ..it }))
+            }
+            Order::Truncate {
+                chunk, from, to, ..
+            } => {
+                let cut = |it: Stored| Stored {
+                    version: to,
+                    content: it.content.cut(),
+                    ..it
+                };
+                (chunk, sound(chunk, from).map(cut))
+            }
+            Order::Duplicate {
+                chunk,
+                version,
+                from,
+                from_version,
+            } => {
+                let found = sound(from, from_version).map(|it| it.content);
+                (chunk, fresh(disk, chunk, version, found))
+            }
+            Order::DupTrunc {
+                chunk,
+                version,
+                from,
+                from_version,
+                ..
+            } => {
+                let found = sound(from, from_version).map(|it| it.content.cut());
+                (chunk, fresh(disk, chunk, version, found))
+            }
+            Order::Delete { chunk } => return disk.remove(&chunk).is_some(),
+        };
+        match made {
+            Some(stored) => {
+                disk.insert(chunk, stored);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Content {
+    fn cut(self) -> Self {
+        Self { cut: true, ..self }
+    }
+}
+
+/// A copy of a chunk that there was none of.
+fn fresh(
+    disk: &BTreeMap<ChunkId, Stored>,
+    chunk: ChunkId,
+    version: u32,
+    content: Option<Content>,
+) -> Option<Stored> {
+    let content = content.filter(|_| !disk.contains_key(&chunk))?;
+    Some(Stored {
+        version,
+        content,
+        bad: false,
+    })
+}
+
+/// Bytes of a chunkserver: every second bit is some server's, the others are those of servers that
+/// were counted twice.
+#[must_use]
+pub fn total_bytes(number: u8) -> u64 {
+    1 << (40 + 2 * u64::from(number % 10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: ChunkId = ChunkId(1);
+    const TWO: ChunkId = ChunkId(2);
+
+    #[test]
+    fn orders_do_what_they_say_and_nothing_to_another_version() {
+        let mut server = Server::new(0);
+        let create = Order::Create {
+            chunk: ONE,
+            version: 1,
+        };
+        assert!(server.carry_out(&create, None));
+        assert!(!server.carry_out(&create, None), "it is there already");
+        let raise = |from, to| Order::SetVersion {
+            chunk: ONE,
+            from,
+            to,
+        };
+        assert!(!server.carry_out(&raise(2, 3), None));
+        assert!(server.carry_out(&raise(1, 3), None));
+        let duplicate = Order::DupTrunc {
+            chunk: TWO,
+            version: 1,
+            from: ONE,
+            from_version: 3,
+            bytes: 5,
+        };
+        assert!(server.carry_out(&duplicate, None));
+        assert!(server.disk[&TWO].content.cut && !server.disk[&ONE].content.cut);
+        assert!(server.carry_out(&Order::Delete { chunk: ONE }, None));
+        let fetch = Order::Replicate {
+            chunk: ONE,
+            version: 4,
+            source: server.address(),
+        };
+        let there = Stored {
+            version: 4,
+            content: Content::default(),
+            bad: false,
+        };
+        assert!(!server.carry_out(&fetch, None));
+        let bad = Stored { bad: true, ..there };
+        assert!(!server.carry_out(&fetch, Some(bad)));
+        assert!(server.carry_out(&fetch, Some(there)));
+        assert_eq!(server.disk[&ONE], there);
+    }
+}
