@@ -27,10 +27,6 @@ const TORN: &[&str] = &[
     "chunks.break_ppm=10000",
     "chunks.mean_ms=20",
     "chunks.goal_max=3",
-    "workload.weights.any-command=0",
-    "workload.weights.truncate=0",
-    "workload.weights.write-chunk=0",
-    "faults.weights.wall-jump=0",
     "faults.weights.server-crash=10",
     "faults.weights.server-cut=10",
 ];

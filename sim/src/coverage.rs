@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mfsha_core::node::request::{Consistency, NodeError, RequestBody, ResponseBody};
 use mfsha_core::raft::Role;
 
-use crate::event::{AppliedPayload, Event, FileFact, FaultStage, LossReason, Phase, StopReason};
+use crate::event::{AppliedPayload, Event, FaultStage, FileFact, LossReason, Phase, StopReason};
 use crate::place::Seat;
 use crate::stream::Break;
 use crate::time::SimTime;

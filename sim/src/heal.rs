@@ -49,8 +49,7 @@ impl<K: Kind> World<K> {
         self.workload.probe(self.now, &core, &mut actions);
         self.carry_out(actions);
         if self.fleet.is_there() {
-            self.with_fleet(|fleet, view, out| fleet.heal(view, &core, out))
-                .await;
+            self.with_fleet(|fleet, view, out| fleet.heal(view, &core, out));
         }
         self.plan_in(WATCH, Due::Watch);
     }

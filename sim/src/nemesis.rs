@@ -122,9 +122,7 @@ impl<K: Kind> World<K> {
                 self.bring(entry, Weather::Cut(links), for_ms);
             }
             Fault::ServerCrash { server, down_ms } => {
-                let mut deeds = Vec::new();
-                self.fleet.crash(now, server, down_ms, &mut deeds);
-                self.note_fleet(deeds);
+                self.with_fleet(|fleet, _, out| fleet.crash(now, server, down_ms, out));
             }
             Fault::SlowLink {
                 from,

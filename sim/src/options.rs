@@ -27,9 +27,6 @@ pub struct Options {
     pub lanes: u8,
     /// Chunkservers; 0 in most runs, in which nothing writes chunks for good.
     pub chunkservers: u8,
-    /// Chunkservers, and those who write and read chunks.
-    #[serde(default)]
-    pub chunks: ChunkOptions,
     /// How long faults come and go, milliseconds.
     pub safety_ms: u64,
     /// How long a healed core may take to elect and serve, milliseconds.
@@ -60,6 +57,9 @@ pub struct Options {
     pub faults: FaultOptions,
     /// Which operations, how often.
     pub workload: WorkloadOptions,
+    /// Chunkservers, and those who write and read chunks.
+    #[serde(default)]
+    pub chunks: ChunkOptions,
     /// Fault points in drivers.
     pub buggify: BuggifyOptions,
 }
@@ -349,14 +349,6 @@ impl Options {
             0
         };
         let chunks = ChunkOptions::draw(&mut fleet);
-        if chunkservers > 0 {
-            // Copies are judged by what their owners did to them: nobody else touches chunks, and
-            // locks do not run out under a writer because a clock jumps.
-            for kind in generator::TOUCHING_CHUNKS {
-                workload.weights.insert((*kind).to_owned(), 0);
-            }
-            faults.weights.insert(FaultKind::WallJump, 0);
-        }
         for kind in [FaultKind::ServerCrash, FaultKind::ServerCut] {
             let weight = fleet.below(11) as u32;
             let weight = if chunkservers > 0 { weight } else { 0 };
@@ -498,9 +490,23 @@ impl Options {
         }
     }
 
-    /// Weight of a kind of fault.
+    /// Weight of a kind of operation. Copies are judged by what the owners of their files did:
+    /// where there are chunkservers, nobody else touches chunks.
+    #[must_use]
+    pub fn operation_weight(&self, kind: &str) -> u32 {
+        if self.chunkservers > 0 && generator::TOUCHING_CHUNKS.contains(&kind) {
+            return 0;
+        }
+        self.workload.weights.get(kind).copied().unwrap_or(0)
+    }
+
+    /// Weight of a kind of fault. The lock of a chunk is a promise about wall clocks: they do not
+    /// jump where there are chunkservers.
     #[must_use]
     pub fn fault_weight(&self, kind: FaultKind) -> u32 {
+        if self.chunkservers > 0 && kind == FaultKind::WallJump {
+            return 0;
+        }
         self.faults.weights.get(&kind).copied().unwrap_or(0)
     }
 
@@ -651,7 +657,7 @@ impl ChunkOptions {
             break_ppm: *rng.pick(&[0, 1_000, 10_000]),
             upkeep_delay_ms: *rng.pick(&[200, 1_000]),
             absence_ms: *rng.pick(&[100, 1_000, 3_000]),
-            portion: *rng.pick(&[1, 5, 50]),
+            portion: *rng.pick(&[20, 50, 200]),
         }
     }
 }

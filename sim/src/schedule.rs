@@ -95,8 +95,8 @@ fn draw_operations(seed: &Seed, options: &Options) -> Vec<OperationEntry> {
     let kinds: Vec<(&String, u32)> = options
         .workload
         .weights
-        .iter()
-        .map(|(kind, weight)| (kind, *weight))
+        .keys()
+        .map(|kind| (kind, options.operation_weight(kind)))
         .collect();
     let mean = options.workload.mean_ms * 1_000_000;
     let mut entries = Vec::new();

@@ -255,7 +255,10 @@ pub fn words(event: &Event) -> String {
         } => format!("order      cs{server} {term} {order:?}"),
         Event::ChunkDone {
             term, order, done, ..
-        } => format!("order {} {term} {order:?}", if *done { "done" } else { "FAIL" }),
+        } => format!(
+            "order {} {term} {order:?}",
+            if *done { "done" } else { "FAIL" }
+        ),
         Event::CopyChanged { chunk, copy, .. } => format!("copy       {chunk} {copy:?}"),
         Event::SpaceTold {
             total,

@@ -139,6 +139,12 @@ pub(crate) enum Due {
     Operation(OperationEntry),
     Client(Timer),
     Fleet(Moment),
+    /// The fleet has something for a node.
+    FleetStep {
+        seat: Seat,
+        life: u32,
+        event: node::Event,
+    },
     Look,
     Heal,
     Watch,
@@ -300,7 +306,7 @@ impl<K: Kind> World<K> {
         self.workload.start(self.now, &mut actions);
         self.carry_out(actions);
         if self.fleet.is_there() {
-            self.with_fleet(Fleet::start).await;
+            self.with_fleet(Fleet::start);
         }
         while self.violation.is_none() && self.phase != Phase::Quiescent && !self.late {
             let Reverse(planned) = self.queue.pop().expect("the end of the run is planned");
@@ -405,8 +411,12 @@ impl<K: Kind> World<K> {
                 self.carry_out(actions);
             }
             Due::Fleet(moment) => {
-                self.with_fleet(|fleet, view, out| fleet.on_moment(view, moment, out))
-                    .await;
+                self.with_fleet(|fleet, view, out| fleet.on_moment(view, moment, out));
+            }
+            Due::FleetStep { seat, life, event } => {
+                if self.is_running(seat, life) {
+                    self.step(seat, event).await;
+                }
             }
             Due::Look => {
                 self.look_at_cluster().await;
@@ -505,7 +515,7 @@ impl<K: Kind> World<K> {
     }
 
     /// Lets the fleet do something, and carries out what comes of it.
-    pub(crate) async fn with_fleet(
+    pub(crate) fn with_fleet(
         &mut self,
         act: impl FnOnce(&mut Fleet, &View<'_, Body>, &mut Vec<Deed>),
     ) {
@@ -523,23 +533,8 @@ impl<K: Kind> World<K> {
         for deed in deeds {
             match deed {
                 Deed::Step { seat, life, event } => {
-                    if self.is_running(seat, life) {
-                        Box::pin(self.step(seat, event)).await;
-                    }
+                    self.plan(self.now, Due::FleetStep { seat, life, event });
                 }
-                Deed::Plan { at, moment } => {
-                    self.plan(at.max(self.now), Due::Fleet(moment));
-                }
-                Deed::Tell(event) => self.emit(event),
-            }
-        }
-    }
-
-    /// What the fleet tells and waits for, when it has nothing for nodes.
-    pub(crate) fn note_fleet(&mut self, deeds: Vec<Deed>) {
-        for deed in deeds {
-            match deed {
-                Deed::Step { .. } => unreachable!("nodes are told later"),
                 Deed::Plan { at, moment } => self.plan(at, Due::Fleet(moment)),
                 Deed::Tell(event) => self.emit(event),
             }
@@ -718,8 +713,7 @@ impl<K: Kind> World<K> {
             Effect::Reply { client, response } if Fleet::knows(client) => {
                 self.with_fleet(|fleet, view, out| {
                     fleet.on_reply(view, seat, client, response, out);
-                })
-                .await;
+                });
             }
             Effect::Reply { client, response } => {
                 let Some((client_number, _)) = self.connections.get(&client).copied() else {
@@ -736,12 +730,10 @@ impl<K: Kind> World<K> {
             Effect::FlushStarted { flush } => self.begin_flush(seat, flush),
             Effect::CheckpointStarted { checkpoint } => self.begin_checkpoint(seat, checkpoint),
             Effect::Order { conn, term, order } => {
-                self.with_fleet(|fleet, view, out| fleet.on_order(view, (conn, term, order), out))
-                    .await;
+                self.with_fleet(|fleet, view, out| fleet.on_order(view, (conn, term, order), out));
             }
             Effect::Unseat { conn, .. } => {
-                self.with_fleet(|fleet, view, out| fleet.on_unseat(view, conn, out))
-                    .await;
+                self.with_fleet(|fleet, view, out| fleet.on_unseat(view, conn, out));
             }
             Effect::Space {
                 total,
@@ -1041,10 +1033,7 @@ impl<K: Kind> World<K> {
         }
         let noticed = !is_quiet(&reason);
         if noticed {
-            let now = self.now;
-            let mut deeds = Vec::new();
-            self.fleet.on_node_stopped(now, seat, &mut deeds);
-            self.note_fleet(deeds);
+            self.with_fleet(|fleet, view, out| fleet.on_node_stopped(view.now, seat, out));
         }
         self.emit(Event::NodeStopped { seat, node, reason });
         if let Some(summary) = summary {

@@ -101,19 +101,16 @@ impl FenceChecker {
         Ok(())
     }
 
-    fn on_done(
-        &mut self,
-        server: u8,
-        term: Term,
-        order: &Order,
-        done: bool,
-    ) -> Result<(), String> {
+    fn on_done(&mut self, server: u8, term: Term, order: &Order, done: bool) -> Result<(), String> {
         if let Some((_, busy)) = self.busy.get_mut(&server) {
             busy.remove(&order.chunk());
         }
         let newest = self.accepted.entry(server).or_insert((term, *order));
         if done && term < newest.0 {
-            return Err(format!("it had carried out {:?} of {} before", newest.1, newest.0));
+            return Err(format!(
+                "it had carried out {:?} of {} before",
+                newest.1, newest.0
+            ));
         }
         if term > newest.0 {
             *newest = (term, *order);

@@ -58,15 +58,24 @@ enum State {
     Creating,
     SettingGoal(u8),
     /// It waits to ask for the chunk.
-    Write { stamp: u64, go_on: bool },
-    WantChunk { stamp: u64 },
-    WantPlaces { stamp: u64 },
+    Write {
+        stamp: u64,
+        go_on: bool,
+    },
+    WantChunk {
+        stamp: u64,
+    },
+    WantPlaces {
+        stamp: u64,
+    },
     Carrying {
         stamp: u64,
         located: Located,
         next: usize,
     },
-    Ending { stamp: u64 },
+    Ending {
+        stamp: u64,
+    },
     Cut,
     WantCut,
     /// It waits to wish again that the chunk is cut.
@@ -265,13 +274,7 @@ impl Fleet {
 
     // What comes next.
 
-    pub(super) fn go(
-        &mut self,
-        now: SimTime,
-        actor: usize,
-        after: Duration,
-        out: &mut Vec<Deed>,
-    ) {
+    pub(super) fn go(&mut self, now: SimTime, actor: usize, after: Duration, out: &mut Vec<Deed>) {
         let it = &mut self.actors[actor];
         it.turn += 1;
         let turn = it.turn;
@@ -499,12 +502,7 @@ impl Fleet {
     }
 
     /// It carries its data to the next of those who have the chunk.
-    fn carry<T: Clone>(
-        &mut self,
-        view: &View<'_, T>,
-        actor: usize,
-        out: &mut Vec<Deed>,
-    ) {
+    fn carry<T: Clone>(&mut self, view: &View<'_, T>, actor: usize, out: &mut Vec<Deed>) {
         let it = &self.actors[actor];
         let address = match &it.state {
             State::Carrying { located, next, .. } => located.holders[*next].address,
@@ -594,9 +592,11 @@ impl Fleet {
     /// A chunkserver takes data for a copy of the version that its writer names.
     fn store(&mut self, server: u8, located: &Located, stamp: u64, out: &mut Vec<Deed>) -> bool {
         let it = &mut self.servers[usize::from(server)];
-        let Some(stored) = it.disk.get_mut(&located.chunk).filter(|stored| {
-            it.up && !stored.bad && stored.version == located.version
-        }) else {
+        let Some(stored) = it
+            .disk
+            .get_mut(&located.chunk)
+            .filter(|stored| it.up && !stored.bad && stored.version == located.version)
+        else {
             return false;
         };
         stored.content = Content { stamp, cut: false };
@@ -619,7 +619,7 @@ impl Fleet {
             caller,
             inode: it.file.map(|(_, inode)| inode).unwrap_or_default(),
             length: LENGTHS.1,
-            mode: TruncateMode::default(),
+            mode: TruncateMode::Path,
         };
         self.ask_write(now, actor, op, out);
     }
@@ -874,12 +874,15 @@ impl Fleet {
                 let goal = it.rng.between(1, u64::from(self.options.goal_max)) as u8;
                 self.set_goal(now, actor, inode, goal, out);
             }
-            (State::WantChunk { stamp }, Ok(Reply::Chunk {
-                chunk,
-                version,
-                length,
-                ..
-            })) => {
+            (
+                State::WantChunk { stamp },
+                Ok(Reply::Chunk {
+                    chunk,
+                    version,
+                    length,
+                    ..
+                }),
+            ) => {
                 it.state = State::WantPlaces { stamp };
                 let wish = ChunkWish::Write {
                     chunk,

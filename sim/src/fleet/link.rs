@@ -377,12 +377,7 @@ impl Fleet {
     }
 
     /// A node has no use for a connection any more.
-    pub fn on_unseat<T: Clone>(
-        &mut self,
-        view: &View<'_, T>,
-        conn: ConnId,
-        out: &mut Vec<Deed>,
-    ) {
+    pub fn on_unseat<T: Clone>(&mut self, view: &View<'_, T>, conn: ConnId, out: &mut Vec<Deed>) {
         self.on_gone(view, conn, out);
         self.break_link(view.now, conn, out);
     }

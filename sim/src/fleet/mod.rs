@@ -200,12 +200,7 @@ impl Fleet {
     }
 
     /// Something is due.
-    pub fn on_moment<T: Clone>(
-        &mut self,
-        view: &View<'_, T>,
-        moment: Moment,
-        out: &mut Vec<Deed>,
-    ) {
+    pub fn on_moment<T: Clone>(&mut self, view: &View<'_, T>, moment: Moment, out: &mut Vec<Deed>) {
         match moment {
             Moment::Connect { server, turn } => self.connect(view, server, turn, out),
             Moment::Hello { conn } => self.on_hello(view, conn, out),
