@@ -374,7 +374,7 @@ fn settling_a_cut_ends_its_truncate_and_the_end_of_it_then_does_nothing() {
             outcome.result,
             Ok(Reply::Truncated {
                 previous_length,
-                attr
+                attr: attr.clone()
             })
         );
         assert_eq!(outcome.notices, []);
