@@ -56,7 +56,7 @@ enum State {
     Directory,
     Trash,
     Creating,
-    SettingGoal(u8),
+    SettingGoal,
     /// It waits to ask for the chunk.
     Write {
         stamp: u64,
@@ -326,11 +326,6 @@ impl Fleet {
         .collect()
     }
 
-    /// Files that there are.
-    pub fn files(&self) -> impl Iterator<Item = u32> + '_ {
-        self.files.keys().copied()
-    }
-
     pub(super) fn on_go<T: Clone>(
         &mut self,
         view: &View<'_, T>,
@@ -452,7 +447,7 @@ impl Fleet {
         goal: u8,
         out: &mut Vec<Deed>,
     ) {
-        self.actors[actor].state = State::SettingGoal(goal);
+        self.actors[actor].state = State::SettingGoal;
         let op = Op::SetSclass {
             caller: self.caller(),
             inode,
@@ -518,9 +513,8 @@ impl Fleet {
         };
         let reached = after != UNREACHABLE;
         let it = &mut self.actors[actor];
-        it.turn += 1;
         // An odd turn is one that leads nowhere.
-        it.turn = it.turn * 2 + u64::from(!reached);
+        it.turn = (it.turn / 2 + 1) * 2 + u64::from(!reached);
         let turn = it.turn;
         out.push(Deed::Plan {
             at: view.now + after,
@@ -937,7 +931,7 @@ impl Fleet {
                 }
                 self.rest(now, actor, out);
             }
-            (State::SettingGoal(_) | State::Copying | State::Unlinking, _) => {
+            (State::SettingGoal | State::Copying | State::Unlinking, _) => {
                 self.rest(now, actor, out);
             }
             // A name that is taken, a session that was not to be had: it tries again.
