@@ -269,7 +269,9 @@ impl Keeper {
 
     /// Does what comes next for a chunk.
     fn advance(&mut self, chunk: ChunkId, records: &dyn Records) -> Result<(), StoreError> {
-        let Some(info) = records.chunk(chunk)? else {
+        // What was rolled back is of no file any more, and nobody may be told to write it: a writer
+        // may have been given it before that, and wish for it now.
+        let Some(info) = records.chunk(chunk)?.filter(|info| info.references > 0) else {
             self.finish_refused(chunk, Refusal::Again);
             return Ok(());
         };
