@@ -423,7 +423,10 @@ impl Fleet {
                 self.set_goal(now, actor, inode, goal, out);
             }
             19 => {
-                it.state = State::Unlinking;
+                // From now on it may be gone.
+                self.files.remove(&file);
+                Self::tell(file, FileFact::Gone, out);
+                self.actors[actor].state = State::Unlinking;
                 let op = Op::Unlink {
                     caller: self.caller(),
                     parent: dir,
@@ -925,10 +928,7 @@ impl Fleet {
                 self.ask(now, actor, Asked::Read(query), out);
             }
             (State::Unlinking, Ok(_)) => {
-                if let Some((file, _)) = it.file.take() {
-                    self.files.remove(&file);
-                    Self::tell(file, FileFact::Gone, out);
-                }
+                it.file = None;
                 self.rest(now, actor, out);
             }
             (State::SettingGoal | State::Copying | State::Unlinking, _) => {
