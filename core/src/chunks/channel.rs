@@ -137,7 +137,13 @@ impl<T: Clone> Sender<T> {
 pub struct Receiver {
     epoch: Option<Epoch>,
     next: u64,
+    /// First parts of runs before, and their last runs: lives of a relay are drawn at random, so a
+    /// later one need not be greater.
+    past: VecDeque<Epoch>,
 }
+
+/// First parts of runs before that are remembered.
+const PAST_MAX: usize = 64;
 
 /// What came out of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,10 +166,16 @@ impl Receiver {
         };
         let mut begun = false;
         match self.epoch {
-            Some(epoch) if batch.epoch < epoch => return nothing(None),
+            Some(epoch) if batch.epoch.0 == epoch.0 && batch.epoch < epoch => return nothing(None),
             Some(epoch) if batch.epoch == epoch => {}
+            _ if self.is_past(batch.epoch) => {
+                // Nobody is there any more who would hear this, or else begins anew.
+                let epoch = batch.epoch;
+                return nothing(Some(Heard { epoch, next: 0 }));
+            }
             _ if batch.first == 0 => {
                 begun = true;
+                self.remember(batch.epoch);
                 self.epoch = Some(batch.epoch);
                 self.next = 0;
             }
@@ -190,6 +202,22 @@ impl Receiver {
                 epoch,
                 next: self.next,
             }),
+        }
+    }
+
+    fn is_past(&self, epoch: Epoch) -> bool {
+        let mut past = self.past.iter();
+        past.any(|last| last.0 == epoch.0 && epoch.1 <= last.1)
+    }
+
+    /// A run takes the place of the present one.
+    fn remember(&mut self, next: Epoch) {
+        self.past.retain(|last| last.0 != next.0);
+        if let Some(epoch) = self.epoch.filter(|epoch| epoch.0 != next.0) {
+            self.past.push_back(epoch);
+            if self.past.len() > PAST_MAX {
+                self.past.pop_front();
+            }
         }
     }
 
