@@ -70,8 +70,8 @@ impl<T: Clone> Sender<T> {
         self.epoch
     }
 
-    /// Items that are not acknowledged.
-    pub fn len(&self) -> usize {
+    /// How many items are not acknowledged.
+    pub fn waiting(&self) -> usize {
         self.kept.len()
     }
 
@@ -287,7 +287,7 @@ mod tests {
             );
         }
         assert_eq!(arrived.len() as u64, given, "seed {number}: all arrive");
-        assert_eq!(sender.len(), 0, "seed {number}: and the sender knows");
+        assert_eq!(sender.waiting(), 0, "seed {number}: and the sender knows");
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl Relay {
             if !begun {
                 continue;
             }
-            if peer.sender.len() >= BACKLOG_MAX {
+            if peer.sender.waiting() >= BACKLOG_MAX {
                 peer.telling = Telling::Behind;
                 peer.sender = Sender::new(peer.sender.epoch(), self.resend);
                 continue;
@@ -433,7 +433,7 @@ impl Peer {
     /// Adds the next pieces of what is to be told from the beginning, as far as there is room.
     fn fill(&mut self, seats: &BTreeMap<ConnId, Seat>) {
         while let Telling::All(left, after) = &mut self.telling
-            && self.sender.len() < WINDOW
+            && self.sender.waiting() < WINDOW
         {
             let Some(conn) = left.front().copied() else {
                 self.telling = Telling::News;

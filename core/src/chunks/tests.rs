@@ -16,25 +16,10 @@ fn run(number: u64) {
 
 #[test]
 fn what_was_written_stays_whatever_happens_to_relays_and_leaders() {
-    let (from, to) = range();
-    for number in from..to {
+    for number in 0..40 {
         let result = std::panic::catch_unwind(|| run(number));
-        assert!(
-            result.is_ok(),
-            "seed {number}: CHUNK_SEEDS={number}..{}",
-            number + 1
-        );
+        assert!(result.is_ok(), "seed {number}");
     }
-}
-
-/// Which seeds to run: `CHUNK_SEEDS=A..B`, or a few.
-fn range() -> (u64, u64) {
-    let given = option_env!("CHUNK_SEEDS").map(str::to_owned);
-    let given = given.or_else(|| std::env::var("CHUNK_SEEDS").ok());
-    let Some((from, to)) = given.as_deref().and_then(|it| it.split_once("..")) else {
-        return (0, 60);
-    };
-    (from.parse().unwrap(), to.parse().unwrap())
 }
 
 #[test]

@@ -218,7 +218,7 @@ impl<S: StateStore> Namespace<S> {
     pub fn chunkservers(&self) -> Result<Vec<ChunkserverInfo>, StoreError> {
         self.keep(|txn| {
             let all = chunkserver::all(txn)?;
-            debug_assert!(all.len() <= usize::from(limits::CHUNKSERVER_COUNT_MAX));
+            debug_assert!(all.len() <= limits::CHUNKSERVER_COUNT_MAX);
             Ok(all.iter().map(|(csid, it)| it.info(*csid)).collect())
         })
     }

@@ -1,11 +1,11 @@
 //! Running consensus: hands its inputs in, carries its effects out, applies what is committed.
 
+use super::Effect;
 use super::machine::{Node, Purpose};
 use super::observe::{Observed, ObservedPayload};
 use super::peer::{PeerBody, PeerMessage};
 use super::pending::Commitment;
 use super::request::{NodeError, ResponseBody};
-use super::Effect;
 use crate::codec;
 use crate::disk::Disk;
 use crate::id::{LogIndex, NodeId, WriteId};

@@ -280,8 +280,6 @@ impl World {
         it.keeper.on_report(conn, Report::Listed);
         self.servers[server].at = Some((host, conn));
         self.servers[server].orders.clear();
-        let disk = &self.servers[server].disk;
-        self.trace(&format!("{csid} registers at {host}: {disk:?}"));
         self.act(host);
     }
 
@@ -302,8 +300,6 @@ impl World {
         let at = self.rng.below(it.orders.len() as u64) as usize;
         let order = it.orders.remove(at);
         let status = u8::from(!self.carry_out(server, &order));
-        let csid = self.servers[server].csid;
-        self.trace(&format!("{csid} {order:?} -> {status}"));
         let Some((host, conn)) = self.servers[server].at else {
             return;
         };
@@ -395,14 +391,6 @@ impl World {
         }
     }
 
-    /// With `CHUNK_TRACE=text` what happened and has the text in it is printed.
-    fn trace(&self, what: &str) {
-        if std::env::var("CHUNK_TRACE").is_ok_and(|wanted| what.contains(&wanted)) {
-            let ms = self.now.since(Instant::ZERO).as_micros() / 1_000;
-            eprintln!("{ms} ms: {what}");
-        }
-    }
-
     // The tree.
 
     fn apply(&mut self, op: Op) -> Outcome {
@@ -414,11 +402,6 @@ impl World {
         self.bed.now = 1_000 + (self.now.since(Instant::ZERO).as_micros() / 1_000_000) as u32;
         let command = self.bed.command(None, op);
         let outcome = self.bed.apply(&command);
-        let op = &command.op;
-        self.trace(&format!(
-            "{by:?} {:?} {op:?} -> {:?}",
-            self.term, outcome.result
-        ));
         for host in 0..self.hosts.len() {
             let ours = Some(host) == by;
             let keeper = &mut self.hosts[host].keeper;
@@ -582,9 +565,6 @@ impl World {
             ..
         }) = outcome.result
         else {
-            if !self.wild {
-                eprintln!("{:?} {info:?} {:?}", outcome.result, self.bed.now);
-            }
             if let Some(info) = info.filter(|info| info.unsettled.is_some()) {
                 let keeper = &mut self.hosts[self.leader].keeper;
                 keeper.settle(info.chunk, &self.bed.tree).unwrap();
@@ -653,8 +633,10 @@ impl World {
     }
 
     fn snapshot(&mut self, file: usize) {
-        let mut flags = SnapshotFlags::default();
-        flags.overwrite = true;
+        let flags = SnapshotFlags {
+            overwrite: true,
+            ..SnapshotFlags::default()
+        };
         let name = format!("copy{file}").into_bytes();
         let op = Op::Snapshot {
             caller: root(),
@@ -675,7 +657,6 @@ impl World {
     }
 
     fn on_answer(&mut self, asker: Asker, answer: ChunkAnswer) {
-        self.trace(&format!("{asker:?} is told {answer:?}"));
         let ChunkAnswer::Located(located) = answer else {
             return self.end_in_doubt(asker);
         };

@@ -214,8 +214,8 @@ impl Connection {
         match (kind, length) {
             // Mounts say it with a message, chunkservers without.
             (NOP, 0 | 4) => return,
-            (UNKNOWN_COMMAND | BAD_COMMAND_SIZE, 12 | 16) if heard => {}
-            (UNKNOWN_COMMAND | BAD_COMMAND_SIZE, 12 | 16) => return,
+            (UNKNOWN_COMMAND | BAD_COMMAND_SIZE, 12 | 16) if !heard => return,
+            (UNKNOWN_COMMAND | BAD_COMMAND_SIZE, 12 | 16) => {}
             (NOP | UNKNOWN_COMMAND | BAD_COMMAND_SIZE, _) => {
                 return self.close(Closed::WrongLength { kind, length }, out);
             }
