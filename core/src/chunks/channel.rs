@@ -28,6 +28,9 @@ pub struct Heard {
     pub epoch: Epoch,
     /// Items before this one have arrived.
     pub next: u64,
+    /// Another run has taken its place meanwhile: nothing of this one is taken any more, and if its
+    /// sender is still there, it begins a new one.
+    pub over: bool,
 }
 
 /// What an acknowledgement means for the sender.
@@ -113,7 +116,7 @@ impl<T: Clone> Sender<T> {
         if heard.epoch != self.epoch || heard.next > self.first + self.kept.len() as u64 {
             return Verdict::GoOn;
         }
-        if heard.next < self.first {
+        if heard.over || heard.next < self.first {
             return Verdict::Forgotten;
         }
         let arrived = heard.next - self.first;
@@ -170,8 +173,11 @@ impl Receiver {
             Some(epoch) if batch.epoch == epoch => {}
             _ if self.is_past(batch.epoch) => {
                 // Nobody is there any more who would hear this, or else begins anew.
-                let epoch = batch.epoch;
-                return nothing(Some(Heard { epoch, next: 0 }));
+                return nothing(Some(Heard {
+                    epoch: batch.epoch,
+                    next: 0,
+                    over: true,
+                }));
             }
             _ if batch.first == 0 => {
                 begun = true;
@@ -181,8 +187,11 @@ impl Receiver {
             }
             // The beginning is missing: the sender sends it again, or begins anew.
             _ => {
-                let epoch = batch.epoch;
-                return nothing(Some(Heard { epoch, next: 0 }));
+                return nothing(Some(Heard {
+                    epoch: batch.epoch,
+                    next: 0,
+                    over: false,
+                }));
             }
         }
         let epoch = batch.epoch;
@@ -201,6 +210,7 @@ impl Receiver {
             heard: Some(Heard {
                 epoch,
                 next: self.next,
+                over: false,
             }),
         }
     }

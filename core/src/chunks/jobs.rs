@@ -17,7 +17,7 @@ use super::keeper::{
 use super::map::PlaceNo;
 use super::order::Order;
 use super::placement::{self, Candidate, Choice, Room};
-use crate::id::ChunkId;
+use crate::id::{ChunkId, InodeId};
 use crate::limits;
 use crate::namespace::op::{ChunkAction, ChunkInfo, Op, Unsettled};
 use crate::store::StoreError;
@@ -72,6 +72,7 @@ enum Waiter {
     /// To write it.
     Write {
         asker: Asker,
+        slot: (InodeId, u32),
         version: u32,
         length: u64,
     },
@@ -130,6 +131,17 @@ fn sound_versions(info: &ChunkInfo) -> RangeInclusive<u32> {
     from..=info.version
 }
 
+/// Whether a file still has this chunk in this place: a wish may come late, when another writer has
+/// put another chunk there, and this one is a snapshot's.
+fn holds(
+    (inode, index): (InodeId, u32),
+    chunk: ChunkId,
+    records: &dyn Records,
+) -> Result<bool, StoreError> {
+    let there = records.chunk_at(inode, index)?;
+    Ok(there.is_some_and(|info| info.chunk == chunk))
+}
+
 impl Keeper {
     /// Somebody wishes something. What needs the leader is refused with [`Act::AskAgain`] by who
     /// does not lead.
@@ -148,12 +160,21 @@ impl Keeper {
             }
             ChunkWish::Read { info, length } => self.on_read(asker, &info, length, records),
             ChunkWish::Write {
+                inode,
+                index,
                 chunk,
                 version,
                 length,
             } => {
+                let slot = (inode, index);
+                if !holds(slot, chunk, records)? {
+                    let refused = ChunkAnswer::Refused(Refusal::Again);
+                    self.acts.push(Act::Answer(asker, refused));
+                    return Ok(());
+                }
                 let waiter = Waiter::Write {
                     asker,
+                    slot,
                     version,
                     length,
                 };
@@ -801,9 +822,13 @@ impl Keeper {
             let (asker, length, fits) = match waiter {
                 Waiter::Write {
                     asker,
+                    slot,
                     version,
                     length,
-                } => (asker, length, version <= info.version),
+                } => {
+                    let fits = version <= info.version && holds(slot, chunk, records)?;
+                    (asker, length, fits)
+                }
                 Waiter::Read { asker, length } => (asker, length, true),
                 Waiter::Cut { asker, .. } => (asker, 0, false),
             };

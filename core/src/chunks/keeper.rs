@@ -189,6 +189,10 @@ pub struct ShownCopy {
 pub enum ChunkWish {
     /// To write a chunk that WRITE_CHUNK has locked. Any number of times.
     Write {
+        /// The file.
+        inode: InodeId,
+        /// Which of its chunks.
+        index: u32,
         /// The chunk.
         chunk: ChunkId,
         /// Its version then.
@@ -310,6 +314,9 @@ pub struct Keeper {
     relay: Relay,
     pub(super) map: ChunkMap,
     news: BTreeMap<NodeId, Receiver>,
+    /// Relays whose chunkservers were forgotten here, and when to ask them to begin anew: they know
+    /// nothing of it.
+    missing: BTreeMap<NodeId, Instant>,
     pub(super) leading: Option<Leading>,
     pub(super) rng: Rng,
     pub(super) acts: Vec<Act>,
@@ -334,6 +341,7 @@ impl Keeper {
             relay,
             map,
             news: BTreeMap::new(),
+            missing: BTreeMap::new(),
             leading: None,
             rng,
             acts: Vec::new(),
@@ -471,6 +479,9 @@ impl Keeper {
                 }
                 let mut changes = Vec::new();
                 let (begun, items) = (received.begun, received.items);
+                if begun {
+                    self.missing.remove(&from);
+                }
                 self.map
                     .on_news(self.now, (from, life), begun, items, &mut changes);
                 self.on_changes(changes, records)?;
@@ -734,8 +745,11 @@ impl Keeper {
     pub fn run(&mut self, records: &dyn Records) -> Result<(), StoreError> {
         let mut changes = Vec::new();
         let forget = self.options.cut_off_forget;
-        self.map.forget_cut_off(self.now, forget, &mut changes);
+        for relay in self.map.forget_cut_off(self.now, forget, &mut changes) {
+            self.missing.insert(relay, self.now);
+        }
         self.on_changes(changes, records)?;
+        self.ask_for_missing();
         self.give_up_waiting(records)?;
         self.run_upkeep(records)?;
         for wish in self.relay.take_wishes() {
@@ -758,6 +772,22 @@ impl Keeper {
         Ok(())
     }
 
+    fn ask_for_missing(&mut self) {
+        let again = self.now + self.options.resend * 4;
+        for (relay, at) in &mut self.missing {
+            if *at > self.now {
+                continue;
+            }
+            *at = again;
+            let epoch = self.news.get(relay).and_then(Receiver::epoch);
+            if let Some(epoch) = epoch {
+                let (next, over) = (0, true);
+                let heard = Heard { epoch, next, over };
+                self.acts.push(Act::Send(*relay, Talk::NewsHeard(heard)));
+            }
+        }
+    }
+
     /// Drops what is left of chunkservers that are gone, a portion at a time.
     pub(super) fn tidy(&mut self, portion: usize) {
         let last = self.map.tidy(self.tidied, portion);
@@ -769,6 +799,7 @@ impl Keeper {
     pub fn deadline(&self) -> Option<Instant> {
         let mut next = self.relay.deadline();
         let mut also = |at: Option<Instant>| next = [next, at].into_iter().flatten().min();
+        also(self.missing.values().min().copied());
         let cut_off = self.map.servers().filter_map(|(_, it)| it.cut_off);
         also(
             cut_off

@@ -315,13 +315,20 @@ impl ChunkMap {
         }
     }
 
-    /// Forgets chunkservers whose relay could not be reached for this long.
-    pub fn forget_cut_off(&mut self, now: Instant, after: Duration, changes: &mut Vec<Change>) {
+    /// Forgets chunkservers whose relay could not be reached for this long; says whose those were.
+    pub fn forget_cut_off(
+        &mut self,
+        now: Instant,
+        after: Duration,
+        changes: &mut Vec<Change>,
+    ) -> BTreeSet<NodeId> {
         let old = |server: &Server| server.cut_off.is_some_and(|since| since + after <= now);
         let gone = self.servers().filter(|(_, server)| old(server));
-        for place in gone.map(|(place, _)| place).collect::<Vec<_>>() {
-            self.leave(place, changes);
+        let gone: Vec<_> = gone.map(|(place, it)| (place, it.via.relay)).collect();
+        for (place, _) in &gone {
+            self.leave(*place, changes);
         }
+        gone.into_iter().map(|(_, relay)| relay).collect()
     }
 
     fn leave(&mut self, place: PlaceNo, changes: &mut Vec<Change>) {

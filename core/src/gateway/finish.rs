@@ -315,7 +315,7 @@ fn on_outcome(task: &mut Task, client: &Client, came: op::Reply) -> Step {
             return Step::Chunk(ChunkWish::Cut { chunk, end });
         }
         (
-            Call::WriteChunk(_),
+            Call::WriteChunk(write),
             Came::Chunk {
                 chunk,
                 version,
@@ -324,6 +324,8 @@ fn on_outcome(task: &mut Task, client: &Client, came: op::Reply) -> Step {
             },
         ) => {
             return Step::Chunk(ChunkWish::Write {
+                inode: write.inode,
+                index: write.index,
                 chunk,
                 version,
                 length,

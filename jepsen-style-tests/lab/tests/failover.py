@@ -149,6 +149,17 @@ def write_files(above, stop, acknowledged):
     return diary.done, {name: bytes(data) for name, data in model.items()}
 
 
+def differs(name, found, wanted):
+    """What is wrong with an entry, for people to read."""
+    if not isinstance(found, (bytes, bytearray)):
+        return f"{name}: {found!r} in place of {wanted!r}"
+    pairs = enumerate(zip(found, wanted))
+    at = next((place for place, (one, other) in pairs if one != other), min(len(found), len(wanted)))
+    around = slice(max(at - 20, 0), at + 60)
+    lengths = f"{len(found)} bytes in place of {len(wanted)}"
+    return f"{name}: {lengths}, from byte {at} on {bytes(found[around])!r} in place of {bytes(wanted[around])!r}"
+
+
 def contents_of(path):
     """All files of a directory."""
     found = {}
@@ -263,7 +274,7 @@ def one_round(t, number, kind):
             found = look(other)
         missing, more = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
         t.equal((missing, more), ([], []), f"round {number}, {name}: acknowledged and missing, there and not wanted")
-        wrong = [entry for entry in wanted if found[entry] != wanted[entry]]
+        wrong = [differs(entry, found[entry], wanted[entry]) for entry in wanted if found[entry] != wanted[entry]]
         t.equal(wrong, [], f"round {number}, {name}: entries that are not as they were acknowledged")
     took = ", ".join(f"{'AB'[r[0] - 1]} {r[1]} {s.seconds:.2f} s" for r, s in zip(results, stalls, strict=True))
     count = sum(done.count for _, _, _, done, _ in results)

@@ -438,7 +438,7 @@ impl<D: Disk, S: StateStore, W: World> Driver<D, S, W> {
                 self.world.note(Note::Role(change));
             }
             Effect::Report { message } => self.world.note(Note::Report(&message)),
-            Effect::Order { conn, order } => self.world.order(conn, order),
+            Effect::Order { conn, order, .. } => self.world.order(conn, order),
             Effect::Unseat { conn, reason } => self.world.unseat(conn, reason),
             Effect::Notices { .. } => self.world.note(Note::Others),
             Effect::Space { total, free, .. } => self.world.note(Note::Space { total, free }),

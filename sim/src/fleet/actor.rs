@@ -882,6 +882,8 @@ impl Fleet {
             ) => {
                 it.state = State::WantPlaces { stamp };
                 let wish = ChunkWish::Write {
+                    inode: it.file.map_or(InodeId(0), |(_, inode)| inode),
+                    index: 0,
                     chunk,
                     version,
                     length,

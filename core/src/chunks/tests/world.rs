@@ -573,6 +573,8 @@ impl World {
             return;
         };
         let wish = ChunkWish::Write {
+            inode,
+            index: 0,
             chunk,
             version,
             length,

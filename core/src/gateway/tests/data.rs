@@ -108,6 +108,8 @@ fn what_needs_chunkservers_is_handed_on() {
     );
     // A chunk to write to is made by the tree; where it is, others say.
     let ChunkWish::Write {
+        inode: InodeId(_),
+        index: 0,
         chunk: made,
         version: 1,
         length: 0,
