@@ -229,7 +229,7 @@ pub static KEYS: [Spec; 33] = [
             max: 65_535,
         },
         "0",
-        "TCP port for mounts and tools of MooseFS, 9421 by custom and the same on all nodes; 0 for none, as long as there are no chunkservers: files can be made, and hold nothing.",
+        "TCP port for mounts and tools of MooseFS, 9421 by custom and the same on all nodes; 0 for none.",
     ),
     key(
         Key::ExportsFile,
