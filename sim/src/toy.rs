@@ -350,7 +350,9 @@ impl Machine for Toy {
             Event::Request { client, request } | Event::Ask { client, request } => {
                 self.on_request(client, request, out);
             }
-            Event::AskWrite { .. } => unreachable!("nobody in the world asks so"),
+            Event::AskWrite { .. } | Event::AskChunk { .. } | Event::Chunkserver { .. } => {
+                unreachable!("nobody in the world asks so")
+            }
             Event::PeerUp { .. }
             | Event::PeerLost { .. }
             | Event::Checkpointed { .. }

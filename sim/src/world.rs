@@ -73,10 +73,6 @@ pub(crate) enum Body {
 
 /// What is due.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most of what is due are messages"
-)]
 pub(crate) enum Due {
     Arrive(Flight<Body>),
     Wake {

@@ -665,12 +665,6 @@ impl Keeper {
         places
     }
 
-    /// Whether the version of a chunk has to rise before it is written: what WRITE_CHUNK asks.
-    #[must_use]
-    pub fn has_moved(&self, info: &ChunkInfo) -> bool {
-        !self.is_clean(info.chunk, info.version)
-    }
-
     /// A copy is being made, and may miss what is written meanwhile: it must not have the version
     /// that is written to next, even if nothing is heard of it again.
     pub(super) fn set_unclean(&mut self, chunk: ChunkId) {

@@ -380,7 +380,7 @@ fn write_chunk(client: &Client, write: &WantChunk) -> Result<Step, Status> {
         inode: write.inode,
         index: write.index,
         go_on: asked & flags::chunk::GO_ON != 0,
-        // Only the leader knows whether copies have changed, and says so.
+        // Only the leader knows whether copies have changed: it raises the version where it must.
         chunk_moved: false,
         may_touch_times: may_touch_times(client, asked),
     }))

@@ -316,10 +316,9 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         &mut self,
         caller: Caller,
         request: RequestId,
-        mut op: Op,
+        op: Op,
         out: &mut Outbox<Effect>,
     ) {
-        self.note_moved(&mut op);
         self.note_writer(request.session);
         let request = (request.session != SessionId(0)).then_some(request);
         self.on_write(caller, request, op, out);

@@ -15,7 +15,7 @@ use crate::disk::Disk;
 use crate::id::{ChunkId, InodeId, NodeId, Term};
 use crate::machine::Outbox;
 use crate::namespace::op::{
-    ChunkAction, ChunkInfo, ChunkserverInfo, Notice, Op, Outcome, Reply, StorageClass,
+    ChunkAction, ChunkInfo, ChunkserverInfo, Notice, Outcome, Reply, StorageClass,
 };
 use crate::namespace::{FileChunks, FileCursor, KnownChunk, Namespace};
 use crate::rng::Seed;
@@ -126,20 +126,6 @@ impl<D: Disk, S: StateStore> Node<D, S> {
     fn judge_chunks(&mut self, result: Result<(), StoreError>, out: &mut Outbox<Effect>) {
         if let Err(error) = result {
             self.on_read_fault(&error, out);
-        }
-    }
-
-    /// WRITE_CHUNK raises the version when copies have changed, which only the leader knows.
-    pub(super) fn note_moved(&self, op: &mut Op) {
-        if let Op::WriteChunk {
-            inode,
-            index,
-            chunk_moved,
-            ..
-        } = op
-            && let Ok(Some(info)) = self.namespace.chunk_at(*inode, *index)
-        {
-            *chunk_moved |= self.chunks.keeper.has_moved(&info);
         }
     }
 

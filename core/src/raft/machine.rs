@@ -324,7 +324,11 @@ impl RaftMachine {
         let metrics = metrics.borrow_watched();
         let acked = metrics.last_quorum_acked.as_deref().copied();
         let now = super::runtime::Moment::of(self.now);
-        metrics.state == ServerState::Leader && acked.is_some_and(|at| now < at + self.times.lease)
+        // Who votes alone asks nobody, and nobody acknowledges anything.
+        let voters = our_stored_membership(&metrics.membership_config).voters;
+        let alone = |voters: &BTreeSet<NodeId>| voters.iter().eq([&self.options.node]);
+        metrics.state == ServerState::Leader
+            && (voters.iter().all(alone) || acked.is_some_and(|at| now < at + self.times.lease))
     }
 
     /// Highest entry known to be committed here.

@@ -262,13 +262,10 @@ impl Fleet {
         if it.asked.as_ref().is_none_or(|(asked, ..)| *asked != call) {
             return;
         }
-        match result {
-            Ok(body) => {
-                it.asked = None;
-                self.on_body(view, actor, body, out);
-            }
-            // It asks again when it has waited long enough.
-            Err(_) => {}
+        // Without an answer it asks again when it has waited long enough.
+        if let Ok(body) = result {
+            it.asked = None;
+            self.on_body(view, actor, body, out);
         }
     }
 
@@ -535,7 +532,7 @@ impl Fleet {
         if self.actors[actor].turn != turn {
             return;
         }
-        let reached = turn % 2 == 0;
+        let reached = turn.is_multiple_of(2);
         match self.actors[actor].state.clone() {
             State::Carrying {
                 stamp,

@@ -547,14 +547,12 @@ impl World {
     fn begin_write(&mut self, file: usize) {
         let (caller, inode) = (root(), self.files[file].inode);
         let info = self.bed.tree.chunk_at(inode, 0).unwrap();
-        let keeper = &self.hosts[self.leader].keeper;
-        let chunk_moved = info.is_some_and(|info| keeper.has_moved(&info));
         let op = Op::WriteChunk {
             caller,
             inode,
             index: 0,
             go_on: false,
-            chunk_moved,
+            chunk_moved: false,
             may_touch_times: false,
         };
         let outcome = self.apply_by(Some(self.leader), op);
