@@ -132,19 +132,6 @@ pub const ALL: &[Planted] = &[
         set: &["workload.weights.write-chunk=10"],
     },
     Planted {
-        name: "old-orders-carried-out",
-        bug: Bug::OldOrdersCarriedOut,
-        mistake: "5",
-        what: "a leader orders without a lease or a fence, and relays do not compare terms",
-        promise: "P-FENCE",
-        judges: &["fence"],
-        set: &[
-            "chunkservers=4",
-            "faults.weights.transfer-leader=10",
-            "faults.weights.bridge=10",
-        ],
-    },
-    Planted {
         name: "registration-counted-twice",
         bug: Bug::RegistrationCountedTwice,
         mistake: "6",

@@ -1,7 +1,7 @@
 //! What one node knows of chunks and does with them.
 //!
 //! Every node has the map. Whoever leads gives orders: for writers that wait ([`super::jobs`]), and
-//! to keep every chunk at its goal ([`super::upkeep`]). What a chunk should be is in the replicated
+//! to keep every chunk at its goal (`upkeep`). What a chunk should be is in the replicated
 //! state; nothing that could not be found again is kept here alone.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -19,7 +19,7 @@
 //! | [`placement`] | which chunkservers take the copies of a chunk |
 //! | [`keeper`] | all of it on one node, and what the leader does with it |
 //! | [`jobs`] | what is done for writers |
-//! | [`upkeep`] | what is done so that every chunk has its copies |
+//! | `upkeep` | what is done so that every chunk has its copies |
 
 pub mod channel;
 pub mod jobs;

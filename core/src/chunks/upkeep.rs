@@ -335,6 +335,12 @@ impl Keeper {
             self.do_again();
             return Ok(());
         }
+        // What is bad or old is of no use beside a good one, and may lie where a copy is to be made.
+        for it in &copies {
+            if (it.damaged || it.version < info.version) && usable(self, it) {
+                self.delete(chunk, it.place);
+            }
+        }
         let staying: Vec<Known> = sound.iter().filter(|it| !it.to_remove).copied().collect();
         let labels_of = |keeper: &Self, it: &Known| {
             keeper
