@@ -30,7 +30,7 @@ pub mod placement;
 pub mod relay;
 pub mod report;
 pub mod talk;
-#[cfg(test)]
+#[cfg(all(test, feature = "raft"))]
 mod tests;
 mod upkeep;
 
