@@ -543,7 +543,7 @@ impl Everything {
             let Some(used) = self.sums.get(dir) else {
                 return broken(Law::Quotas, format!("{dir} is no directory"));
             };
-            let over = quota::is_over(&record.soft, used);
+            let over = quota::is_over(&record.soft, &quota::below(used));
             demand(
                 over == record.over_soft_since.is_some(),
                 Law::Quotas,

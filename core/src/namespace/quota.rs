@@ -49,15 +49,26 @@ pub fn check_parents(txn: &Txn<'_>, node: &super::record::Inode, more: &DirStats
 /// `Quota`.
 pub fn check_grown(txn: &Txn<'_>, dirs: &[InodeId], more: &DirStats) -> Res<()> {
     for dir in dirs {
-        let used = stats::minus(&stats::of_dir(txn, *dir)?, more);
+        let used = stats::minus(&used(txn, *dir)?, more);
         check_one(txn, *dir, &used, more)?;
     }
     Ok(())
 }
 
+/// What a directory's limits are compared with, and what is told of it: all that is below it.
+fn used(txn: &Txn<'_>, dir: InodeId) -> Res<DirStats> {
+    Ok(below(&stats::of_dir(txn, dir)?))
+}
+
+/// The sums of a directory without the directory itself.
+#[must_use]
+pub fn below(sums: &DirStats) -> DirStats {
+    stats::minus(sums, &stats::DIRECTORY)
+}
+
 fn check_all(txn: &Txn<'_>, dirs: &[InodeId], more: &DirStats) -> Res<()> {
     for dir in dirs {
-        check_one(txn, *dir, &stats::of_dir(txn, *dir)?, more)?;
+        check_one(txn, *dir, &used(txn, *dir)?, more)?;
     }
     Ok(())
 }
@@ -132,7 +143,7 @@ pub fn settle(txn: &mut Txn<'_>) -> Res<()> {
         let Some(quota) = txn.value::<QuotaRecord>(&Key::Quota(dir))? else {
             continue;
         };
-        let judged = judge(quota.clone(), &stats::of_dir(txn, dir)?, txn.now());
+        let judged = judge(quota.clone(), &used(txn, dir)?, txn.now());
         if judged != quota {
             txn.set(&Key::Quota(dir), Some(judged))?;
         }
@@ -174,7 +185,7 @@ pub fn set_quota(
     }
     let key = Key::Quota(ino);
     let old: Option<QuotaRecord> = txn.value(&key)?;
-    let used = stats::of_dir(txn, ino)?;
+    let used = used(txn, ino)?;
     let record = limits.map(|(soft, hard, grace_seconds)| {
         let record = QuotaRecord {
             soft: *soft,
@@ -237,7 +248,7 @@ pub fn list_quotas(txn: &Txn<'_>, session: SessionId) -> Res<Answer> {
 }
 
 fn state(txn: &Txn<'_>, ino: InodeId, record: Option<QuotaRecord>) -> Res<QuotaState> {
-    let used = stats::of_dir(txn, ino)?;
+    let used = used(txn, ino)?;
     Ok(record.map_or(
         QuotaState {
             inode: ino,
@@ -318,7 +329,7 @@ mod tests {
         let state = get(&bed, dir);
         assert_eq!((state.soft, state.hard), (inodes(9), inodes(10)));
         assert_eq!((state.grace_seconds, state.over_soft_since), (11, None));
-        assert_eq!(state.used, stats::DIRECTORY);
+        assert_eq!(state.used, DirStats::default());
         bed.ok(set(&user(admin, 0), dir, None));
         bed.ok(set(&user(admin, 0), dir, None));
         assert_eq!(get(&bed, dir).hard, QuotaLimits::default());
@@ -350,7 +361,7 @@ mod tests {
         let Ok(Answer::Quota(state)) = bed.ask(query) else {
             panic!("a quota is read by everybody");
         };
-        assert_eq!((state.inode, state.used.dirs), (ROOT, 2));
+        assert_eq!((state.inode, state.used.dirs), (ROOT, 1));
         bed.ok(set(&root(), top, Some((inodes(70), inodes(75), 1))));
         let list = |session| bed.ask(super::super::op::Query::ListQuotas { session });
         assert_eq!(list(SessionId(99)), Err(FsError::BadSession));
@@ -385,7 +396,7 @@ mod tests {
         let dir = bed.dir(&root(), ROOT, "dir");
         let inner = bed.dir(&root(), dir, "inner");
         let make = |name: &str| create(&root(), inner, name, NodeKind::File);
-        bed.ok(set(&root(), dir, Some((inodes(3), inodes(6), 100))));
+        bed.ok(set(&root(), dir, Some((inodes(2), inodes(5), 100))));
         bed.ok(make("3"));
         assert_eq!(get(&bed, dir).over_soft_since, None);
         bed.now = 2_000;
@@ -410,11 +421,11 @@ mod tests {
         bed.refused(vec![(FsError::Quota, make("7"))]);
         // New limits keep the beginning while one is passed, and forget it when none is.
         bed.now = 2_150;
-        bed.ok(set(&root(), dir, Some((inodes(5), inodes(9), 100))));
+        bed.ok(set(&root(), dir, Some((inodes(4), inodes(9), 100))));
         assert_eq!(get(&bed, dir).over_soft_since, Some(WallTime(2_101)));
-        bed.ok(set(&root(), dir, Some((inodes(6), inodes(9), 100))));
+        bed.ok(set(&root(), dir, Some((inodes(5), inodes(9), 100))));
         assert_eq!(get(&bed, dir).over_soft_since, None);
-        bed.ok(set(&root(), dir, Some((inodes(2), inodes(9), 100))));
+        bed.ok(set(&root(), dir, Some((inodes(1), inodes(9), 100))));
         assert_eq!(get(&bed, dir).over_soft_since, Some(WallTime(2_150)));
     }
 
@@ -427,7 +438,7 @@ mod tests {
         bed.ok(set(
             &root(),
             dir,
-            Some((inodes(1), QuotaLimits::default(), 0)),
+            Some((inodes(0), QuotaLimits::default(), 0)),
         ));
         bed.now = 5_000;
         bed.ok(rename(&root(), (dir, "one"), (dir, "two")));

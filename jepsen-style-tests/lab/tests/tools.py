@@ -56,7 +56,7 @@ def snapshots(t):
     t.equal(read(f"{t.a}/tree/1"), b"content 1 " * 20_000, "the original of what was added to")
 
 
-@test("quota-of-names", data=False)
+@test("quota-of-names", data=False, quick=True)
 def quota_of_names(t):
     """mfssetquota -I: a directory that may have ten entries; the next is refused with EDQUOT at both mounts"""
     os.mkdir(f"{t.a}/limited")

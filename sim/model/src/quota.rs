@@ -24,7 +24,7 @@ impl Model {
             let Some(quota) = &self.node(*dir).quota else {
                 continue;
             };
-            let used = self.stats(*dir);
+            let used = self.below(*dir);
             if over(&quota.hard, used, *more) {
                 return Err(FsError::Quota);
             }
@@ -36,6 +36,16 @@ impl Model {
             }
         }
         Ok(())
+    }
+
+    /// What a directory's limits are compared with: the sum of its entries, and not itself.
+    fn below(&self, dir: InodeId) -> DirStats {
+        let sum = self.stats(dir);
+        DirStats {
+            inodes: sum.inodes - 1,
+            dirs: sum.dirs - 1,
+            ..sum
+        }
     }
 
     /// Something more in a directory, and so in every directory above it.
@@ -78,7 +88,7 @@ impl Model {
             let Some(quota) = self.node(inode).quota else {
                 continue;
             };
-            let passed = exceeds(&quota.soft, self.stats(inode));
+            let passed = exceeds(&quota.soft, self.below(inode));
             let since = &mut self
                 .node_mut(inode)
                 .quota
@@ -107,7 +117,7 @@ impl Model {
             hard: quota.hard,
             grace_seconds: quota.grace_seconds,
             over_soft_since: quota.over_soft_since,
-            used: self.stats(inode),
+            used: self.below(inode),
         }
     }
 }

@@ -23,17 +23,17 @@ fn quotas_are_set_limit_by_limit() {
     assert_eq!((none.kind, none.payload.len()), (477, 93));
     assert_eq!(none.payload[4], 0);
     let used = rig::u32_at(&none, 4 + 5 + 56);
-    assert_eq!(used, 1, "the directory itself");
+    assert_eq!(used, 0, "the directory itself does not count");
     let reply = set(&mut rig, 0x12, [0, 3], [500, 0], 60);
     assert_eq!(reply.payload[4], 0x12);
     assert_eq!(rig::u32_at(&reply, 5), 60);
     assert_eq!(reply.payload[4 + 5 + 4..4 + 5 + 12], 500_u64.to_be_bytes());
     assert_eq!(rig::u32_at(&reply, 4 + 5 + 28), 3);
     // Others stay, and so does the grace time.
-    let reply = set(&mut rig, 0x10, [9, 2], [9, 9], 0);
+    let reply = set(&mut rig, 0x10, [9, 1], [9, 9], 0);
     assert_eq!(reply.payload[4], 0x12);
     assert_eq!(rig::u32_at(&reply, 5), 60);
-    assert_eq!(rig::u32_at(&reply, 4 + 5 + 28), 2);
+    assert_eq!(rig::u32_at(&reply, 4 + 5 + 28), 1);
     rig.file(dir, b"file");
     let full = rig.send(482, |w| {
         w.u32(dir).name(b"more").u16(0o644).u16(0);
