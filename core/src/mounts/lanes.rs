@@ -82,19 +82,20 @@ impl Lanes {
         }
     }
 
-    /// Names a request: as the last one when it repeats it, with the next number otherwise.
+    /// Names a request: as the last one when it seems to repeat it, with the next number otherwise.
+    /// Whether it seems so is told beside.
     pub fn name(
         &mut self,
         (session, lane): (SessionId, Lane),
         print: u64,
         repeats: bool,
         now: WallTime,
-    ) -> RequestId {
+    ) -> (RequestId, bool) {
         let fresh = false;
-        let seq = match self.lanes.get(&lane) {
-            Some(last) if repeats && last.is_repeated_by(print, now) => last.seq,
-            Some(last) => RequestSeq(last.seq.0 + 1),
-            None => RequestSeq(1),
+        let (seq, again) = match self.lanes.get(&lane) {
+            Some(last) if repeats && last.is_repeated_by(print, now) => (last.seq, true),
+            Some(last) => (RequestSeq(last.seq.0 + 1), false),
+            None => (RequestSeq(1), false),
         };
         let at = now;
         let last = Last {
@@ -104,25 +105,36 @@ impl Lanes {
             fresh,
         };
         self.lanes.insert(lane, last);
-        RequestId {
+        let request = RequestId {
             print,
             ..RequestId::new(session, lane, seq)
-        }
+        };
+        (request, again)
     }
 
-    /// Names a request again, whose number was another's: the state knows these last requests.
-    pub fn rename(&mut self, request: RequestId, lasts: &[LastRequest]) -> RequestId {
-        let last = lasts.iter().find(|last| last.lane == request.lane);
-        let seq = match last {
-            // It was carried out, for another connection of the same client.
-            Some(last) if last.print == request.print => last.seq,
-            Some(last) => RequestSeq(last.seq.0 + 1).max(request.seq),
-            None => request.seq,
-        };
+    /// Names a request that only seemed to repeat the last one.
+    pub fn name_anew(&mut self, request: RequestId) -> RequestId {
+        let seq = RequestSeq(request.seq.0 + 1);
         if let Some(last) = self.lanes.get_mut(&request.lane) {
             last.seq = last.seq.max(seq);
         }
         RequestId { seq, ..request }
+    }
+
+    /// Names a request again, whose number was another's: the state knows these last requests.
+    /// Whether it seems to be one of them is told beside.
+    pub fn rename(&mut self, request: RequestId, lasts: &[LastRequest]) -> (RequestId, bool) {
+        let last = lasts.iter().find(|last| last.lane == request.lane);
+        let (seq, again) = match last {
+            // It was carried out, for another connection of the same client.
+            Some(last) if last.print == request.print => (last.seq, true),
+            Some(last) => (RequestSeq(last.seq.0 + 1).max(request.seq), false),
+            None => (request.seq, false),
+        };
+        if let Some(last) = self.lanes.get_mut(&request.lane) {
+            last.seq = last.seq.max(seq);
+        }
+        (RequestId { seq, ..request }, again)
     }
 }
 
@@ -151,7 +163,7 @@ mod tests {
 
     fn seq(lanes: &mut Lanes, lane: u32, print: u64, now: u32) -> u64 {
         let of = (SESSION, Lane(lane));
-        lanes.name(of, print, true, WallTime(now)).seq.0
+        lanes.name(of, print, true, WallTime(now)).0.seq.0
     }
 
     #[test]
@@ -171,18 +183,22 @@ mod tests {
         assert_eq!(seq(&mut lanes, 1, 70, 1_002), 8, "it had its answer");
         assert_eq!(seq(&mut lanes, 2, 80, 1_002), 8, "others are not concerned");
         let of = (SESSION, Lane(1));
-        assert_eq!(new().name(of, 70, false, WallTime(1_002)).seq.0, 8);
+        assert_eq!(new().name(of, 70, false, WallTime(1_002)).0.seq.0, 8);
     }
 
     #[test]
     fn a_request_whose_number_is_taken_gets_the_next_or_its_own_outcome() {
         let mut lanes = Lanes::new(&[last(1, 7, 70, 1_000)]);
         let of = (SESSION, Lane(1));
-        let request = lanes.name(of, 71, true, WallTime(1_002));
-        let renamed = lanes.rename(request, &[last(1, 8, 72, 1_003)]);
-        assert_eq!((renamed.seq.0, renamed.print), (9, 71));
-        let renamed = lanes.rename(request, &[last(1, 11, 71, 1_003)]);
-        assert_eq!(renamed.seq.0, 11, "another connection did it");
+        let (request, _) = lanes.name(of, 71, true, WallTime(1_002));
+        let (renamed, again) = lanes.rename(request, &[last(1, 8, 72, 1_003)]);
+        assert_eq!((renamed.seq.0, renamed.print, again), (9, 71, false));
+        let (renamed, again) = lanes.rename(request, &[last(1, 11, 71, 1_003)]);
+        assert_eq!(
+            (renamed.seq.0, again),
+            (11, true),
+            "another connection did it"
+        );
         assert_eq!(seq(&mut lanes, 1, 73, 1_004), 12);
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use super::doubt::Doubt;
 use super::lanes::{self, Lanes};
 use super::registration::{self, Accepted, Next, Registration, Scene};
 use super::waits::Waits;
@@ -91,6 +92,16 @@ enum Purpose {
         name: RequestId,
         op: Box<Op>,
         renames: u8,
+        /// It seems to repeat an earlier one.
+        again: bool,
+    },
+    /// Whether a command only seemed to repeat an earlier one, whose outcome is kept.
+    Doubt {
+        pending: Box<Pending>,
+        name: RequestId,
+        op: Box<Op>,
+        doubt: Doubt,
+        outcome: Box<Result<ResponseBody, NodeError>>,
     },
     /// The number of a command was another's: what the state knows.
     Rename {
@@ -430,15 +441,16 @@ impl Mounts {
             return;
         };
         let session = member.client.session;
-        let name = if member.client.tool {
+        let (name, again) = if member.client.tool {
             // Tools name their requests as they like, beside the mount whose session they use.
             let lane = Lane(1 << 15 | (client.0 % (1 << 14)) as u32);
             // None repeats another, though another node may give the same lane and number.
             let print = self.rng.next_u64();
-            RequestId {
+            let name = RequestId {
                 print,
                 ..RequestId::new(session, lane, RequestSeq(micros))
-            }
+            };
+            (name, false)
         } else {
             let Some(lane) = lanes::lane_of(pending.id) else {
                 return self.drop_connection(client, "a request with a name that no client has");
@@ -452,6 +464,7 @@ impl Mounts {
             name,
             op: op.clone(),
             renames: 0,
+            again,
         };
         self.write(client, name, op, purpose, out);
     }
@@ -511,7 +524,7 @@ impl Mounts {
         };
         member.saying = true;
         let of = (member.client.session, lanes::OPEN_FILES);
-        let name = member.lanes.name(of, print, false, now);
+        let (name, _) = member.lanes.name(of, print, false, now);
         let op = Box::new(op);
         let purpose = Purpose::OpenFiles {
             name,
@@ -706,7 +719,7 @@ impl Mounts {
             Purpose::Close { request } => self.on_closed(client, request, result),
             Purpose::OpenFiles { name, op } => self.on_files_said(client, (name, op), result, out),
             Purpose::RenameOpenFiles { name, op } => {
-                let Some(name) = self.renamed(client, name, result) else {
+                let Some((name, _)) = self.renamed(client, name, result) else {
                     return;
                 };
                 let purpose = Purpose::OpenFiles {
@@ -723,6 +736,7 @@ impl Mounts {
                 name,
                 op,
                 renames,
+                again,
             } => match &result {
                 Ok(ResponseBody::Written { outcome, .. })
                     if outcome.result == Err(FsError::Stale) && renames < RENAMES_MAX =>
@@ -736,7 +750,45 @@ impl Mounts {
                     };
                     self.ask(client, Query::LastRequests { session }, purpose, out);
                 }
+                Ok(ResponseBody::Written { outcome, .. })
+                    if again
+                        && let Ok(reply) = &outcome.result
+                        && let Some((query, doubt)) = Doubt::of(&op, reply) =>
+                {
+                    let purpose = Purpose::Doubt {
+                        pending,
+                        name,
+                        op,
+                        doubt,
+                        outcome: Box::new(result),
+                    };
+                    self.ask(client, query, purpose, out);
+                }
                 _ => self.on_task_answer(client, call, pending, result, out),
+            },
+            Purpose::Doubt {
+                pending,
+                name,
+                op,
+                doubt,
+                outcome,
+            } => match &result {
+                Ok(ResponseBody::Read { result, .. }) if doubt.is_proved_by(result) => {
+                    let Some(member) = self.member(client) else {
+                        return;
+                    };
+                    let name = member.lanes.name_anew(name);
+                    let purpose = Purpose::Command {
+                        pending,
+                        name,
+                        op: op.clone(),
+                        renames: 0,
+                        again: false,
+                    };
+                    self.write(client, name, op, purpose, out);
+                }
+                Ok(_) => self.on_task_answer(client, call, pending, *outcome, out),
+                Err(_) => self.on_task_answer(client, call, pending, result, out),
             },
             Purpose::Rename {
                 pending,
@@ -744,7 +796,7 @@ impl Mounts {
                 op,
                 renames,
             } => {
-                let Some(name) = self.renamed(client, name, result) else {
+                let Some((name, again)) = self.renamed(client, name, result) else {
                     return;
                 };
                 let purpose = Purpose::Command {
@@ -752,19 +804,20 @@ impl Mounts {
                     name,
                     op: op.clone(),
                     renames,
+                    again,
                 };
                 self.write(client, name, op, purpose, out);
             }
         }
     }
 
-    /// The next name of a command whose number was another's.
+    /// The next name of a command whose number was another's, and whether it seems to repeat one.
     fn renamed(
         &mut self,
         client: ClientId,
         name: RequestId,
         result: Result<ResponseBody, NodeError>,
-    ) -> Option<RequestId> {
+    ) -> Option<(RequestId, bool)> {
         match result {
             Ok(ResponseBody::Read {
                 result: Ok(Answer::LastRequests(lasts)),

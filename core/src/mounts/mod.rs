@@ -9,6 +9,7 @@
 //! What a request means is told by [`crate::gateway`], how bytes become packets by
 //! [`crate::moosefs::connection`].
 
+mod doubt;
 mod lanes;
 mod machine;
 mod registration;

@@ -2,8 +2,9 @@
 
 use super::rig::*;
 use crate::id::{InodeId, Lane, RequestSeq, SessionId};
+use crate::moosefs::client::data::Truncate;
 use crate::moosefs::client::push::LengthChanged;
-use crate::moosefs::client::tree::{Lookup, PageWanted, ReadDir};
+use crate::moosefs::client::tree::{Lookup, PageWanted, ReadDir, Remove};
 use crate::moosefs::client::{Call, FromClient, MsgId, Reply, ToClient};
 use crate::moosefs::fields::{Form, Name};
 use crate::moosefs::status::Status;
@@ -454,4 +455,64 @@ fn who_has_made_a_file_has_it_open() {
     let file = created(rig.call(maker, 1, &create("file")));
     assert_eq!(status(rig.call(other, 1, &truncate(file, 77))), Ok(()));
     assert_eq!(heard_length(&mut rig, maker), Some((file, 77)));
+}
+
+/// A truncate by an open file: 0x0B reserves room for an append, 3 extends.
+fn truncate_by(inode: InodeId, flags: u8, length: u64) -> Call {
+    Call::Truncate(Truncate {
+        inode,
+        flags: Some(flags),
+        by: root(),
+        length,
+    })
+}
+
+fn previous(reply: Option<Reply>) -> u64 {
+    match reply {
+        Some(Reply::Truncate(Ok(truncated))) => truncated.previous,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn room_that_was_written_into_is_not_given_again_for_an_append_as_long_as_the_last() {
+    let mut rig = Rig::new();
+    let (conn, session) = rig.mount(0);
+    let file = created(rig.call(conn, 1, &create("log")));
+    let append = truncate_by(file, 0x0B, 10);
+    assert_eq!(previous(rig.call(conn, 7, &append)), 0);
+    // The answer was lost with the connection: the same room.
+    let conn = rig.come_back(1, session);
+    assert_eq!(previous(rig.call(conn, 7, &append)), 0);
+    // It was not, as what was written there shows: the next append says the same.
+    rig.send(conn, 8, &truncate_by(file, 3, 10));
+    while rig.hear(conn).is_some() {}
+    let conn = rig.come_back(0, session);
+    assert_eq!(previous(rig.call(conn, 7, &append)), 10);
+    // And that answer, lost, is told again.
+    let conn = rig.come_back(1, session);
+    assert_eq!(previous(rig.call(conn, 7, &append)), 10);
+}
+
+#[test]
+fn what_was_made_and_is_gone_is_made_again() {
+    let mut rig = Rig::new();
+    let (conn, session) = rig.mount(0);
+    let first = created(rig.call(conn, 1, &create("lock")));
+    let conn = rig.come_back(1, session);
+    assert_eq!(created(rig.call(conn, 1, &create("lock"))), first);
+    // Another thread removes it; then the first makes it anew, on a new connection.
+    let unlink = Call::Unlink(Remove {
+        parent: InodeId::ROOT,
+        name: Name::new("lock").unwrap(),
+        by: root(),
+    });
+    assert_eq!(status(rig.call(conn, 2, &unlink)), Ok(()));
+    let conn = rig.come_back(0, session);
+    let second = created(rig.call(conn, 1, &create("lock")));
+    assert_ne!(second, first);
+    assert!(matches!(
+        rig.call(conn, 3, &lookup("lock")),
+        Some(Reply::Lookup(Ok(looked))) if looked.inode == second
+    ));
 }

@@ -561,7 +561,7 @@ pub fn back(result: Result<(), crate::moosefs::status::Status>) -> Registered {
     Registered::Reconnected(crate::moosefs::client::register::Back { master, result })
 }
 
-fn root() -> Credentials {
+pub fn root() -> Credentials {
     Credentials {
         uid: 0,
         gids: Gids::List(vec![0]),
