@@ -31,6 +31,9 @@ pub struct Heard {
     /// Another run has taken its place meanwhile: nothing of this one is taken any more, and if its
     /// sender is still there, it begins a new one.
     pub over: bool,
+    /// Life of the node that received it: in one life it forgets nothing, so that what it told
+    /// earlier can be known for old.
+    pub receiver: u64,
 }
 
 /// What an acknowledgement means for the sender.
@@ -53,6 +56,8 @@ pub struct Sender<T> {
     next: u64,
     again_at: Option<Instant>,
     resend: Duration,
+    /// In which life the receiver acknowledged what is not kept any more.
+    receiver: Option<u64>,
 }
 
 impl<T: Clone> Sender<T> {
@@ -65,6 +70,7 @@ impl<T: Clone> Sender<T> {
             next: 0,
             again_at: None,
             resend,
+            receiver: None,
         }
     }
 
@@ -116,9 +122,17 @@ impl<T: Clone> Sender<T> {
         if heard.epoch != self.epoch || heard.next > self.first + self.kept.len() as u64 {
             return Verdict::GoOn;
         }
-        if heard.over || heard.next < self.first {
+        if heard.over {
             return Verdict::Forgotten;
         }
+        if heard.next < self.first {
+            return match self.receiver == Some(heard.receiver) {
+                // It was told before what was told since.
+                true => Verdict::GoOn,
+                false => Verdict::Forgotten,
+            };
+        }
+        self.receiver = Some(heard.receiver);
         let arrived = heard.next - self.first;
         if arrived > 0 {
             self.kept.drain(..arrived as usize);
@@ -136,8 +150,9 @@ impl<T: Clone> Sender<T> {
 }
 
 /// The receiving end.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Receiver {
+    life: u64,
     epoch: Option<Epoch>,
     next: u64,
     /// First parts of runs before, and their last runs: lives of a relay are drawn at random, so a
@@ -160,6 +175,16 @@ pub struct Received<T> {
 }
 
 impl Receiver {
+    /// One that has received nothing, in this life of its node.
+    pub fn new(life: u64) -> Self {
+        Self {
+            life,
+            epoch: None,
+            next: 0,
+            past: VecDeque::new(),
+        }
+    }
+
     /// A batch came.
     pub fn on_batch<T>(&mut self, batch: Batch<T>) -> Received<T> {
         let nothing = |heard| Received {
@@ -177,6 +202,7 @@ impl Receiver {
                     epoch: batch.epoch,
                     next: 0,
                     over: true,
+                    receiver: self.life,
                 }));
             }
             _ if batch.first == 0 => {
@@ -191,6 +217,7 @@ impl Receiver {
                     epoch: batch.epoch,
                     next: 0,
                     over: false,
+                    receiver: self.life,
                 }));
             }
         }
@@ -211,6 +238,7 @@ impl Receiver {
                 epoch,
                 next: self.next,
                 over: false,
+                receiver: self.life,
             }),
         }
     }
@@ -249,7 +277,8 @@ mod tests {
         let mut rng = Seed::from_u64(number).rng();
         let mut now = Instant::ZERO;
         let mut sender = Sender::new((1, 0), RESEND);
-        let mut receiver = Receiver::default();
+        let mut life = 1;
+        let mut receiver = Receiver::new(life);
         let (mut there, mut back) = (Vec::new(), Vec::new());
         let (mut given, mut arrived) = (0_u64, Vec::new());
         let mut calm = false;
@@ -279,7 +308,8 @@ mod tests {
                 }
             }
             if !calm && rng.chance(1, 200) {
-                receiver = Receiver::default();
+                life += 1;
+                receiver = Receiver::new(life);
             }
             while !back.is_empty() && (calm || rng.chance(1, 2)) {
                 let heard = back.remove(rng.below(back.len() as u64) as usize);

@@ -774,6 +774,10 @@ impl Keeper {
                 self.note_told(chunk, came, records)?;
             }
             Step::GiveUp(refusal) => {
+                if let Some(leading) = &mut self.leading {
+                    // It is gone, or its next round is for another version.
+                    leading.raised.remove(&chunk);
+                }
                 self.finish_refused(chunk, refusal);
                 return Ok(());
             }

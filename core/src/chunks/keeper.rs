@@ -311,6 +311,7 @@ pub(super) struct Leading {
 #[derive(Debug)]
 pub struct Keeper {
     pub(super) options: Options,
+    life: u64,
     relay: Relay,
     pub(super) map: ChunkMap,
     news: BTreeMap<NodeId, Receiver>,
@@ -338,6 +339,7 @@ impl Keeper {
         let (relay, map) = (relay.with_bug(options.bug), map.with_bug(options.bug));
         Self {
             options,
+            life,
             relay,
             map,
             news: BTreeMap::new(),
@@ -473,7 +475,10 @@ impl Keeper {
         match talk {
             Talk::News(batch) => {
                 let life = batch.epoch.0;
-                let received = self.news.entry(from).or_default().on_batch(batch);
+                let mine = self.life;
+                let receiver = self.news.entry(from);
+                let receiver = receiver.or_insert_with(|| Receiver::new(mine));
+                let received = receiver.on_batch(batch);
                 if let Some(heard) = received.heard {
                     self.acts.push(Act::Send(from, Talk::NewsHeard(heard)));
                 }
@@ -488,24 +493,35 @@ impl Keeper {
             }
             Talk::NewsHeard(heard) => self.relay.on_news_heard(self.now, from, heard),
             Talk::Tasks(batch) => self.relay.on_tasks(from, batch),
-            Talk::TasksHeard(heard) => self.on_tasks_heard(from, heard),
+            Talk::TasksHeard(heard) => self.on_tasks_heard(from, heard, records)?,
         }
         Ok(())
     }
 
-    fn on_tasks_heard(&mut self, from: NodeId, heard: Heard) {
+    fn on_tasks_heard(
+        &mut self,
+        from: NodeId,
+        heard: Heard,
+        records: &dyn Records,
+    ) -> Result<(), StoreError> {
         let Some(leading) = &mut self.leading else {
-            return;
+            return Ok(());
         };
         let Some(link) = leading.links.get_mut(&from) else {
-            return;
+            return Ok(());
         };
-        if link.sender.on_heard(self.now, heard) == Verdict::Forgotten {
-            // The relay has begun a new life: what it was to do for chunkservers of the life
-            // before has ended with it.
-            leading.links.remove(&from);
-            self.link(from);
+        if link.sender.on_heard(self.now, heard) == Verdict::GoOn {
+            return Ok(());
         }
+        // The relay has begun a new life. What it was to do for chunkservers of the life before
+        // may have been done or not, and nobody will say.
+        leading.links.remove(&from);
+        self.link(from);
+        let theirs = self.map.servers().filter(|(_, it)| it.via.relay == from);
+        for place in theirs.map(|(place, _)| place).collect::<Vec<_>>() {
+            self.fail_orders(place, records)?;
+        }
+        self.go_on_waiting(records)
     }
 
     fn on_changes(
@@ -556,6 +572,12 @@ impl Keeper {
     }
 
     fn on_place_left(&mut self, place: PlaceNo, records: &dyn Records) -> Result<(), StoreError> {
+        self.fail_orders(place, records)?;
+        self.go_on_waiting(records)
+    }
+
+    /// Nothing will be heard of what a chunkserver was to do.
+    fn fail_orders(&mut self, place: PlaceNo, records: &dyn Records) -> Result<(), StoreError> {
         let Some(leading) = &mut self.leading else {
             return Ok(());
         };
@@ -571,7 +593,7 @@ impl Keeper {
                 Why::Upkeep => self.on_errand_ended(order.chunk, place, false),
             }
         }
-        self.go_on_waiting(records)
+        Ok(())
     }
 
     /// The leader's way to a relay, which fences it.
@@ -776,7 +798,13 @@ impl Keeper {
             let epoch = self.news.get(relay).and_then(Receiver::epoch);
             if let Some(epoch) = epoch {
                 let (next, over) = (0, true);
-                let heard = Heard { epoch, next, over };
+                let receiver = self.life;
+                let heard = Heard {
+                    epoch,
+                    next,
+                    over,
+                    receiver,
+                };
                 self.acts.push(Act::Send(*relay, Talk::NewsHeard(heard)));
             }
         }

@@ -194,6 +194,7 @@ impl ChunkMap {
             return;
         };
         match what {
+            What::Begun => {}
             What::Fenced(term) => {
                 server.fenced = server.fenced.max(term);
                 changes.push(Change::Usable(place));

@@ -151,7 +151,9 @@ impl Relay {
     /// A new run for a peer, from the beginning.
     fn tell_all(&mut self, node: NodeId) {
         self.runs += 1;
-        let sender = Sender::new((self.life, self.runs), self.resend);
+        let mut sender = Sender::new((self.life, self.runs), self.resend);
+        let (conn, what) = (ConnId(0), What::Begun);
+        sender.push(News { conn, what });
         let telling = Telling::All(self.seats.keys().copied().collect(), None);
         let mut peer = Peer { sender, telling };
         peer.fill(&self.seats);
@@ -299,7 +301,13 @@ impl Relay {
             return;
         }
         self.on_term(term);
-        let Received { items, heard, .. } = self.tasks.entry(from).or_default().on_batch(batch);
+        let Received { items, heard, .. } = {
+            let life = self.life;
+            let receiver = self.tasks.entry(from);
+            receiver
+                .or_insert_with(|| Receiver::new(life))
+                .on_batch(batch)
+        };
         for task in items {
             match task {
                 Task::Fence => {}

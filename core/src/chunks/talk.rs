@@ -33,8 +33,13 @@ pub struct News {
 }
 
 /// What was heard.
+///
+/// The first of a run is [`What::Begun`]: a relay without chunkservers has nothing else to say, and
+/// what was heard of it before is void all the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What {
+    /// A run begins; of no connection.
+    Begun,
     /// The chunkserver said something; how an order ended is [`What::Ended`].
     Said(Report),
     /// An order has ended.
