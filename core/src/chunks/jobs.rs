@@ -335,7 +335,8 @@ impl Keeper {
         }
         if self.sound_places(chunk, info.version).is_empty() {
             let refusal = self.verdict(records)?;
-            self.finish_refused(chunk, refusal);
+            // Who is refused asks anew, and must not find its own lock.
+            self.propose(chunk, Step::GiveUp(refusal), Op::UnlockChunk { chunk });
             return Ok(());
         }
         let version = info.version.saturating_add(1);

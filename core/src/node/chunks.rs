@@ -13,13 +13,18 @@ use crate::chunks::keeper::{Act, Asker, Records};
 use crate::chunks::{ChunkWish, ConnId, Keeper, Report, Talk};
 use crate::disk::Disk;
 use crate::id::{ChunkId, InodeId, NodeId, Term};
+use crate::limits;
 use crate::machine::Outbox;
+use crate::namespace::error::FsError;
 use crate::namespace::op::{
-    ChunkAction, ChunkInfo, ChunkserverInfo, Notice, Outcome, Reply, StorageClass,
+    ChunkAction, ChunkInfo, ChunkserverInfo, Notice, Op, Outcome, Reply, StorageClass,
 };
 use crate::namespace::{FileChunks, FileCursor, KnownChunk, Namespace};
 use crate::rng::Seed;
 use crate::store::{StateStore, StoreError};
+
+/// Places that are remembered to be settled; the upkeep finds the rest.
+const LOCKED_MAX: usize = 10_000;
 
 /// Who asks for chunks, and what the keeper has proposed.
 pub(super) struct Chunks {
@@ -30,6 +35,8 @@ pub(super) struct Chunks {
     told: VecDeque<(u64, Result<ResponseBody, NodeError>)>,
     /// What this node says to itself.
     to_itself: VecDeque<Talk>,
+    /// Places in files whose chunks were found locked.
+    locked: BTreeSet<(InodeId, u32)>,
     /// Space of all chunkservers in total and free, and how many there are, as last told.
     space: (u64, u64, usize),
 }
@@ -49,6 +56,7 @@ impl Chunks {
             askers: BTreeMap::new(),
             told: VecDeque::new(),
             to_itself: VecDeque::new(),
+            locked: BTreeSet::new(),
             space: (0, 0, 0),
         }
     }
@@ -167,6 +175,38 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         }
     }
 
+    /// A command found a chunk locked. It may be one that nobody settles: its client is gone, or
+    /// was refused.
+    pub(super) fn note_locked(&mut self, op: &Op, outcome: &Outcome) {
+        if outcome.result != Err(FsError::Locked) || self.chunks.locked.len() >= LOCKED_MAX {
+            return;
+        }
+        let place = match *op {
+            Op::WriteChunk { inode, index, .. } => (inode, index),
+            Op::Truncate { inode, length, .. } => {
+                let index = length / limits::CHUNK_BYTES;
+                (inode, u32::try_from(index).unwrap_or(u32::MAX))
+            }
+            _ => return,
+        };
+        self.chunks.locked.insert(place);
+    }
+
+    /// Settles what was found locked, and is not locked for a writer.
+    fn settle_locked(&mut self, out: &mut Outbox<Effect>) {
+        let now = self.wall_time();
+        while let Some((inode, index)) = self.chunks.locked.pop_first() {
+            let result = self.namespace.chunk_at(inode, index).and_then(|info| {
+                let left = info.filter(|it| it.unsettled.is_some() && it.locked_until < now);
+                match left {
+                    Some(info) => self.chunks.keeper.settle(info.chunk, &self.namespace),
+                    None => Ok(()),
+                }
+            });
+            self.judge_chunks(result, out);
+        }
+    }
+
     /// What the state has of registrations, at the start.
     pub(super) fn know_registrations(&mut self) -> Result<(), StoreError> {
         if self.damage.needs_healing() {
@@ -220,6 +260,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         let before = self.inbox.len();
         let lease = self.raft.as_ref().is_some_and(|raft| raft.holds_lease());
         self.chunks.keeper.set_lease(lease);
+        self.settle_locked(out);
         loop {
             while let Some((ticket, result)) = self.chunks.told.pop_front() {
                 self.on_chunk_proposed(ticket, result, out);

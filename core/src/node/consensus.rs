@@ -200,6 +200,11 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             .apply_noted(index, note, command.as_ref())
             .map_err(Fault::State)?;
         self.applied = applied;
+        if let (Some(command), Some(outcome)) = (&command, &outcome)
+            && self.leads == Some(entry.id.term)
+        {
+            self.note_locked(&command.op, outcome);
+        }
         if let Some(observer) = &mut self.observer {
             if let (Some(command), Some(outcome)) = (command, &outcome) {
                 said = ObservedPayload::Command(Box::new((command, outcome.clone())));
