@@ -172,11 +172,11 @@ mod tests {
         let dir = bed.dir(&root(), ROOT, "dir");
         let file = bed.file(&root(), ROOT, "file");
         bed.file(&root(), dir, "taken");
-        let used = u32::try_from(bed.sums(dir).inodes).unwrap();
+        let below = u32::try_from(bed.sums(dir).inodes - 1).unwrap();
         bed.ok(hard_quota(
             dir,
             QuotaLimits {
-                inodes: Some(used),
+                inodes: Some(below),
                 ..QuotaLimits::default()
             },
         ));
