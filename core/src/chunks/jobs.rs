@@ -228,6 +228,13 @@ impl Keeper {
             self.acts.push(Act::AskAgain(asker));
             return Ok(());
         }
+        if info.unsettled.is_some_and(|it| it.cut.is_some()) {
+            // Nobody else may see to it any more. The file is shorter then, so it is read anew.
+            self.settle(info.chunk, records)?;
+            let refused = ChunkAnswer::Refused(Refusal::Again);
+            self.acts.push(Act::Answer(asker, refused));
+            return Ok(());
+        }
         if info.unsettled.is_some() {
             return self.begin(info.chunk, Waiter::Read { asker, length }, records);
         }

@@ -384,6 +384,15 @@ impl Keeper {
 
     /// A chunkserver that is connected here says something.
     pub fn on_report(&mut self, conn: ConnId, report: Report) {
+        if let Report::Joined(joined) = &report
+            && self.map.is_superseded(joined)
+        {
+            // It was registered twice at once, or comes late. The map takes no notice of it, so it
+            // has to register again; it is heard of by nobody until then.
+            let reason = "a later registration of it is known".to_owned();
+            self.acts.push(Act::Unseat(conn, reason));
+            return;
+        }
         self.relay.on_report(conn, report);
     }
 

@@ -251,9 +251,15 @@ impl ChunkMap {
         }
     }
 
-    fn on_joined(&mut self, now: Instant, via: Via, joined: Joined, changes: &mut Vec<Change>) {
+    /// Whether a later registration of the same chunkserver is known.
+    #[must_use]
+    pub fn is_superseded(&self, joined: &Joined) -> bool {
         let last = self.registered.get(&joined.csid);
-        if last.is_some_and(|last| *last > joined.registration) {
+        last.is_some_and(|last| *last > joined.registration)
+    }
+
+    fn on_joined(&mut self, now: Instant, via: Via, joined: Joined, changes: &mut Vec<Change>) {
+        if self.is_superseded(&joined) {
             return;
         }
         let before = self.by_csid(joined.csid);

@@ -31,3 +31,10 @@ fn nothing_happens_in_a_calm_world_but_what_is_asked_for() {
     }
     world.calm();
 }
+
+#[test]
+fn a_cut_whose_client_is_gone_is_made_for_who_reads() {
+    let mut world = World::new(Seed::from_u64(11).child("forsaken"));
+    world.settle_in();
+    world.forsake_a_cut();
+}

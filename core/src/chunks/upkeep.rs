@@ -259,7 +259,8 @@ impl Keeper {
         records: &dyn Records,
     ) -> Result<(), StoreError> {
         let chunk = info.chunk;
-        if self.is_busy(chunk) || info.locked_until >= self.wall {
+        let cut = info.unsettled.is_some_and(|it| it.cut.is_some());
+        if self.is_busy(chunk) || (!cut && info.locked_until >= self.wall) {
             self.do_again();
             return Ok(());
         }

@@ -166,7 +166,8 @@ pub fn write_end(
     Ok(Reply::Done)
 }
 
-/// READ_CHUNK: the chunk, or a hole.
+/// READ_CHUNK: the chunk, or a hole. One that is being cut is given out, unsettled, so that who
+/// reads sees to it that the cut is made: its client may be gone.
 ///
 /// # Errors
 /// After the session's: `NoEnt`; `Perm` for what is no file; `IndexTooBig`; `Locked` while a writer
@@ -184,7 +185,8 @@ pub fn read(txn: &Txn<'_>, caller: &Caller, inode: InodeId, index: u32) -> Res<A
         Some(chunk) => info(txn, index, chunk)?,
         None => hole(index),
     };
-    if info.locked_until > WallTime(0) && info.locked_until >= txn.now() {
+    let cut = info.unsettled.is_some_and(|it| it.cut.is_some());
+    if !cut && info.locked_until > WallTime(0) && info.locked_until >= txn.now() {
         return Err(FsError::Locked.into());
     }
     Ok(Answer::Chunk {

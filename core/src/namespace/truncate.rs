@@ -215,7 +215,7 @@ fn cut_chunk(txn: &mut Txn<'_>, ino: InodeId, file: &Inode, length: u64) -> Res<
 
 #[cfg(test)]
 mod tests {
-    use super::super::op::{ChunkAction, Notice, Op, QuotaLimits};
+    use super::super::op::{Answer, ChunkAction, Notice, Op, Query, QuotaLimits};
     use super::super::testing::{Bed, ROOT, hard_quota, root, somebody, user};
     use super::*;
 
@@ -278,6 +278,16 @@ mod tests {
             length: 100,
         };
         bed.refused(vec![(FsError::NoChunk, end(second))]);
+        // Who reads is shown that it is being cut, though it is locked, and can have it made.
+        let read = bed.ask(Query::ReadChunk {
+            caller: root(),
+            inode: file,
+            index: 0,
+        });
+        let Ok(Answer::Chunk { info, .. }) = read else {
+            panic!("a chunk was expected, not {read:?}");
+        };
+        assert!(info.unsettled.is_some_and(|it| it.cut.is_some()));
         bed.now += 5;
         let outcome = bed.outcome(end(first));
         assert_eq!(previous(outcome.result.unwrap()), 2 * CHUNK);

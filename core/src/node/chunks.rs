@@ -17,7 +17,7 @@ use crate::limits;
 use crate::machine::Outbox;
 use crate::namespace::error::FsError;
 use crate::namespace::op::{
-    ChunkAction, ChunkInfo, ChunkserverInfo, Notice, Op, Outcome, Reply, StorageClass,
+    ChunkAction, ChunkInfo, ChunkserverInfo, Notice, Op, Outcome, Reply, StorageClass, Unsettled,
 };
 use crate::namespace::{FileChunks, FileCursor, KnownChunk, Namespace};
 use crate::rng::Seed;
@@ -192,15 +192,20 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         self.chunks.locked.insert(place);
     }
 
-    /// Settles what was found locked, and is not locked for a writer.
+    /// Settles what was found locked, and is not locked for a writer. A cut that is not made yet is
+    /// made by whoever comes to it: its truncate ends with it, whether its client is still there or
+    /// not, and until then nobody gets on.
     fn settle_locked(&mut self, out: &mut Outbox<Effect>) {
         let now = self.wall_time();
         while let Some((inode, index)) = self.chunks.locked.pop_first() {
             let result = self.namespace.chunk_at(inode, index).and_then(|info| {
-                let left = info.filter(|it| it.unsettled.is_some() && it.locked_until < now);
-                match left {
-                    Some(info) => self.chunks.keeper.settle(info.chunk, &self.namespace),
-                    None => Ok(()),
+                let Some(info) = info else {
+                    return Ok(());
+                };
+                let left = |it: Unsettled| it.cut.is_some() || info.locked_until < now;
+                match info.unsettled.is_some_and(left) {
+                    true => self.chunks.keeper.settle(info.chunk, &self.namespace),
+                    false => Ok(()),
                 }
             });
             self.judge_chunks(result, out);

@@ -375,7 +375,8 @@ impl Model {
                     return Err(FsError::IndexTooBig);
                 }
                 let info = self.chunk_info(node, *index);
-                if info.locked_until != WallTime(0) && info.locked_until >= now {
+                let cut = info.unsettled.is_some_and(|it| it.cut.is_some());
+                if !cut && info.locked_until != WallTime(0) && info.locked_until >= now {
                     return Err(FsError::Locked);
                 }
                 let length = node.length;

@@ -78,9 +78,7 @@ enum State {
     },
     Cut,
     WantCut,
-    /// It waits to wish again that the chunk is cut.
-    CutAgain(ChunkWish),
-    Cutting(ChunkWish),
+    Cutting,
     Copying,
     Finding,
     Unlinking,
@@ -355,10 +353,6 @@ impl Fleet {
             State::Idle => self.think(now, actor, out),
             State::Write { stamp, go_on } => self.want_chunk(now, actor, stamp, go_on, out),
             State::Cut => self.want_cut(now, actor, out),
-            State::CutAgain(wish) => {
-                self.actors[actor].state = State::Cutting(wish.clone());
-                self.ask(now, actor, Asked::Wish(wish), out);
-            }
             State::Read(reading) => self.read_tree(now, actor, reading, out),
             // It waits for an answer.
             _ => {}
@@ -739,7 +733,7 @@ impl Fleet {
     ) {
         let state = self.actors[actor].state.clone();
         match (state, body) {
-            (State::Cutting(wish), body) => self.on_cut(view.now, actor, wish, body, out),
+            (State::Cutting, body) => self.on_cut(view.now, actor, body, out),
             (state, ResponseBody::Written { outcome, .. }) => {
                 self.on_outcome(view.now, actor, state, outcome, out);
             }
@@ -800,14 +794,7 @@ impl Fleet {
         self.ask(now, actor, Asked::Wish(wish), out);
     }
 
-    fn on_cut(
-        &mut self,
-        now: SimTime,
-        actor: usize,
-        wish: ChunkWish,
-        body: ResponseBody,
-        out: &mut Vec<Deed>,
-    ) {
+    fn on_cut(&mut self, now: SimTime, actor: usize, body: ResponseBody, out: &mut Vec<Deed>) {
         let done = matches!(&body, ResponseBody::Written { outcome, .. } if outcome.result.is_ok());
         if done {
             let it = &mut self.actors[actor];
@@ -816,11 +803,8 @@ impl Fleet {
             Self::tell(file, FileFact::Cut, out);
             return self.rest(now, actor, out);
         }
-        let again = match body {
-            ResponseBody::Chunk(_) => State::CutAgain(wish),
-            _ => State::Cut,
-        };
-        self.actors[actor].state = again;
+        // A client that is refused asks for the cut from the beginning.
+        self.actors[actor].state = State::Cut;
         self.go_soon(now, actor, out);
     }
 
@@ -906,7 +890,7 @@ impl Fleet {
                 };
                 let end = Box::new(end);
                 let wish = ChunkWish::Cut { chunk, end };
-                it.state = State::Cutting(wish.clone());
+                it.state = State::Cutting;
                 self.ask(now, actor, Asked::Wish(wish), out);
             }
             (State::WantCut, Ok(_)) => {

@@ -249,6 +249,10 @@ impl World {
             panic!("{:?}", outcome.result);
         };
         assert_eq!(got, csid);
+        if self.wild && self.rng.below(4) == 0 {
+            // Its registration was sent twice, and it hears of the first.
+            self.apply(Op::RegisterChunkserver { csid, address });
+        }
         let it = &mut self.hosts[host];
         it.conns += 1;
         let conn = ConnId(it.conns);
@@ -580,7 +584,8 @@ impl World {
         self.wish(self.leader, Asked::Write { file, chunk }, wish);
     }
 
-    fn begin_cut(&mut self, file: usize) {
+    /// A client asks for a cut; `forsaken` when it is gone before it asks for it to be made.
+    fn begin_cut(&mut self, file: usize, forsaken: bool) {
         let (caller, inode) = (root(), self.files[file].inode);
         let op = Op::Truncate {
             caller: caller.clone(),
@@ -596,6 +601,9 @@ impl World {
         let cut = self.files[file].may.iter().map(|(by, _)| (*by, true));
         let cut: Vec<Content> = cut.collect();
         self.files[file].may.extend(cut);
+        if forsaken {
+            return;
+        }
         let end = Box::new(Op::TruncateEnd {
             caller,
             inode,
@@ -763,7 +771,10 @@ impl World {
         let file = self.rng.below(FILES as u64) as usize;
         match self.rng.below(12) {
             0..=4 if !self.files[file].busy => self.begin_write(file),
-            5 if !self.files[file].busy => self.begin_cut(file),
+            5 if !self.files[file].busy => {
+                let forsaken = self.wild && self.rng.chance(1, 4);
+                self.begin_cut(file, forsaken);
+            }
             6 => self.snapshot(file),
             7..=9 if !self.files[file].busy => self.begin_read(file),
             _ => {}
@@ -835,6 +846,24 @@ impl World {
             self.step();
         }
         panic!("nobody was told where to write");
+    }
+
+    /// A cut is committed and its client is gone: whoever reads has it made.
+    pub fn forsake_a_cut(&mut self) {
+        self.write_and_wait();
+        let file = (0..FILES).find(|file| self.files[*file].may.iter().all(|it| it.0 > 0));
+        let file = file.expect("one was written");
+        self.begin_cut(file, true);
+        let (tree, inode) = (&self.bed.tree, self.files[file].inode);
+        let info = tree.chunk_at(inode, 0).unwrap().expect("a chunk");
+        assert!(info.unsettled.is_some_and(|it| it.cut.is_some()));
+        for _ in 0..40 {
+            self.begin_read(file);
+            self.step();
+        }
+        let info = self.bed.tree.chunk_at(inode, 0).unwrap();
+        assert_eq!(info.expect("a chunk").unsettled, None, "the cut was made");
+        assert_eq!(self.bed.attr(inode).length, 10);
     }
 
     /// All is well again, and after a while it looks like that.
