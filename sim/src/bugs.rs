@@ -132,6 +132,22 @@ pub const ALL: &[Planted] = &[
         set: &["workload.weights.write-chunk=10"],
     },
     Planted {
+        name: "old-orders-carried-out",
+        bug: Bug::OldOrdersCarriedOut,
+        mistake: "5",
+        what: "a leader orders without a lease or a fence, and relays do not compare terms",
+        promise: "P-FENCE",
+        judges: &["fence"],
+        set: &[
+            "chunkservers=4",
+            "chunks.mean_ms=20",
+            "chunks.upkeep_delay_ms=200",
+            "chunks.absence_ms=200",
+            "faults.longest_ms=4000",
+            "faults.weights.one-way-partition=20",
+        ],
+    },
+    Planted {
         name: "registration-counted-twice",
         bug: Bug::RegistrationCountedTwice,
         mistake: "6",
