@@ -52,6 +52,11 @@ pub enum Bug {
     /// 14: a write that a face asks again, of another leader, gets another number. P-ONCE, seen as
     /// P-LINEAR.
     AskedAgainAnew,
+    /// 9: a node knows only the sessions that were opened at it. P-SESSION.
+    SessionOfOneNode,
+    /// 14: a request that a mount says again after a lost connection is taken for another one.
+    /// P-ONCE.
+    RepeatTakenForNew,
     /// 16: a state taken over from a peer lacks sessions, their memory, open files and locks.
     /// P-SESSION, seen as P-CONVERGE.
     SnapshotWithoutSessions,

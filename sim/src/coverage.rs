@@ -82,6 +82,8 @@ pub const REQUIRED: &[&str] = &[
     "chunk order carried out",
     "chunkserver taken in again",
     "chunk read",
+    "mount came back",
+    "mount locked",
     "membership applied",
     "healed core of a part",
     "healed core of all",
@@ -100,6 +102,7 @@ pub struct Coverage {
     formed: BTreeSet<Seat>,
     /// Chunkservers that were taken in.
     joined: BTreeSet<u8>,
+    mounted: BTreeSet<u8>,
     seats: usize,
 }
 
@@ -193,6 +196,15 @@ impl Coverage {
                 }
             }
             Event::ServerStopped { .. } => self.reached("chunkserver dies"),
+            Event::MountRegistered { mount, .. } => {
+                let what = match self.mounted.insert(*mount) {
+                    true => "mount registered",
+                    false => "mount came back",
+                };
+                self.reached(what);
+            }
+            Event::MountTold { call, .. } => self.reached(&format!("mount told {call}")),
+            Event::MountLocked { held: true, .. } => self.reached("mount locked"),
             Event::ChunkDone { done, order, .. } => match done {
                 true => {
                     self.reached("chunk order carried out");

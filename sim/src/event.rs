@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mfsha_core::chunks::{ConnId, Order};
-use mfsha_core::id::{ChunkId, CsId, LogIndex, NodeId, Term};
+use mfsha_core::id::{ChunkId, CsId, LogIndex, NodeId, SessionId, Term};
 use mfsha_core::namespace::op::{Command, Notice, Outcome};
 use mfsha_core::node::request::{NodeError, RequestBody, ResponseBody};
 use mfsha_core::raft::{Membership, Role};
@@ -12,6 +12,7 @@ use mfsha_core::wal::record::LogId;
 
 use crate::fault::Fault;
 use crate::fleet::{Content, Stored};
+use crate::mounts::About;
 use crate::place::{Place, Seat};
 use crate::stream::{Break, StreamId};
 
@@ -365,6 +366,26 @@ pub enum Event {
         content: Option<Content>,
         from: Option<(u8, ChunkId, u32)>,
     },
+
+    /// A mount was told what came of its registration; status 0 is none.
+    MountRegistered {
+        mount: u8,
+        session: Option<SessionId>,
+        status: u8,
+    },
+    /// A mount has a connection, and registers on it.
+    MountConnected { mount: u8, seat: Seat },
+    /// A connection of a mount broke, or was closed.
+    MountLeft { mount: u8, seat: Seat },
+    /// A thread of a mount was answered. `wrong`: which promise is broken by that, and how.
+    MountTold {
+        mount: u8,
+        thread: u32,
+        call: &'static str,
+        wrong: Option<(About, String)>,
+    },
+    /// A mount has the lock that all want, or gives it back.
+    MountLocked { mount: u8, held: bool },
 
     /// A leader told others what a command changed.
     Noticed {

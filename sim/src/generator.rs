@@ -17,7 +17,9 @@ use mfsha_model::Model;
 use mfsha_model::generate::{COMMANDS, Generator, Request, Step};
 
 use crate::event::{AppliedEntry, AppliedPayload};
-use crate::fleet::PREFIX;
+
+/// What begins like this has an owner, who judges what becomes of it: others leave it alone.
+pub const PREFIX: &str = "own-";
 
 /// Kinds of operation that a schedule can hold.
 pub const KINDS: &[&str] = &[
@@ -44,7 +46,9 @@ pub const KINDS: &[&str] = &[
 ];
 
 /// Kinds that may touch the chunks of any file.
-pub const TOUCHING_CHUNKS: &[&str] = &["truncate", "write-chunk", "any-command"];
+pub const TOUCHING_CHUNKS: &[&str] = &["truncate", "write-chunk", ANYTHING];
+/// Stands for every command that there is, of any session and for any inode.
+pub const ANYTHING: &str = "any-command";
 
 /// Kinds that no run is without: something has to be there to fight over.
 #[must_use]
@@ -137,7 +141,6 @@ impl Knowledge {
             for entry in entries
                 .iter()
                 .filter(|entry| entry.name != b"." && entry.name != b"..")
-                // Files of chunks are their owners'.
                 .filter(|entry| !entry.name.starts_with(PREFIX.as_bytes()))
             {
                 match entry.kind {

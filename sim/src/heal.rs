@@ -51,6 +51,7 @@ impl<K: Kind> World<K> {
         if self.fleet.is_there() {
             self.with_fleet(|fleet, view, out| fleet.heal(view, &core, out));
         }
+        self.with_crowd(|crowd, view, out| crowd.heal(view.now, &core, out));
         self.plan_in(WATCH, Due::Watch);
     }
 
@@ -132,7 +133,8 @@ impl<K: Kind> World<K> {
     fn watch_service(&mut self) {
         let after = self.now.since(self.healed_at);
         let unserved = self.workload.unserved();
-        let unwritten = self.fleet.outstanding();
+        let mut unwritten = self.fleet.outstanding();
+        unwritten.extend(self.crowd.outstanding());
         if unserved.is_empty() && unwritten.is_empty() {
             self.served_at = Some(self.now);
             self.emit(Event::CoreServes { after });

@@ -58,9 +58,10 @@ impl Drawing {
         let mut drawing = Self::default();
         let seats = (0..options.nodes).map(|seat| Place::Seat(Seat(seat)));
         let servers = (0..options.chunkservers).map(Place::Chunkserver);
+        let mounts = (0..options.mounts).map(Place::Mount);
         let clients = (0..=options.clients).map(Place::Client);
         drawing.lanes.push("faults".into());
-        for place in seats.chain(servers).chain(clients) {
+        for place in seats.chain(servers).chain(mounts).chain(clients) {
             drawing.lane_of.insert(place.number(), drawing.lanes.len());
             let operator = place == Place::Client(options.clients);
             let name = if operator {

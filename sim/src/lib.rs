@@ -35,6 +35,8 @@ pub mod generator;
 pub mod heal;
 pub mod html;
 pub mod ideal;
+mod line;
+pub mod mounts;
 pub mod nemesis;
 pub mod net;
 pub mod node;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mfsha_core::id::NodeId;
+use mfsha_core::mounts as face;
 use mfsha_core::node;
 use mfsha_core::node::request::{RequestBody, ResponseBody};
 use mfsha_core::transport;
@@ -358,9 +359,11 @@ impl<K: Kind> World<K> {
                 Waiting::Node(event) => self.step(seat, event).await,
                 Waiting::Transport(input) => self.step_transport(seat, input),
                 Waiting::Told(told) => self.on_told(seat, life, told).await,
+                Waiting::Face(event) => self.step_face(seat, event),
             }
         }
         self.step_transport(seat, transport::Input::Tick);
+        self.step_face(seat, face::Event::Tick);
         self.step(seat, node::Event::Tick).await;
         self.rearm_all(seat);
     }

@@ -17,6 +17,8 @@ use crate::generator;
 
 /// Share of the seeds that have chunkservers.
 const FLEET_SHARE: (u64, u64) = (1, 4);
+/// Share of the seeds that have mounts.
+const MOUNT_SHARE: (u64, u64) = (1, 3);
 
 /// The options of one run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,8 +65,36 @@ pub struct Options {
     /// Chunkservers, and those who write and read chunks.
     #[serde(default)]
     pub chunks: ChunkOptions,
+    /// Mounts that speak MooseFS's protocol.
+    #[serde(default)]
+    pub mounts: u8,
+    /// What they do, when there are any.
+    #[serde(default)]
+    pub mount: MountOptions,
     /// Fault points in drivers.
     pub buggify: BuggifyOptions,
+}
+
+/// Options of mounts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MountOptions {
+    /// Threads of each, which ask one thing after the other.
+    pub threads: u8,
+    /// Mean time between an answer and the next question of a thread, milliseconds.
+    pub mean_ms: u64,
+    /// Messages at which a connection breaks, parts of a million.
+    pub break_ppm: u32,
+}
+
+impl Default for MountOptions {
+    fn default() -> Self {
+        Self {
+            threads: 2,
+            mean_ms: 50,
+            break_ppm: 0,
+        }
+    }
 }
 
 /// Options of consensus.
@@ -357,6 +387,13 @@ impl Options {
             let weight = if chunkservers > 0 { weight } else { 0 };
             faults.weights.insert(kind, weight);
         }
+        let mut crowd = seed.child("options mounts").rng();
+        let mounts = if crowd.chance(MOUNT_SHARE.0, MOUNT_SHARE.1) {
+            crowd.between(1, 4) as u8
+        } else {
+            0
+        };
+        let mount = MountOptions::draw(&mut crowd);
         let election = raft.election_max_ms;
         Self {
             nodes,
@@ -368,6 +405,8 @@ impl Options {
                 chunkservers
             },
             chunks,
+            mounts,
+            mount,
             safety_ms: *rng.pick(&[4_000, 8_000, 12_000, 20_000, 30_000]),
             serve_bound_ms: 20 * election + 10_000,
             converge_bound_ms: if chunkservers > 0 { 60_000 } else { 20_000 },
@@ -470,6 +509,11 @@ impl Options {
             (self.workload.attempt_ms >= 1, "an attempt takes its time"),
             (self.safety_ms >= 1, "a run takes its time"),
             (self.chunkservers <= 10, "there are at most 10 chunkservers"),
+            (self.mounts <= 10, "there are at most 10 mounts"),
+            (
+                (1..=20).contains(&self.mount.threads) && self.mount.mean_ms >= 1,
+                "a mount has 1 to 20 threads, and they take their time",
+            ),
             (
                 (1..=9).contains(&self.chunks.goal_max),
                 "a file wants 1 to 9 copies",
@@ -498,6 +542,10 @@ impl Options {
     #[must_use]
     pub fn operation_weight(&self, kind: &str) -> u32 {
         if self.chunkservers > 0 && generator::TOUCHING_CHUNKS.contains(&kind) {
+            return 0;
+        }
+        // Threads of mounts know what they made, and what it must be.
+        if self.mounts > 0 && kind == generator::ANYTHING {
             return 0;
         }
         self.workload.weights.get(kind).copied().unwrap_or(0)
@@ -644,6 +692,16 @@ impl FaultOptions {
             longest_ms: *rng.pick(&[500, 2_000, 6_000]),
             detection_only: false,
             weights,
+        }
+    }
+}
+
+impl MountOptions {
+    fn draw(rng: &mut Rng) -> Self {
+        Self {
+            threads: rng.between(1, 4) as u8,
+            mean_ms: *rng.pick(&[5, 20, 50, 200]),
+            break_ppm: *rng.pick(&[0, 1_000, 10_000, 50_000]),
         }
     }
 }

@@ -33,6 +33,8 @@ pub enum Place {
     Client(u16),
     /// A simulated chunkserver, numbered from 0.
     Chunkserver(u8),
+    /// A simulated mount, numbered from 0.
+    Mount(u8),
 }
 
 impl Place {
@@ -41,7 +43,7 @@ impl Place {
     pub fn seat(self) -> Option<Seat> {
         match self {
             Self::Seat(seat) => Some(seat),
-            Self::Client(_) | Self::Chunkserver(_) => None,
+            Self::Client(_) | Self::Chunkserver(_) | Self::Mount(_) => None,
         }
     }
 
@@ -52,6 +54,7 @@ impl Place {
             Self::Seat(seat) => u64::from(seat.0),
             Self::Client(client) => 1 << 16 | u64::from(client),
             Self::Chunkserver(server) => 2 << 16 | u64::from(server),
+            Self::Mount(mount) => 3 << 16 | u64::from(mount),
         }
     }
 }
@@ -68,6 +71,7 @@ impl fmt::Display for Place {
             Self::Seat(seat) => write!(f, "{seat}"),
             Self::Client(client) => f.pad(&format!("client{client}")),
             Self::Chunkserver(server) => f.pad(&format!("cs{server}")),
+            Self::Mount(mount) => f.pad(&format!("mount{mount}")),
         }
     }
 }

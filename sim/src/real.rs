@@ -140,6 +140,8 @@ fn node_options(spec: &NodeSpec, seed: &Seed) -> node::Options {
             ..mfsha_core::chunks::Options::default()
         },
         observe: true,
+        // For the faces of mounts.
+        news: spec.options.mounts > 0,
         bug,
         ..node::Options::new(GROUP, raft, life)
     }

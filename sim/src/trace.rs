@@ -128,6 +128,11 @@ pub fn place(event: &Event) -> Option<Place> {
         | Event::ServerLeft { server, .. }
         | Event::ChunkDone { server, .. }
         | Event::CopyChanged { server, .. } => Some(Place::Chunkserver(*server)),
+        Event::MountRegistered { mount, .. }
+        | Event::MountConnected { mount, .. }
+        | Event::MountLeft { mount, .. }
+        | Event::MountTold { mount, .. }
+        | Event::MountLocked { mount, .. } => Some(Place::Mount(*mount)),
         Event::FileSaid { .. } | Event::ReadBegan { .. } | Event::ReadEnded { .. } => None,
     }
 }
@@ -274,6 +279,24 @@ pub fn words(event: &Event) -> String {
             content,
             from,
         } => format!("read ends  #{read} of file {file}: {content:?} from {from:?}"),
+        Event::MountRegistered {
+            session, status, ..
+        } => format!("registered {session:?} status {status}"),
+        Event::MountConnected { seat, .. } => format!("connects   {seat}"),
+        Event::MountLeft { seat, .. } => format!("lost       {seat}"),
+        Event::MountTold {
+            thread,
+            call,
+            wrong,
+            ..
+        } => match wrong {
+            None => format!("told       thread {thread} {call}"),
+            Some((_, what)) => format!("WRONG      thread {thread} {call}: {what}"),
+        },
+        Event::MountLocked { held, .. } => match held {
+            true => "locks      what all want".into(),
+            false => "unlocks    what all want".into(),
+        },
         Event::Noticed { index, notices, .. } => format!("notice     {index} {notices:?}"),
         Event::CoreServes { after } => format!("core serves after {after:?}"),
         Event::CoreLate { what } => format!("CORE LATE  {what}"),

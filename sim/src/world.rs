@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use mfsha_core::disk::{DiskError, FlushId};
 use mfsha_core::id::{LogIndex, NodeId, WriteId};
+use mfsha_core::mounts as face;
 use mfsha_core::node::request::{ClientId, Request, Response};
 use mfsha_core::node::{self, Effect, Input};
 use mfsha_core::rng::Seed;
@@ -26,6 +27,7 @@ use crate::disk::CrashFate;
 use crate::draw;
 use crate::event::{Event, LossReason, MessageNumber, Phase, StopReason};
 use crate::fleet::{Deed, Fleet, Moment, View};
+use crate::mounts::{self, Crowd};
 use crate::net::{Fate, Flight, Net};
 use crate::node::{Kind, NodeSpec};
 use crate::options::Options;
@@ -135,6 +137,13 @@ pub(crate) enum Due {
     Operation(OperationEntry),
     Client(Timer),
     Fleet(Moment),
+    Crowd(mounts::Moment),
+    /// Something for the face of a node.
+    FaceStep {
+        seat: Seat,
+        life: u32,
+        event: face::Event,
+    },
     /// The fleet has something for a node.
     FleetStep {
         seat: Seat,
@@ -152,6 +161,7 @@ pub(crate) enum Waiting {
     Node(node::Event),
     Transport(transport::Input),
     Told(Told),
+    Face(face::Event),
 }
 
 /// What is due, when; what was planned earlier comes first among what is due at once.
@@ -197,6 +207,7 @@ pub struct World<K: Kind> {
     pub(crate) seats: Vec<SeatState>,
     pub(crate) workload: Workload,
     pub(crate) fleet: Fleet,
+    pub(crate) crowd: Crowd,
     /// Whose connection this is.
     connections: BTreeMap<ClientId, (u16, Seat)>,
     pub(crate) buggify: Buggify,
@@ -258,6 +269,7 @@ impl<K: Kind> World<K> {
             seats,
             workload: Workload::new(&seed, &options, nodes.clone()),
             fleet: Fleet::new(&seed, &options),
+            crowd: Crowd::new(&seed, &options),
             connections: BTreeMap::new(),
             buggify: Buggify::new(&seed, &options.buggify),
             atlas: Atlas::new(&options),
@@ -304,6 +316,7 @@ impl<K: Kind> World<K> {
         if self.fleet.is_there() {
             self.with_fleet(Fleet::start);
         }
+        self.with_crowd(|crowd, view, out| crowd.start(view.now, out));
         while self.violation.is_none() && self.phase != Phase::Quiescent && !self.late {
             let Reverse(planned) = self.queue.pop().expect("the end of the run is planned");
             assert!(planned.at >= self.now, "time runs forwards");
@@ -408,6 +421,14 @@ impl<K: Kind> World<K> {
             }
             Due::Fleet(moment) => {
                 self.with_fleet(|fleet, view, out| fleet.on_moment(view, moment, out));
+            }
+            Due::Crowd(moment) => {
+                self.with_crowd(|crowd, view, out| crowd.on_moment(view, moment, out));
+            }
+            Due::FaceStep { seat, life, event } => {
+                if self.is_running(seat, life) {
+                    self.step_face(seat, event);
+                }
             }
             Due::FleetStep { seat, life, event } => {
                 if self.is_running(seat, life) {
@@ -535,6 +556,50 @@ impl<K: Kind> World<K> {
                 Deed::Tell(event) => self.emit(event),
             }
         }
+    }
+
+    /// Lets mounts and faces do something, and carries out what comes of it.
+    pub(crate) fn with_crowd(
+        &mut self,
+        act: impl FnOnce(&mut Crowd, &mounts::View<'_, Body>, &mut Vec<mounts::Deed>),
+    ) {
+        if !self.crowd.is_there() {
+            return;
+        }
+        let mut deeds = Vec::new();
+        let view = mounts::View {
+            now: self.now,
+            net: &self.net,
+            seats: &self.seats,
+        };
+        act(&mut self.crowd, &view, &mut deeds);
+        for deed in deeds {
+            match deed {
+                mounts::Deed::Step { seat, life, event } => {
+                    self.plan(self.now, Due::FleetStep { seat, life, event });
+                }
+                mounts::Deed::Face { seat, life, event } => {
+                    self.plan(self.now, Due::FaceStep { seat, life, event });
+                }
+                mounts::Deed::Plan { at, moment } => self.plan(at, Due::Crowd(moment)),
+                mounts::Deed::Tell(event) => self.emit(event),
+            }
+        }
+    }
+
+    /// Hands the face of a node one event, now or when it goes on.
+    pub(crate) fn step_face(&mut self, seat: Seat, event: face::Event) {
+        if !self.crowd.is_there() {
+            return;
+        }
+        let state = self.state(seat);
+        if state.paused {
+            if !matches!(event, face::Event::Tick) {
+                state.inbox.push_back(Waiting::Face(event));
+            }
+            return;
+        }
+        self.with_crowd(|crowd, view, out| crowd.step_face(view, seat, event, out));
     }
 
     async fn on_flush_end(&mut self, seat: Seat, life: u32, flush: FlushId) {
@@ -706,6 +771,9 @@ impl<K: Kind> World<K> {
                 Some(_) => self.send_by_transport(seat, to, class, message),
                 None => self.send_peer(seat, node, to, message),
             },
+            Effect::Reply { client, response } if Crowd::knows(client) => {
+                self.step_face(seat, face::Event::Answered { client, response });
+            }
             Effect::Reply { client, response } if Fleet::knows(client) => {
                 self.with_fleet(|fleet, view, out| {
                     fleet.on_reply(view, seat, client, response, out);
@@ -735,13 +803,16 @@ impl<K: Kind> World<K> {
                 total,
                 free,
                 servers,
-            } => self.emit(Event::SpaceTold {
-                seat,
-                node,
-                total,
-                free,
-                servers,
-            }),
+            } => {
+                self.step_face(seat, face::Event::Space { total, free });
+                self.emit(Event::SpaceTold {
+                    seat,
+                    node,
+                    total,
+                    free,
+                    servers,
+                });
+            }
             Effect::Notices {
                 term,
                 index,
@@ -754,8 +825,14 @@ impl<K: Kind> World<K> {
                 notices,
             }),
             // Told in full by the entries that the node gives beside its effects.
-            Effect::Applied { .. } | Effect::News { .. } => {}
-            Effect::StateReplaced { applied } => self.note_gap(seat, applied),
+            Effect::Applied { .. } => {}
+            Effect::News { index, notices } => {
+                self.step_face(seat, face::Event::News { index, notices });
+            }
+            Effect::StateReplaced { applied } => {
+                self.step_face(seat, face::Event::StateReplaced);
+                self.note_gap(seat, applied);
+            }
             Effect::MembersChanged { membership } => {
                 let nodes = membership.voters.iter().flatten();
                 let nodes = nodes.chain(&membership.learners).copied().collect();
@@ -1030,6 +1107,7 @@ impl<K: Kind> World<K> {
         let noticed = !is_quiet(&reason);
         if noticed {
             self.with_fleet(|fleet, view, out| fleet.on_node_stopped(view.now, seat, out));
+            self.with_crowd(|crowd, view, out| crowd.on_node_stopped(view.now, seat, out));
         }
         self.emit(Event::NodeStopped { seat, node, reason });
         if let Some(summary) = summary {
@@ -1111,7 +1189,8 @@ impl<K: Kind> World<K> {
         // The operator is the client behind the last.
         let clients = (0..=self.options.clients).map(Place::Client);
         let servers = (0..self.options.chunkservers).map(Place::Chunkserver);
-        seats.chain(clients).chain(servers).collect()
+        let mounts = (0..self.options.mounts).map(Place::Mount);
+        seats.chain(clients).chain(servers).chain(mounts).collect()
     }
 
     pub(crate) fn new_node_id(&mut self) -> NodeId {

@@ -1,6 +1,6 @@
 //! The machine: who is connected, what each waits for, and who is told what.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 
 use super::doubt::Doubt;
@@ -22,10 +22,12 @@ use crate::moosefs::frame::Packet;
 use crate::moosefs::status::Status;
 use crate::moosefs::version::Version;
 use crate::namespace::error::FsError;
-use crate::namespace::op::{Answer, Notice, Op, Query, RequestId};
+use crate::namespace::op::{self, Answer, Notice, Op, Query, RequestId};
 use crate::native::request::{
     CallId, ClientId, Consistency, NodeError, Request, RequestBody, Response, ResponseBody,
 };
+#[cfg(feature = "planted-bugs")]
+use crate::planted::Bug;
 use crate::rng::{Rng, Seed};
 use crate::time::{Instant, WallTime};
 
@@ -55,10 +57,23 @@ struct Member {
     lanes: Lanes,
     /// Files that it has open, and perhaps some that it has closed since it said so last.
     open: BTreeSet<InodeId>,
-    /// The list of open files that is on its way.
+    /// Files that it may have open without knowing it when it made its next list: the answer may
+    /// have been on its way. No list closes them but the one after that.
+    fresh: BTreeSet<InodeId>,
+    /// Requests that open files, on their way.
+    opening: usize,
+    /// A list of open files is on its way, or what keeps out those of earlier connections.
     saying: bool,
-    /// The one that is to follow.
+    /// The list that is to follow.
     to_say: Option<Op>,
+    /// Requests that open files, and wait for the list: it knows nothing of them, and must not come
+    /// behind them.
+    held: VecDeque<(Box<Pending>, Op)>,
+}
+
+/// Whether a command opens a file.
+fn opens(op: &Op) -> bool {
+    matches!(op, Op::Open { .. } | Op::Create { open: true, .. })
 }
 
 /// One connection.
@@ -138,6 +153,9 @@ pub struct Mounts {
     /// News of what was asked up to this call may have been missed.
     replaced_at: CallId,
     waits: Waits<Waiter>,
+    /// Sessions that were opened here.
+    #[cfg(feature = "planted-bugs")]
+    opened: BTreeSet<SessionId>,
     /// Connections of each session.
     sessions: BTreeMap<SessionId, BTreeSet<ClientId>>,
     /// One entry for each registration on its way.
@@ -163,6 +181,8 @@ impl Mounts {
             next_call: 0,
             replaced_at: CallId(0),
             waits: Waits::default(),
+            #[cfg(feature = "planted-bugs")]
+            opened: BTreeSet::new(),
             sessions: BTreeMap::new(),
             registering: BTreeSet::new(),
             keep_at: None,
@@ -213,6 +233,18 @@ impl Mounts {
             Event::StateReplaced => self.on_state_replaced(),
             Event::Space { total, free } => self.space = (total, free),
             Event::Exports(exports) => self.on_exports(exports),
+        }
+    }
+
+    /// Whether who comes back has a session that is known here: it always is, unless a mistake is
+    /// made on purpose.
+    #[cfg(feature = "planted-bugs")]
+    fn knows_session_of(&self, register: &Register) -> bool {
+        match register {
+            Register::Reconnect(again) if self.options.bug == Some(Bug::SessionOfOneNode) => {
+                self.opened.contains(&again.session)
+            }
+            _ => true,
         }
     }
 
@@ -436,10 +468,18 @@ impl Mounts {
         // A lock that was waited for on a lost connection is asked for anew: what its first
         // request came to may have changed since.
         let repeats = !matches!(op, Op::Flock { .. } | Op::PosixLock { .. });
+        #[cfg(feature = "planted-bugs")]
+        let repeats = repeats && self.options.bug != Some(Bug::RepeatTakenForNew);
         let micros = self.wall_us;
         let Some(member) = self.member(client) else {
             return;
         };
+        if opens(&op) && !member.client.tool {
+            if member.saying || member.to_say.is_some() {
+                return member.held.push_back((pending, op));
+            }
+            member.opening += 1;
+        }
         let session = member.client.session;
         let (name, again) = if member.client.tool {
             // Tools name their requests as they like, beside the mount whose session they use.
@@ -479,6 +519,36 @@ impl Mounts {
         }
     }
 
+    /// A command has ended: a file that it opened is open, though its client does not know it yet.
+    fn note_ended(
+        &mut self,
+        client: ClientId,
+        op: &Op,
+        result: &Result<ResponseBody, NodeError>,
+        out: &mut Outbox<Effect>,
+    ) {
+        let Some(member) = self.member(client) else {
+            return;
+        };
+        if !opens(op) || member.client.tool {
+            return;
+        }
+        member.opening -= 1;
+        if let Ok(ResponseBody::Written { outcome, .. }) = result {
+            match (op, &outcome.result) {
+                (Op::Open { inode, .. }, Ok(_)) => {
+                    let inode = member.client.real(*inode);
+                    member.fresh.insert(inode);
+                }
+                (_, Ok(op::Reply::Node { inode, .. })) => {
+                    member.fresh.insert(*inode);
+                }
+                _ => {}
+            }
+        }
+        self.maybe_say_open_files(client, out);
+    }
+
     /// So are those that it makes.
     fn note_created(&mut self, client: ClientId, reply: &Reply) {
         if let Reply::Create(Ok(created)) = reply
@@ -492,7 +562,7 @@ impl Mounts {
         let Some(member) = self.member(client) else {
             return self.drop_connection(client, "a list of files without a session");
         };
-        let Some(op) = member.client.open_files(inodes) else {
+        let Some(mut op) = member.client.open_files(inodes) else {
             let count = inodes.len();
             let message = format!(
                 "session {} has {count} files open, more than are kept: those that it closes stay \
@@ -501,25 +571,61 @@ impl Mounts {
             );
             return out.push(Effect::Report { message });
         };
-        if let Op::SetOpenFiles { inodes, .. } = &op {
+        if let Op::SetOpenFiles { inodes, .. } = &mut op {
             member.open = inodes.iter().copied().collect();
+            inodes.extend(std::mem::take(&mut member.fresh));
         }
         member.to_say = Some(op);
         self.maybe_say_open_files(client, out);
     }
 
-    /// One list of open files at a time is on its way: a late one must not undo a newer one.
+    /// One list of open files at a time is on its way: a late one must not undo a newer one, nor
+    /// close what is opened meanwhile.
     fn maybe_say_open_files(&mut self, client: ClientId, out: &mut Outbox<Effect>) {
-        let now = self.wall();
-        // A list of a lost connection, under the same number at another node, is another one.
-        let print = self.rng.next_u64();
         let Some(member) = self.member(client) else {
             return;
         };
         if member.saying {
             return;
         }
-        let Some(op) = member.to_say.take() else {
+        if member.to_say.is_none() {
+            let held = std::mem::take(&mut member.held);
+            for (pending, op) in held {
+                self.command(client, pending, op, out);
+            }
+            return;
+        }
+        if member.opening > 0 {
+            return;
+        }
+        let Some(mut op) = member.to_say.take() else {
+            return;
+        };
+        if let Op::SetOpenFiles { inodes, .. } = &mut op {
+            inodes.extend(&member.fresh);
+            inodes.sort_unstable();
+            inodes.dedup();
+        }
+        self.say_open_files(client, op, out);
+    }
+
+    /// Nothing that was said of open files on earlier connections of the session counts any more:
+    /// what is still on its way must not close what is opened from now on.
+    fn keep_out_old_lists(&mut self, client: ClientId, out: &mut Outbox<Effect>) {
+        if let Some(member) = self.member(client).filter(|it| !it.client.tool) {
+            let session = member.client.session;
+            let connected = true;
+            let op = Op::SetSessionConnected { session, connected };
+            self.say_open_files(client, op, out);
+        }
+    }
+
+    /// Says something on the lane of open files.
+    fn say_open_files(&mut self, client: ClientId, op: Op, out: &mut Outbox<Effect>) {
+        let now = self.wall();
+        // A list of a lost connection, under the same number at another node, is another one.
+        let print = self.rng.next_u64();
+        let Some(member) = self.member(client) else {
             return;
         };
         member.saying = true;
@@ -542,6 +648,13 @@ impl Mounts {
         register: &Register,
         out: &mut Outbox<Effect>,
     ) {
+        let metaid = self.options.metaid;
+        #[cfg(feature = "planted-bugs")]
+        let metaid = if self.knows_session_of(register) {
+            metaid
+        } else {
+            0
+        };
         let Some(mount) = self.mounts.get_mut(&client) else {
             return;
         };
@@ -567,7 +680,7 @@ impl Mounts {
         }
         let scene = Scene {
             exports: &self.exports,
-            metaid: self.options.metaid,
+            metaid,
             ip: mount.ip,
             challenge: mount.challenge,
         };
@@ -602,11 +715,15 @@ impl Mounts {
                 let member = Member {
                     client: values,
                     lanes: Lanes::new(&lasts),
-                    open: open.into_iter().collect(),
+                    open: open.iter().copied().collect(),
+                    fresh: open.into_iter().collect(),
+                    opening: 0,
                     saying: false,
                     to_say: None,
+                    held: VecDeque::new(),
                 };
                 self.end_registration(client, reply, Ok(Box::new(member)), out);
+                self.keep_out_old_lists(client, out);
             }
         }
     }
@@ -635,6 +752,8 @@ impl Mounts {
         let standing = match member {
             Ok(member) => {
                 let session = member.client.session;
+                #[cfg(feature = "planted-bugs")]
+                self.opened.insert(session);
                 mount.stage = Stage::Registered(member);
                 self.sessions.entry(session).or_default().insert(client);
                 let keep_at = self.now + self.options.keep_interval;
@@ -764,7 +883,10 @@ impl Mounts {
                     };
                     self.ask(client, query, purpose, out);
                 }
-                _ => self.on_task_answer(client, call, pending, result, out),
+                _ => {
+                    self.note_ended(client, &op, &result, out);
+                    self.on_task_answer(client, call, pending, result, out);
+                }
             },
             Purpose::Doubt {
                 pending,
@@ -787,7 +909,10 @@ impl Mounts {
                     };
                     self.write(client, name, op, purpose, out);
                 }
-                Ok(_) => self.on_task_answer(client, call, pending, *outcome, out),
+                Ok(_) => {
+                    self.note_ended(client, &op, &outcome, out);
+                    self.on_task_answer(client, call, pending, *outcome, out);
+                }
                 Err(_) => self.on_task_answer(client, call, pending, result, out),
             },
             Purpose::Rename {
@@ -891,6 +1016,12 @@ impl Mounts {
         out: &mut Outbox<Effect>,
     ) {
         match result {
+            Ok(ResponseBody::Written { outcome, .. })
+                if outcome.result == Err(FsError::Stale)
+                    && matches!(*op, Op::SetOpenFiles { .. }) =>
+            {
+                self.drop_connection(client, "its mount has a newer connection");
+            }
             Ok(ResponseBody::Written { outcome, .. }) if outcome.result == Err(FsError::Stale) => {
                 let session = name.session;
                 let purpose = Purpose::RenameOpenFiles { name, op };

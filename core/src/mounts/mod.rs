@@ -46,6 +46,9 @@ pub struct Options {
     pub connections_max: usize,
     /// Values of options that clients may ask for, by name.
     pub settings: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// A mistake that is made on purpose.
+    #[cfg(feature = "planted-bugs")]
+    pub bug: Option<crate::planted::Bug>,
 }
 
 impl Options {
@@ -63,6 +66,8 @@ impl Options {
             keep_interval: Duration::from_secs(6),
             connections_max: 10_000,
             settings: BTreeMap::new(),
+            #[cfg(feature = "planted-bugs")]
+            bug: None,
         }
     }
 }

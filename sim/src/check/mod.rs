@@ -27,10 +27,12 @@ pub mod ids;
 pub mod image;
 pub mod linear;
 pub mod live;
+pub mod mounts;
 pub mod once;
 pub mod process;
 pub mod raft;
 pub mod reference;
+pub mod session;
 pub mod stream;
 #[cfg(test)]
 mod testing;
@@ -214,6 +216,8 @@ pub const NAMES: &[&str] = &[
     "converge",
     "fence",
     "chunks",
+    "mounts",
+    "session",
     "tree",
     "linear",
     "durable",
@@ -243,6 +247,8 @@ fn every(options: &Options) -> Vec<Box<dyn Checker>> {
         Box::new(converge::ConvergeChecker::new(of())),
         Box::new(fence::FenceChecker::new(of())),
         Box::new(chunks::ChunksChecker::new(options)),
+        Box::<mounts::MountsChecker>::default(),
+        Box::<session::SessionChecker>::default(),
         Box::<tree::TreeChecker>::default(),
         Box::new(linear::LinearChecker::new(options, of())),
         Box::new(durable::DurableChecker::new(options, of())),

@@ -1,7 +1,8 @@
 //! P-ONCE: a request that a client repeats takes effect once, and every answer to it is the first.
 //!
 //! Judged along the committed log, where a repeat is an entry of its own: it must be known as one
-//! and carry the first result. A request below the newest of its lane is refused as stale. Once
+//! and carry the first result. A request below the newest of its lane is refused as stale, and so
+//! is one that was given the newest's number and says something else. Once
 //! its session has ended, whatever comes is refused for that and has no effect, but for the end
 //! itself, which is confirmed to whoever asks for it.
 
@@ -24,6 +25,7 @@ use super::{Checker, Violation, broken};
 #[derive(Clone, Debug)]
 struct Newest {
     seq: RequestSeq,
+    print: u64,
     index: LogIndex,
     outcome: Arc<Outcome>,
 }
@@ -91,6 +93,16 @@ impl OnceChecker {
             return judge_late(index, request, command, outcome);
         }
         match newest {
+            // Two connections of a mount gave one number to two requests.
+            Some(newest) if request.seq == newest.seq && request.print != newest.print => {
+                match (&outcome.result, outcome.repeated) {
+                    (Err(FsError::Stale), false) => Ok(()),
+                    _ => Err(format!(
+                        "{request:?} came to {:?} at {index}, though its number was another's at {}",
+                        outcome.result, newest.index
+                    )),
+                }
+            }
             Some(newest) if request.seq == newest.seq => {
                 judge_repeat(index, request, newest, outcome)
             }
@@ -112,6 +124,7 @@ impl OnceChecker {
                 if is_first(outcome) {
                     let newest = Newest {
                         seq: request.seq,
+                        print: request.print,
                         index,
                         outcome: Arc::clone(outcome),
                     };
@@ -126,7 +139,8 @@ impl OnceChecker {
         let Some(newest) = self.lanes.get(&(request.session, request.lane)) else {
             return Ok(());
         };
-        if newest.seq != request.seq || newest.outcome.result == outcome.result {
+        let same = newest.seq == request.seq && newest.print == request.print;
+        if !same || newest.outcome.result == outcome.result {
             return Ok(());
         }
         Err(format!(

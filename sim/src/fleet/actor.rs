@@ -21,6 +21,7 @@ use mfsha_core::rng::Rng;
 
 use crate::draw;
 use crate::event::{Event, FileFact};
+use crate::generator::PREFIX;
 use crate::options::ChunkOptions;
 use crate::place::Place;
 use crate::time::SimTime;
@@ -28,8 +29,6 @@ use crate::time::SimTime;
 use super::server::{Content, Server};
 use super::{CLIENTS, Deed, Fleet, Moment, View};
 
-/// The directory of all files here; the workload lets what begins like it alone.
-pub(crate) const PREFIX: &str = "chunk-";
 /// Bytes of a file that was written, and of one that was cut.
 const LENGTHS: (u64, u64) = (100, 10);
 /// What is asked of a chunkserver that cannot be reached has failed after this.

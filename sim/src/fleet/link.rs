@@ -9,6 +9,7 @@ use mfsha_core::node;
 use mfsha_core::node::request::{CallId, ClientId, NodeError, ResponseBody};
 
 use crate::event::Event;
+use crate::line::Line;
 use crate::place::{Place, Seat};
 use crate::time::SimTime;
 
@@ -28,24 +29,13 @@ const VERSION: u32 = 0x0003_00EA;
 #[derive(Debug)]
 pub(crate) struct Link {
     pub server: u8,
-    pub seat: Seat,
-    pub life: u32,
+    line: Line,
     /// The node has it.
     node_has: bool,
     /// The node has taken the chunkserver in.
     joined: bool,
     /// The chunkserver has been told so.
     welcome: bool,
-    /// Nothing passes any more; whoever has an end will hear of it.
-    broken: bool,
-    /// When the last of what went up, and down, arrives.
-    last: [SimTime; 2],
-}
-
-impl Link {
-    fn places(&self) -> (Place, Place) {
-        (Place::Chunkserver(self.server), Place::Seat(self.seat))
-    }
 }
 
 impl Fleet {
@@ -93,13 +83,10 @@ impl Fleet {
         self.next_conn += 1;
         let link = Link {
             server,
-            seat,
-            life,
+            line: Line::new(here, seat, life),
             node_has: false,
             joined: false,
             welcome: false,
-            broken: false,
-            last: [SimTime::ZERO; 2],
         };
         self.links.insert(conn, link);
         self.server(server).link = Some(conn);
@@ -123,19 +110,14 @@ impl Fleet {
         let Some(link) = self.links.get_mut(&conn) else {
             return;
         };
-        if link.broken {
+        let line = &mut link.line;
+        if line.broken {
             return;
         }
-        let (server, seat) = link.places();
-        let dead = !view.runs(link.seat, link.life);
-        if unlucky || dead || view.is_blocked(server, seat) {
+        if unlucky || !view.runs(line.seat, line.life) || line.is_blocked(view.net) {
             return self.break_link(view.now, conn, out);
         }
-        let way = if up { (server, seat) } else { (seat, server) };
-        let after = view.net.travel(way, &mut self.rng);
-        let last = &mut link.last[usize::from(up)];
-        let at = (view.now + after).max(*last + Duration::from_nanos(1));
-        *last = at;
+        let at = line.arrival(view.now, up, view.net, &mut self.rng);
         out.push(Deed::Plan { at, moment });
     }
 
@@ -144,12 +126,12 @@ impl Fleet {
         let Some(link) = self.links.get_mut(&conn) else {
             return;
         };
-        if std::mem::replace(&mut link.broken, true) {
+        if std::mem::replace(&mut link.line.broken, true) {
             return;
         }
         let event = Event::ServerLeft {
             server: link.server,
-            seat: link.seat,
+            seat: link.line.seat,
         };
         out.push(Deed::Tell(event));
         for moment in [Moment::Gone { conn }, Moment::Dropped { conn }] {
@@ -163,7 +145,7 @@ impl Fleet {
 
     /// The process of a node has ended, and its system says so.
     pub fn on_node_stopped(&mut self, now: SimTime, seat: Seat, out: &mut Vec<Deed>) {
-        let theirs = self.links.iter().filter(|(_, link)| link.seat == seat);
+        let theirs = self.links.iter().filter(|(_, link)| link.line.seat == seat);
         let theirs: Vec<ConnId> = theirs.map(|(conn, _)| *conn).collect();
         for conn in theirs {
             self.break_link(now, conn, out);
@@ -179,11 +161,11 @@ impl Fleet {
         let Some(link) = self.links.get_mut(&conn) else {
             return;
         };
-        if link.broken || !view.runs(link.seat, link.life) {
+        if link.line.broken || !view.runs(link.line.seat, link.line.life) {
             return self.break_link(view.now, conn, out);
         }
         link.node_has = true;
-        let (seat, life, server) = (link.seat, link.life, link.server);
+        let (seat, life, server) = (link.line.seat, link.line.life, link.server);
         let it = &self.servers[usize::from(server)];
         let op = Op::RegisterChunkserver {
             csid: it.csid,
@@ -223,7 +205,7 @@ impl Fleet {
         if !link.node_has {
             return;
         }
-        let (seat, life, server) = (link.seat, link.life, link.server);
+        let (seat, life, server) = (link.line.seat, link.line.life, link.server);
         let Ok(ResponseBody::Written { outcome, .. }) = result else {
             return self.break_link(view.now, conn, out);
         };
@@ -304,10 +286,10 @@ impl Fleet {
         let Some(link) = self.links.get(&conn) else {
             return;
         };
-        if link.broken || !link.joined || !view.runs(link.seat, link.life) {
+        if link.line.broken || !link.joined || !view.runs(link.line.seat, link.line.life) {
             return;
         }
-        let (seat, life) = (link.seat, link.life);
+        let (seat, life) = (link.line.seat, link.line.life);
         let event = node::Event::Chunkserver { conn, report };
         out.push(Deed::Step { seat, life, event });
     }
@@ -344,7 +326,7 @@ impl Fleet {
             return;
         };
         link.node_has = false;
-        let (seat, life) = (link.seat, link.life);
+        let (seat, life) = (link.line.seat, link.line.life);
         if std::mem::take(&mut link.joined) && view.runs(seat, life) {
             let report = Report::Gone;
             let event = node::Event::Chunkserver { conn, report };
@@ -391,7 +373,7 @@ impl Fleet {
     ) {
         if let Some(link) = self.links.get(&conn) {
             out.push(Deed::Tell(Event::ChunkOrdered {
-                seat: link.seat,
+                seat: link.line.seat,
                 server: link.server,
                 conn,
                 term,
@@ -412,7 +394,7 @@ impl Fleet {
         let Some(server) = self.end_of(conn) else {
             return;
         };
-        if self.links.get(&conn).is_none_or(|link| link.broken) {
+        if self.links.get(&conn).is_none_or(|link| link.line.broken) {
             return;
         }
         let number = self.next_job;

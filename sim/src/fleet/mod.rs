@@ -26,7 +26,6 @@ use crate::place::{Place, Seat};
 use crate::time::SimTime;
 
 use actor::Actor;
-pub(crate) use actor::PREFIX;
 use link::Link;
 use server::Server;
 

@@ -360,14 +360,104 @@ fn one_list_of_open_files_is_under_way_and_the_newest_follows() {
     let mut rig = Rig::new();
     let (conn, session) = rig.mount(0);
     let [a, b] = two_files(&mut rig, conn);
+    say_open(&mut rig, conn, &[a, b]);
     rig.mode = Mode::HoldAsked;
     for inodes in [&[a][..], &[], &[a, b], &[b]] {
         say_open(&mut rig, conn, inodes);
     }
     assert_eq!(rig.held.len(), 1);
     rig.release_all();
-    assert_eq!(lists(&rig), [vec![a], vec![b]]);
+    assert_eq!(lists(&rig), [vec![a, b], vec![a], vec![b]]);
     assert_eq!(rig.open_files(session), [b]);
+}
+
+#[test]
+fn a_list_closes_nothing_that_was_opened_since_the_one_before() {
+    let mut rig = Rig::new();
+    let (conn, session) = rig.mount(0);
+    // The answers may still be on their way when the list is made.
+    let [a, b] = two_files(&mut rig, conn);
+    say_open(&mut rig, conn, &[]);
+    assert_eq!(rig.open_files(session), [a, b]);
+    let c = created(rig.call(conn, 3, &create("c")));
+    say_open(&mut rig, conn, &[b]);
+    assert_eq!(rig.open_files(session), [b, c]);
+    say_open(&mut rig, conn, &[b]);
+    assert_eq!(rig.open_files(session), [b]);
+    // What was open when the client came back may have been opened just before.
+    rig.lose(conn);
+    let conn = rig.come_back(1, session);
+    say_open(&mut rig, conn, &[]);
+    assert_eq!(rig.open_files(session), [b]);
+    say_open(&mut rig, conn, &[]);
+    assert_eq!(rig.open_files(session), []);
+}
+
+#[test]
+fn what_opens_files_waits_for_the_list_and_the_list_for_it() {
+    let mut rig = Rig::new();
+    let (conn, session) = rig.mount(0);
+    let [a, _] = two_files(&mut rig, conn);
+    say_open(&mut rig, conn, &[a]);
+    rig.mode = Mode::HoldAsked;
+    rig.send(conn, 1, &create("c"));
+    say_open(&mut rig, conn, &[a]);
+    rig.send(conn, 2, &create("d"));
+    rig.send(conn, 3, &mkdir("e"));
+    let what = |rig: &Rig| -> Vec<&'static str> {
+        let of = |held: &Held| match held {
+            Held::Asked(_, _, Asked::Write(_, Op::Create { .. })) => "create",
+            Held::Asked(_, _, Asked::Write(_, Op::SetOpenFiles { .. })) => "list",
+            _ => "other",
+        };
+        rig.held.iter().map(of).collect()
+    };
+    assert_eq!(
+        what(&rig),
+        ["create", "other"],
+        "the list waits, and so does d"
+    );
+    rig.release(0);
+    assert_eq!(what(&rig), ["other", "list"]);
+    rig.release(1);
+    assert_eq!(what(&rig), ["other", "create"]);
+    rig.release_all();
+    let lists = lists(&rig);
+    let [.., last] = lists.as_slice() else {
+        panic!("there are lists")
+    };
+    assert_eq!(last.len(), 2, "it names what was opened before it");
+    assert_eq!(rig.open_files(session).len(), 3);
+}
+
+#[test]
+fn an_old_list_closes_nothing_that_a_newer_connection_opened() {
+    // Whether the new connection is still being made when the old list comes.
+    for early in [true, false] {
+        let mut rig = Rig::new();
+        let (conn, session) = rig.mount(0);
+        let [a, b] = two_files(&mut rig, conn);
+        say_open(&mut rig, conn, &[a, b]);
+        rig.mode = Mode::HoldAsked;
+        say_open(&mut rig, conn, &[a]);
+        if early {
+            rig.release(0);
+            rig.mode = Mode::AtOnce;
+        } else {
+            rig.mode = Mode::AtOnce;
+        }
+        // The old connection is not known to be gone.
+        let new = rig.come_back(1, session);
+        let c = created(rig.call(new, 1, &create("c")));
+        rig.release_all();
+        let open = rig.open_files(session);
+        assert!(open.contains(&a) && open.contains(&c), "{early}: {open:?}");
+        if !early {
+            assert!(open.contains(&b), "the old list came too late: {open:?}");
+            let closed = rig.closed(conn).expect("the old connection is closed");
+            assert!(closed.contains("newer connection"), "{closed}");
+        }
+    }
 }
 
 #[test]
@@ -387,6 +477,7 @@ fn a_list_of_a_lost_connection_does_not_undo_a_newer_one() {
             rig.release(0);
         }
         say_open(&mut rig, new, &[b]);
+        say_open(&mut rig, new, &[b]);
         rig.release_all();
         assert_eq!(rig.open_files(session), [b], "{first}");
     }
@@ -397,6 +488,7 @@ fn a_list_with_too_many_files_is_reported_and_changes_nothing() {
     let mut rig = Rig::new();
     let (conn, session) = rig.mount(0);
     let [a, _] = two_files(&mut rig, conn);
+    say_open(&mut rig, conn, &[a]);
     say_open(&mut rig, conn, &[a]);
     let many: Vec<InodeId> = (0..200_001).map(InodeId).collect();
     say_open(&mut rig, conn, &many);
