@@ -23,6 +23,8 @@ use crate::namespace::op::{ChunkAction, ChunkInfo, Op, Unsettled};
 use crate::store::StoreError;
 use crate::time::{Instant, WallTime};
 
+/// The class of a chunk whose file is gone: one copy, and more as the files want that have it still.
+const PLAIN_CLASS: u8 = 1;
 /// Who waits for one chunk at most.
 const WAITERS_MAX: usize = 1_000;
 
@@ -167,7 +169,10 @@ impl Keeper {
                 length,
             } => {
                 let slot = (inode, index);
-                if !holds(slot, chunk, records)? {
+                // Who finds its lock gone asks for another.
+                let locked = records.chunk(chunk)?;
+                let locked = locked.is_some_and(|info| info.locked_until >= self.wall);
+                if !locked || !holds(slot, chunk, records)? {
                     let refused = ChunkAnswer::Refused(Refusal::Again);
                     self.acts.push(Act::Answer(asker, refused));
                     return Ok(());
@@ -238,7 +243,12 @@ impl Keeper {
         if info.unsettled.is_some() {
             return self.begin(info.chunk, Waiter::Read { asker, length }, records);
         }
-        let refusal = self.verdict(records)?;
+        // Who asked may have seen an older state than this one.
+        let present = records.chunk(info.chunk)?;
+        let refusal = match present.is_some_and(|now| now.version == info.version) {
+            true => self.verdict(info.chunk, info.version..=info.version, records)?,
+            false => Refusal::Again,
+        };
         self.acts
             .push(Act::Answer(asker, ChunkAnswer::Refused(refusal)));
         Ok(())
@@ -341,7 +351,7 @@ impl Keeper {
             return Ok(());
         }
         if self.sound_places(chunk, info.version).is_empty() {
-            let refusal = self.verdict(records)?;
+            let refusal = self.verdict(chunk, sound_versions(info), records)?;
             // Who is refused asks anew, and must not find its own lock.
             self.propose(chunk, Step::GiveUp(refusal), Op::UnlockChunk { chunk });
             return Ok(());
@@ -483,7 +493,11 @@ impl Keeper {
         let version = info.version;
         match unsettled.action {
             ChunkAction::Created => {
-                let class = records.class_of(unsettled.inode)?;
+                // Its file may be gone, and a snapshot have it still.
+                let class = match records.class_of(unsettled.inode)? {
+                    None => records.class(PLAIN_CLASS)?,
+                    class => class,
+                };
                 let Some(class) = class else {
                     return Ok(First::None(Refusal::Again));
                 };
@@ -540,14 +554,25 @@ impl Keeper {
                     };
                     orders.push((known.place, order));
                 }
-                match orders.is_empty() {
-                    true => Ok(First::None(self.verdict(records)?)),
-                    false => Ok(First::Orders(orders)),
+                if !orders.is_empty() {
+                    return Ok(First::Orders(orders));
                 }
+                if source.unsettled.is_some() {
+                    // It may not have been made yet, and nobody else may see to it.
+                    self.settle(from, records)?;
+                    return Ok(First::None(Refusal::Again));
+                }
+                Ok(First::None(self.verdict(
+                    from,
+                    sound_versions(&source),
+                    records,
+                )?))
             }
-            ChunkAction::Raised { .. } | ChunkAction::Kept => {
-                Ok(First::None(self.verdict(records)?))
-            }
+            ChunkAction::Raised { .. } | ChunkAction::Kept => Ok(First::None(self.verdict(
+                chunk,
+                sound_versions(info),
+                records,
+            )?)),
         }
     }
 
@@ -824,7 +849,7 @@ impl Keeper {
     ) -> Result<(), StoreError> {
         let places = self.sound_places(chunk, info.version);
         let refusal = match places.is_empty() {
-            true => Some(self.verdict(records)?),
+            true => Some(self.verdict(chunk, info.version..=info.version, records)?),
             false => None,
         };
         let Some(job) = self.take_job(chunk) else {

@@ -321,6 +321,8 @@ pub struct Keeper {
     pub(super) leading: Option<Leading>,
     pub(super) rng: Rng,
     pub(super) acts: Vec<Act>,
+    /// Tickets that were given in earlier leaderships: none is given twice.
+    tickets: u64,
     pub(super) now: Instant,
     pub(super) wall: WallTime,
     /// Since when each chunkserver that was there is not.
@@ -347,6 +349,7 @@ impl Keeper {
             leading: None,
             rng,
             acts: Vec::new(),
+            tickets: 0,
             now: Instant::ZERO,
             wall: WallTime(0),
             absent: BTreeMap::new(),
@@ -433,6 +436,8 @@ impl Keeper {
             return;
         }
         if let Some(before) = self.leading.take() {
+            // What an earlier leadership proposed may still be answered.
+            self.tickets = before.next_ticket;
             for asker in before.jobs.into_values().flat_map(Job::into_askers) {
                 self.acts.push(Act::AskAgain(asker));
             }
@@ -447,7 +452,7 @@ impl Keeper {
             next_order: 0,
             orders: BTreeMap::new(),
             jobs: BTreeMap::new(),
-            next_ticket: 0,
+            next_ticket: self.tickets,
             tickets: BTreeMap::new(),
             raised: BTreeMap::new(),
             lease: false,
@@ -737,8 +742,17 @@ impl Keeper {
         }))
     }
 
-    /// Why no copy can be had.
-    pub(super) fn verdict(&self, records: &dyn Records) -> Result<Refusal, StoreError> {
+    /// Why no copy of these versions can be had. One that is there and cannot be used yet is not
+    /// lost: its chunkserver may still have to be fenced.
+    pub(super) fn verdict(
+        &self,
+        chunk: ChunkId,
+        versions: std::ops::RangeInclusive<u32>,
+        records: &dyn Records,
+    ) -> Result<Refusal, StoreError> {
+        if self.map.located(chunk, versions).next().is_some() {
+            return Ok(Refusal::Again);
+        }
         Ok(match self.is_complete(records)? {
             true => Refusal::Lost,
             false => Refusal::Again,

@@ -4,6 +4,7 @@
 //! no more (P-CHUNKS: its space and its copies are counted once).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::relay::Effects;
 use super::report::{Address, ConnId, Joined, Report, Space};
@@ -142,8 +143,8 @@ impl ChunkMap {
 
     /// Chunks after this one of which there may be copies, in order.
     pub fn chunks_after(&self, after: ChunkId) -> impl Iterator<Item = ChunkId> + '_ {
-        let from = ChunkId(after.0.saturating_add(1));
-        self.copies.range(from..).map(|(chunk, _)| *chunk)
+        let behind = (Bound::Excluded(after), Bound::Unbounded);
+        self.copies.range(behind).map(|(chunk, _)| *chunk)
     }
 
     /// Space of all chunkservers: in total, and of that free, bytes.

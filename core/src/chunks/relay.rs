@@ -6,12 +6,14 @@
 //! has at most one order for a chunk at a time; the next one waits here.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 
 use super::channel::{Batch, Heard, Received, Receiver, Sender, Verdict};
 use super::order::{Order, OrderKind};
 use super::report::{ConnId, Copy, Joined, Report, Space};
 use super::talk::{News, Tag, Task, What};
 use crate::id::{ChunkId, CsId, NodeId, Term};
+use crate::moosefs::status::Status;
 #[cfg(feature = "planted-bugs")]
 use crate::planted::Bug;
 use crate::time::{Duration, Instant};
@@ -23,7 +25,9 @@ const BATCH_MAX: usize = 4;
 /// Pieces of news on the way.
 const WINDOW: usize = 128;
 /// News for a node that takes none: beyond this it is told everything anew when it does.
-const BACKLOG_MAX: usize = 100_000;
+const BACKLOG_MAX: usize = 8_192;
+/// The status that says that there is no such chunk.
+const NO_CHUNK: u8 = Status::NOCHUNK.number();
 /// Orders that wait for an earlier one of the same chunk.
 const QUEUE_MAX: usize = 64;
 
@@ -462,8 +466,9 @@ impl Peer {
                 push(What::Said(Report::Load { jobs, overloaded }));
                 *after = Some(ChunkId(0));
             }
-            let from = after.map_or(ChunkId(0), |chunk| ChunkId(chunk.0 + 1));
-            let part = seat.copies.range(from..).take(COPIES_MAX);
+            let behind = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let part = seat.copies.range((behind, Bound::Unbounded));
+            let part = part.take(COPIES_MAX);
             let part: Vec<Copy> = part
                 .map(|(chunk, (version, to_remove))| Copy {
                     chunk: *chunk,
@@ -564,7 +569,7 @@ impl Effects {
                 0,
             ) => Self::Has(version),
             (Order::SetVersion { to, .. } | Order::Truncate { to, .. }, 0) => Self::Has(to),
-            (Order::Delete { .. }, 0) => Self::Lost,
+            (Order::Delete { .. }, 0 | NO_CHUNK) => Self::Lost,
             (Order::SetVersion { .. } | Order::Truncate { .. }, _) => Self::Damaged,
             // There was no copy before, or there still is.
             (

@@ -6,6 +6,7 @@
 //! is not in it may be from a future that this node has not seen, and is never deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::jobs::Ticket;
 use super::keeper::{Act, Keeper, Records, Why};
@@ -21,6 +22,8 @@ use crate::time::{Duration, Instant};
 /// Chunks of several files whose other files are still to be seen in this pass: beyond this they
 /// are only copied, never deleted from.
 const SHARED_MAX: usize = 100_000;
+/// Unused chunks that are looked at at once.
+const UNUSED_PORTION: usize = 256;
 /// Chunks of which it was heard that no file has them; beyond this a pass finds them.
 const UNUSED_MAX: usize = 1_000_000;
 /// Chunks forgotten at once.
@@ -68,6 +71,8 @@ pub(super) struct Upkeep {
     shared: BTreeMap<ChunkId, Shared>,
     /// Chunks that no file has any more.
     unused: BTreeSet<ChunkId>,
+    /// The last of them that was looked at.
+    unused_seen: ChunkId,
     /// Chunks that are being forgotten.
     forgetting: BTreeMap<Ticket, ChunkId>,
     /// Copies of a version, or a chunk, that this state does not know yet.
@@ -86,6 +91,7 @@ impl Upkeep {
             errands: BTreeMap::new(),
             shared: BTreeMap::new(),
             unused: BTreeSet::new(),
+            unused_seen: ChunkId(0),
             forgetting: BTreeMap::new(),
             strange: 0,
             reported: 0,
@@ -342,13 +348,15 @@ impl Keeper {
                 self.delete(chunk, it.place);
             }
         }
-        let staying: Vec<Known> = sound.iter().filter(|it| !it.to_remove).copied().collect();
+        let mut staying: Vec<Known> = sound.iter().filter(|it| !it.to_remove).copied().collect();
         let labels_of = |keeper: &Self, it: &Known| {
             keeper
                 .map
                 .server(it.place)
                 .map_or(0, |server| server.labels)
         };
+        // The emptiest first: who is not needed for the labels is the fullest.
+        staying.sort_by_key(|it| self.fullness(it.place));
         let labels: Vec<u32> = staying.iter().map(|it| labels_of(self, it)).collect();
         let matched = placement::matched(wanted, &labels);
         let missing: Vec<LabelExpr> = wanted
@@ -537,7 +545,15 @@ impl Keeper {
         let Some(leading) = &mut self.leading else {
             return Ok(());
         };
-        let unused: Vec<ChunkId> = leading.upkeep.unused.iter().take(256).copied().collect();
+        // A portion behind the last one, so that those that cannot be deleted now keep no others.
+        let upkeep = &mut leading.upkeep;
+        let behind = (Bound::Excluded(upkeep.unused_seen), Bound::Unbounded);
+        let unused = upkeep.unused.range(behind).take(UNUSED_PORTION).copied();
+        let unused: Vec<ChunkId> = unused.collect();
+        upkeep.unused_seen = match unused.last() {
+            Some(last) if unused.len() == UNUSED_PORTION => *last,
+            _ => ChunkId(0),
+        };
         for chunk in unused {
             let unreferenced = match records.chunk(chunk)? {
                 Some(info) => info.references == 0,

@@ -83,19 +83,19 @@ impl Lanes {
     }
 
     /// Names a request: as the last one when it seems to repeat it, with the next number otherwise.
-    /// Whether it seems so is told beside.
+    /// When it seems so, the time of the last one is told beside.
     pub fn name(
         &mut self,
         (session, lane): (SessionId, Lane),
         print: u64,
         repeats: bool,
         now: WallTime,
-    ) -> (RequestId, bool) {
+    ) -> (RequestId, Option<WallTime>) {
         let fresh = false;
         let (seq, again) = match self.lanes.get(&lane) {
-            Some(last) if repeats && last.is_repeated_by(print, now) => (last.seq, true),
-            Some(last) => (RequestSeq(last.seq.0 + 1), false),
-            None => (RequestSeq(1), false),
+            Some(last) if repeats && last.is_repeated_by(print, now) => (last.seq, Some(last.at)),
+            Some(last) => (RequestSeq(last.seq.0 + 1), None),
+            None => (RequestSeq(1), None),
         };
         let at = now;
         let last = Last {
@@ -122,14 +122,18 @@ impl Lanes {
     }
 
     /// Names a request again, whose number was another's: the state knows these last requests.
-    /// Whether it seems to be one of them is told beside.
-    pub fn rename(&mut self, request: RequestId, lasts: &[LastRequest]) -> (RequestId, bool) {
+    /// When it seems to be one of them, the time of that is told beside.
+    pub fn rename(
+        &mut self,
+        request: RequestId,
+        lasts: &[LastRequest],
+    ) -> (RequestId, Option<WallTime>) {
         let last = lasts.iter().find(|last| last.lane == request.lane);
         let (seq, again) = match last {
             // It was carried out, for another connection of the same client.
-            Some(last) if last.print == request.print => (last.seq, true),
-            Some(last) => (RequestSeq(last.seq.0 + 1).max(request.seq), false),
-            None => (request.seq, false),
+            Some(last) if last.print == request.print => (last.seq, Some(last.at)),
+            Some(last) => (RequestSeq(last.seq.0 + 1).max(request.seq), None),
+            None => (request.seq, None),
         };
         if let Some(last) = self.lanes.get_mut(&request.lane) {
             last.seq = last.seq.max(seq);
@@ -192,11 +196,11 @@ mod tests {
         let of = (SESSION, Lane(1));
         let (request, _) = lanes.name(of, 71, true, WallTime(1_002));
         let (renamed, again) = lanes.rename(request, &[last(1, 8, 72, 1_003)]);
-        assert_eq!((renamed.seq.0, renamed.print, again), (9, 71, false));
+        assert_eq!((renamed.seq.0, renamed.print, again), (9, 71, None));
         let (renamed, again) = lanes.rename(request, &[last(1, 11, 71, 1_003)]);
         assert_eq!(
             (renamed.seq.0, again),
-            (11, true),
+            (11, Some(WallTime(1_003))),
             "another connection did it"
         );
         assert_eq!(seq(&mut lanes, 1, 73, 1_004), 12);

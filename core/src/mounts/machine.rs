@@ -33,6 +33,8 @@ use crate::time::{Instant, WallTime};
 
 /// A number that two nodes chose at once is chosen again so often.
 const RENAMES_MAX: u8 = 8;
+/// Why an old connection is closed.
+const SUPERSEDED: &str = "its mount has a newer connection";
 /// Why who waits for a lock is disconnected.
 const NEWS_MISSED: &str = "news of its locks may have been missed";
 
@@ -62,12 +64,16 @@ struct Member {
     fresh: BTreeSet<InodeId>,
     /// Requests that open files, on their way.
     opening: usize,
+    /// Nothing is done yet: earlier connections of the session are being kept out.
+    entering: bool,
     /// A list of open files is on its way, or what keeps out those of earlier connections.
     saying: bool,
+    /// Fingerprints of what was last said on the lane of open files, and of what is on its way.
+    said: [u64; 2],
     /// The list that is to follow.
     to_say: Option<Op>,
-    /// Requests that open files, and wait for the list: it knows nothing of them, and must not come
-    /// behind them.
+    /// Requests that wait: all while it enters, then those that open files for the list, which knows
+    /// nothing of them and must not come behind them.
     held: VecDeque<(Box<Pending>, Op)>,
 }
 
@@ -107,8 +113,8 @@ enum Purpose {
         name: RequestId,
         op: Box<Op>,
         renames: u8,
-        /// It seems to repeat an earlier one.
-        again: bool,
+        /// It seems to repeat one that was carried out then.
+        again: Option<WallTime>,
     },
     /// Whether a command only seemed to repeat an earlier one, whose outcome is kept.
     Doubt {
@@ -467,13 +473,20 @@ impl Mounts {
         let (now, print) = (self.wall(), pending.print);
         // A lock that was waited for on a lost connection is asked for anew: what its first
         // request came to may have changed since.
-        let repeats = !matches!(op, Op::Flock { .. } | Op::PosixLock { .. });
+        let mut repeats = !matches!(op, Op::Flock { .. } | Op::PosixLock { .. });
+        // A file that was closed meanwhile has to be opened again, and to open it twice does no harm.
+        if let Op::Open { flags, .. } = &op {
+            repeats = flags.truncate;
+        }
         #[cfg(feature = "planted-bugs")]
         let repeats = repeats && self.options.bug != Some(Bug::RepeatTakenForNew);
         let micros = self.wall_us;
         let Some(member) = self.member(client) else {
             return;
         };
+        if member.entering {
+            return member.held.push_back((pending, op));
+        }
         if opens(&op) && !member.client.tool {
             if member.saying || member.to_say.is_some() {
                 return member.held.push_back((pending, op));
@@ -490,7 +503,7 @@ impl Mounts {
                 print,
                 ..RequestId::new(session, lane, RequestSeq(micros))
             };
-            (name, false)
+            (name, None)
         } else {
             let Some(lane) = lanes::lane_of(pending.id) else {
                 return self.drop_connection(client, "a request with a name that no client has");
@@ -615,6 +628,7 @@ impl Mounts {
         if let Some(member) = self.member(client).filter(|it| !it.client.tool) {
             let session = member.client.session;
             let connected = true;
+            member.entering = true;
             let op = Op::SetSessionConnected { session, connected };
             self.say_open_files(client, op, out);
         }
@@ -631,6 +645,7 @@ impl Mounts {
         member.saying = true;
         let of = (member.client.session, lanes::OPEN_FILES);
         let (name, _) = member.lanes.name(of, print, false, now);
+        member.said = [member.said[1], print];
         let op = Box::new(op);
         let purpose = Purpose::OpenFiles {
             name,
@@ -718,7 +733,9 @@ impl Mounts {
                     open: open.iter().copied().collect(),
                     fresh: open.into_iter().collect(),
                     opening: 0,
+                    entering: false,
                     saying: false,
+                    said: [0; 2],
                     to_say: None,
                     held: VecDeque::new(),
                 };
@@ -870,9 +887,9 @@ impl Mounts {
                     self.ask(client, Query::LastRequests { session }, purpose, out);
                 }
                 Ok(ResponseBody::Written { outcome, .. })
-                    if again
+                    if let Some(at) = again
                         && let Ok(reply) = &outcome.result
-                        && let Some((query, doubt)) = Doubt::of(&op, reply) =>
+                        && let Some((query, doubt)) = Doubt::of(&op, reply, at) =>
                 {
                     let purpose = Purpose::Doubt {
                         pending,
@@ -895,7 +912,9 @@ impl Mounts {
                 doubt,
                 outcome,
             } => match &result {
-                Ok(ResponseBody::Read { result, .. }) if doubt.is_proved_by(result) => {
+                Ok(ResponseBody::Read { result, .. })
+                    if doubt.is_proved_by(result, self.wall()) =>
+                {
                     let Some(member) = self.member(client) else {
                         return;
                     };
@@ -905,7 +924,7 @@ impl Mounts {
                         name,
                         op: op.clone(),
                         renames: 0,
-                        again: false,
+                        again: None,
                     };
                     self.write(client, name, op, purpose, out);
                 }
@@ -942,13 +961,21 @@ impl Mounts {
         client: ClientId,
         name: RequestId,
         result: Result<ResponseBody, NodeError>,
-    ) -> Option<(RequestId, bool)> {
+    ) -> Option<(RequestId, Option<WallTime>)> {
         match result {
             Ok(ResponseBody::Read {
                 result: Ok(Answer::LastRequests(lasts)),
                 ..
             }) => {
                 let member = self.member(client)?;
+                // Whoever comes back takes a number of this lane first. A connection that finds
+                // another's there is an old one: what its mount asked here, it has asked anew since.
+                let newest = lasts.iter().find(|last| last.lane == lanes::OPEN_FILES);
+                let old = newest.is_some_and(|last| !member.said.contains(&last.print));
+                if old && name.lane != lanes::OPEN_FILES && !member.client.tool {
+                    self.drop_connection(client, SUPERSEDED);
+                    return None;
+                }
                 Some(member.lanes.rename(name, &lasts))
             }
             Ok(_) => {
@@ -1020,7 +1047,7 @@ impl Mounts {
                 if outcome.result == Err(FsError::Stale)
                     && matches!(*op, Op::SetOpenFiles { .. }) =>
             {
-                self.drop_connection(client, "its mount has a newer connection");
+                self.drop_connection(client, SUPERSEDED);
             }
             Ok(ResponseBody::Written { outcome, .. }) if outcome.result == Err(FsError::Stale) => {
                 let session = name.session;
@@ -1030,6 +1057,7 @@ impl Mounts {
             Ok(_) => {
                 if let Some(member) = self.member(client) {
                     member.saying = false;
+                    member.entering = false;
                 }
                 self.maybe_say_open_files(client, out);
             }

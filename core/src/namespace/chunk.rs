@@ -328,14 +328,16 @@ pub fn prepare(
         Purpose::Write { go_on, raise } => (None, go_on, raise),
         Purpose::Cut(cut) => (Some(cut), false, true),
     };
+    // A shared chunk, too: who has it locked goes on writing the original, which would be nobody's
+    // but the snapshot's then, and its copies are made while they change.
+    if !go_on && old.locked_until.value() >= txn.now() {
+        return Err(FsError::Locked.into());
+    }
     let from_version = old.version.value();
     if old.references.value() > 1 {
         let from = chunk;
         let action = ChunkAction::Duplicated { from, from_version };
         return create(txn, (ino, index), action, cut);
-    }
-    if !go_on && old.locked_until.value() >= txn.now() {
-        return Err(FsError::Locked.into());
     }
     let present = old.unsettled.value().map(|it| it.action);
     let (version, action) = if raise && (present.is_none() || cut.is_some()) {

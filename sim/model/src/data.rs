@@ -70,7 +70,9 @@ impl Model {
                 match back {
                     Some(chunk) => {
                         slots.insert(*index, chunk);
-                        self.known_chunk(chunk)?.locked_until = WallTime(0);
+                        if new == old {
+                            self.known_chunk(chunk)?.locked_until = WallTime(0);
+                        }
                     }
                     None => drop(slots.remove(index)),
                 }
@@ -269,10 +271,10 @@ impl Model {
         bytes: u32,
     ) -> Result<Reply, FsError> {
         self.check_not_cut(chunk)?;
+        self.check_unlocked(step, chunk)?;
         let (chunk, action) = if self.is_shared(chunk) {
             self.duplicate(inode, index, chunk)?
         } else {
-            self.check_unlocked(step, chunk)?;
             (chunk, self.raise(chunk)?)
         };
         let cut = Cut {
@@ -354,6 +356,9 @@ impl Model {
             Some(old) if self.is_shared(old) => {
                 self.check_whole_chunk(step, inode)?;
                 self.check_not_cut(old)?;
+                if !go_on {
+                    self.check_unlocked(step, old)?;
+                }
                 self.duplicate(inode, *index, old)?
             }
             Some(own) => {

@@ -208,7 +208,7 @@ fn a_first_one_that_comes_behind_its_repeat_has_no_effect() {
 #[test]
 fn what_a_thread_says_twice_on_one_connection_is_done_twice() {
     let mut rig = Rig::new();
-    let (conn, session) = rig.mount(0);
+    let (mut conn, session) = rig.mount(0);
     assert_eq!(status(rig.call(conn, 7, &mkdir("dir"))), Ok(()));
     assert_eq!(
         status(rig.call(conn, 7, &mkdir("dir"))),
@@ -220,7 +220,7 @@ fn what_a_thread_says_twice_on_one_connection_is_done_twice() {
         rig.lose(conn2);
         rig.call(conn, 7, &rmdir("dir"));
         assert_eq!(status(rig.call(conn, 7, &mkdir("dir"))), Ok(()));
-        let conn = rig.come_back(1, session);
+        conn = rig.come_back(1, session);
         if between {
             rig.call(conn, id, &lookup("dir"));
         }
@@ -229,6 +229,106 @@ fn what_a_thread_says_twice_on_one_connection_is_done_twice() {
             status(rig.call(conn, id, &mkdir("dir"))),
             Err(Status::EEXIST)
         );
+    }
+}
+
+#[test]
+fn an_old_connection_does_nothing_behind_a_newer_one() {
+    let mut rig = Rig::new();
+    let (old, session) = rig.mount(0);
+    rig.mode = Mode::HoldAsked;
+    rig.send(old, 7, &mkdir("dir"));
+    rig.mode = Mode::AtOnce;
+    // Nobody knows yet that the first connection is gone.
+    let new = rig.come_back(1, session);
+    assert_eq!(status(rig.call(new, 7, &mkdir("dir"))), Ok(()));
+    assert_eq!(status(rig.call(new, 7, &rmdir("dir"))), Ok(()));
+    rig.release_all();
+    assert!(!rig.names(InodeId::ROOT).contains(&"dir".to_owned()));
+    assert!(rig.closed(old).is_some_and(|why| why.contains("newer")));
+    assert_eq!(rig.closed(new), None);
+}
+
+#[test]
+fn nothing_is_done_before_earlier_connections_are_kept_out() {
+    let mut rig = Rig::new();
+    let (_, session) = rig.mount(0);
+    rig.mode = Mode::HoldAnswers;
+    let conn = rig.connect(1, HOME);
+    rig.say(conn, &FromClient::Register(reconnect(session)));
+    while rig.registered_not_yet(conn) {
+        rig.release(0);
+    }
+    rig.send(conn, 7, &mkdir("dir"));
+    assert!(!rig.names(InodeId::ROOT).contains(&"dir".to_owned()));
+    rig.release_all();
+    assert!(rig.names(InodeId::ROOT).contains(&"dir".to_owned()));
+}
+
+#[test]
+fn a_file_that_was_closed_meanwhile_is_opened_again() {
+    let mut rig = Rig::new();
+    let (conn, session) = rig.mount(0);
+    let [a, _] = two_files(&mut rig, conn);
+    assert_eq!(status(rig.call(conn, 5, &open(a))), Ok(()));
+    for _ in 0..2 {
+        say_open(&mut rig, conn, &[]);
+    }
+    assert_eq!(rig.open_files(session), []);
+    rig.lose(conn);
+    let conn = rig.come_back(1, session);
+    assert_eq!(status(rig.call(conn, 5, &open(a))), Ok(()));
+    assert_eq!(rig.open_files(session), [a]);
+}
+
+#[test]
+fn a_chunk_whose_lock_is_gone_is_locked_again_for_who_asks_again() {
+    // Whether somebody else has it by then.
+    for taken in [false, true] {
+        let mut rig = Rig::new();
+        let (conn, session) = rig.mount(0);
+        let file = created(rig.call(conn, 6, &create("file")));
+        let write = Call::WriteChunk(crate::moosefs::client::data::WantChunk {
+            inode: file,
+            index: 0,
+            flags: Some(0),
+        });
+        rig.mode = Mode::HoldAnswers;
+        rig.send(conn, 7, &write);
+        let Some(Held::Answer(_, answer)) = rig.held.first() else {
+            panic!("it is under way")
+        };
+        let Ok(crate::native::request::ResponseBody::Written { outcome, .. }) = &answer.result
+        else {
+            panic!("it was carried out")
+        };
+        let Ok(crate::namespace::op::Reply::Chunk { chunk, .. }) = outcome.result else {
+            panic!("it has a chunk")
+        };
+        rig.mode = Mode::AtOnce;
+        rig.lose(conn);
+        rig.held.clear();
+        let unlocked = rig.by_hand(None, Op::UnlockChunk { chunk }).0;
+        assert!(unlocked.is_ok());
+        rig.pass(Duration::from_secs(2));
+        let before = rig.applied.len();
+        if taken {
+            let (other, _) = rig.mount(0);
+            assert_eq!(
+                status(rig.call(other, 7, &write)),
+                Err(Status::NOCHUNKSERVERS)
+            );
+        }
+        let conn = rig.come_back(1, session);
+        let told = status(rig.call(conn, 7, &write));
+        let writes = rig.applied[before..].iter();
+        let writes = writes.filter(|(_, op)| matches!(op, Op::WriteChunk { .. }));
+        if taken {
+            // The repeat that was found to be none, and the new one.
+            assert_eq!((told, writes.count()), (Err(Status::LOCKED), 3));
+        } else {
+            assert_eq!((told, writes.count()), (Err(Status::NOCHUNKSERVERS), 2));
+        }
     }
 }
 

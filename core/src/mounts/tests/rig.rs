@@ -436,6 +436,11 @@ impl Rig {
         self.registered(conn)
     }
 
+    /// Whether a registration was told nothing yet.
+    pub fn registered_not_yet(&self, conn: Conn) -> bool {
+        self.peers[&conn].heard.is_empty()
+    }
+
     /// What a registration was told.
     pub fn registered(&mut self, conn: Conn) -> Option<Registered> {
         let packet = self.hear(conn)?;

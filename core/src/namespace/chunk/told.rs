@@ -79,7 +79,6 @@ pub fn rollback(
     match unsettled.map(|it| it.action) {
         Some(ChunkAction::Created) if old == ChunkId::HOLE => empty_slot(txn, ino, index, new)?,
         Some(ChunkAction::Duplicated { from, .. }) if old == from => {
-            unlock(txn, old)?;
             // The new one gives back what it holds when it goes: together nothing changes.
             refer(txn, old)?;
             txn.set(&Key::ChunkSlot(ino, index), Some(old))?;

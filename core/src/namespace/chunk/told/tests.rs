@@ -237,13 +237,51 @@ fn a_long_chain_of_copies_that_nobody_made_goes_at_once() {
     for number in 0..50 {
         let next = bed.file(&root(), ROOT, &format!("f{number}"));
         bed.ok(append(next, file));
-        written(&mut bed, write(next, 0, false));
+        let (chunk, ..) = written(&mut bed, write(next, 0, false));
+        bed.ok(Op::UnlockChunk { chunk });
         bed.ok(truncate(file, 0));
         file = next;
     }
     let outcome = bed.outcome(truncate(file, 0));
     let unused = |notice: &&Notice| matches!(notice, Notice::ChunkUnused { .. });
     assert_eq!(outcome.notices.iter().filter(unused).count(), 51);
+}
+
+#[test]
+fn a_shared_chunk_that_a_writer_has_is_neither_copied_nor_cut() {
+    let (mut bed, file, _, source) = shared();
+    bed.by_hand(|txn| super::super::lock(txn, source));
+    bed.refused(vec![
+        (FsError::Locked, write(file, 0, false)),
+        (FsError::Locked, truncate(file, 10)),
+    ]);
+    // Its writer goes on, and what becomes of that leaves the lock alone.
+    let Op::WriteChunk {
+        caller,
+        inode,
+        index,
+        chunk_moved,
+        may_touch_times,
+        ..
+    } = write(file, 0, false)
+    else {
+        unreachable!("it is one")
+    };
+    let go_on = Op::WriteChunk {
+        caller,
+        inode,
+        index,
+        go_on: true,
+        chunk_moved,
+        may_touch_times,
+    };
+    let (copy, ..) = written(&mut bed, go_on);
+    let locked = info(&bed, file).locked_until;
+    bed.ok(rollback(file, copy, source));
+    assert_eq!(info(&bed, file).chunk, source);
+    assert_eq!(info(&bed, file).locked_until, locked);
+    bed.now += limits::CHUNK_LOCK_SECONDS + 1;
+    written(&mut bed, write(file, 0, false));
 }
 
 #[test]
