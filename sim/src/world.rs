@@ -829,6 +829,7 @@ impl<K: Kind> World<K> {
             Effect::News { index, notices } => {
                 self.step_face(seat, face::Event::News { index, notices });
             }
+            Effect::CopiesMoved => self.step_face(seat, face::Event::CopiesMoved),
             Effect::StateReplaced { applied } => {
                 self.step_face(seat, face::Event::StateReplaced);
                 self.note_gap(seat, applied);

@@ -161,6 +161,13 @@ impl Keeper {
                 Ok(())
             }
             ChunkWish::Read { info, length } => self.on_read(asker, &info, length, records),
+            ChunkWish::Look { info, length } => {
+                let located = self.located_here(&info, length);
+                let answer =
+                    located.map_or(ChunkAnswer::Refused(Refusal::Again), ChunkAnswer::Located);
+                self.acts.push(Act::Answer(asker, answer));
+                Ok(())
+            }
             ChunkWish::Write {
                 inode,
                 index,
@@ -217,17 +224,10 @@ impl Keeper {
         length: u64,
         records: &dyn Records,
     ) -> Result<(), StoreError> {
-        if info.unsettled.is_none() {
-            let located = self.map.located(info.chunk, info.version..=info.version);
-            let mut places: Vec<PlaceNo> = located.map(|(place, _)| place).collect();
-            if !places.is_empty() {
-                // Readers spread over the copies.
-                self.rng.shuffle(&mut places);
-                let located = self.locate(info.chunk, info.version, length, &places);
-                self.acts
-                    .push(Act::Answer(asker, ChunkAnswer::Located(located)));
-                return Ok(());
-            }
+        if let Some(located) = self.located_here(info, length) {
+            self.acts
+                .push(Act::Answer(asker, ChunkAnswer::Located(located)));
+            return Ok(());
         }
         if self.leading.is_none() {
             self.acts.push(Act::AskAgain(asker));
@@ -252,6 +252,19 @@ impl Keeper {
         self.acts
             .push(Act::Answer(asker, ChunkAnswer::Refused(refusal)));
         Ok(())
+    }
+
+    /// Where a settled chunk can be read, if this node knows of any copy.
+    fn located_here(&mut self, info: &ChunkInfo, length: u64) -> Option<Located> {
+        if info.unsettled.is_some() {
+            return None;
+        }
+        let located = self.map.located(info.chunk, info.version..=info.version);
+        let mut places: Vec<PlaceNo> = located.map(|(place, _)| place).collect();
+        // Readers spread over the copies.
+        self.rng.shuffle(&mut places);
+        let located = self.locate(info.chunk, info.version, length, &places);
+        (!located.holders.is_empty()).then_some(located)
     }
 
     fn locate(&self, chunk: ChunkId, version: u32, length: u64, places: &[PlaceNo]) -> Located {

@@ -214,6 +214,13 @@ pub enum ChunkWish {
         /// Length of the file, bytes.
         length: u64,
     },
+    /// To tell with a file's name where its chunk is, if that is known here: nobody else is asked.
+    Look {
+        /// The chunk, as the tree has it.
+        info: ChunkInfo,
+        /// Length of the file, bytes.
+        length: u64,
+    },
     /// To show copies of chunks, with the versions that they should have.
     Show {
         /// The chunks.
@@ -328,6 +335,10 @@ pub struct Keeper {
     /// Since when each chunkserver that was there is not.
     pub(super) absent: BTreeMap<CsId, Instant>,
     tidied: ChunkId,
+    /// A chunkserver still names its copies.
+    registering: bool,
+    /// Copies are elsewhere than whoever knows some was told.
+    moved: bool,
 }
 
 impl Keeper {
@@ -354,7 +365,15 @@ impl Keeper {
             wall: WallTime(0),
             absent: BTreeMap::new(),
             tidied: ChunkId(0),
+            registering: false,
+            moved: false,
         }
+    }
+
+    /// Whether a chunkserver is gone, or the last that still named its copies has done so, since
+    /// this was asked last.
+    pub fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
     }
 
     /// The map, to look at.
@@ -543,6 +562,12 @@ impl Keeper {
         changes: Vec<Change>,
         records: &dyn Records,
     ) -> Result<(), StoreError> {
+        if !changes.is_empty() {
+            let registering = self.map.servers().any(|(_, server)| !server.listed);
+            let left = |change: &Change| matches!(change, Change::Left(..));
+            self.moved |= self.registering && !registering || changes.iter().any(left);
+            self.registering = registering;
+        }
         for change in changes {
             match change {
                 Change::Came(place) => {

@@ -2,6 +2,7 @@
 //! repeats and reorders, and leaders that are deposed and do not know it: what a writer was told is
 //! written stays readable, and in the end every chunk has the copies that it should have.
 
+mod one;
 mod world;
 
 use world::World;

@@ -1,6 +1,7 @@
 //! What needs chunkservers: what is wished of whoever knows them, and what a client is told.
 
 use super::begin::{refuse, tell};
+use super::finish::ACCESS_TO_DATA;
 use super::session::Client;
 use super::status;
 use super::task::{Stage, Step, Task};
@@ -8,13 +9,15 @@ use crate::chunks::keeper::{CopyState, Holder, ShownCopy};
 use crate::chunks::{ChunkAnswer, ChunkWish, Located, Refusal};
 use crate::id::{ChunkId, InodeId};
 use crate::limits;
-use crate::moosefs::client::data::{ChunkPlace, Location};
+use crate::moosefs::client::data::{ChunkPlace, Location, LookedChunk, Protocol2};
 use crate::moosefs::client::inspect::{
     Checked, CheckedChunk, ChunkWithin, ChunksWithin, Copy, NodeInfo, NodeParts, NodesWithin,
 };
 use crate::moosefs::client::{Call, Reply};
+use crate::moosefs::flags;
 use crate::moosefs::status::Status;
-use crate::namespace::op::{Answer, ChunkInfo, NodeKind, Query};
+use crate::namespace::op::{Answer, ChunkInfo, Disable, NodeKind, Query};
+use crate::time::WallTime;
 
 /// Chunks that are looked at together.
 const PAGE: u32 = 1_000;
@@ -49,6 +52,69 @@ pub(super) fn check(client: &Client, inode: InodeId, index: Option<u32>) -> Step
         Some(index) => list(client, inode, index, 1),
         None => list(client, inode, 0, PAGE),
     }
+}
+
+/// Asks for the chunks of a file that was looked up, where its client would be told of a single
+/// one; ends any other request.
+pub(super) fn maybe_place(task: &mut Task, client: &Client, reply: Reply) -> Step {
+    let Reply::Lookup(Ok(looked)) = &reply else {
+        return tell(reply);
+    };
+    let (attributes, inode) = (&looked.attributes, looked.inode);
+    let is_one_chunk = (1..=limits::CHUNK_BYTES).contains(&attributes.length);
+    if client.knows_places()
+        && attributes.kind == flags::node::FILE
+        && is_one_chunk
+        && looked.flags & ACCESS_TO_DATA != 0
+        && !client.forbids(Disable::Read)
+    {
+        task.stage = Stage::Looked(reply);
+        return list(client, inode, 0, 2);
+    }
+    tell(reply)
+}
+
+/// The chunks of a file that was looked up came: a single one that nobody writes is placed.
+pub(super) fn on_only_chunk(
+    task: &mut Task,
+    now: WallTime,
+    reply: Reply,
+    chunks: &[ChunkInfo],
+    length: u64,
+) -> Step {
+    let told = match &reply {
+        Reply::Lookup(Ok(looked)) => looked.attributes.length,
+        other => panic!("{other:?} tells no place"),
+    };
+    match chunks {
+        // Of another length the file was changed since it was looked up.
+        [info]
+            if info.index == 0
+                && info.unsettled.is_none()
+                && !info.is_locked(now)
+                && length == told =>
+        {
+            let info = *info;
+            task.stage = Stage::Looked(reply);
+            Step::Chunk(ChunkWish::Look { info, length })
+        }
+        _ => tell(reply),
+    }
+}
+
+/// A client that is told of a chunk without places waits for ten seconds, so it never is.
+fn with_place(mut reply: Reply, located: &Located) -> Reply {
+    if let Reply::Lookup(Ok(looked)) = &mut reply
+        && !located.holders.is_empty()
+    {
+        looked.chunk = Some(LookedChunk {
+            protocol: Protocol2,
+            chunk: located.chunk,
+            version: located.version,
+            locations: located.holders.iter().map(location).collect(),
+        });
+    }
+    reply
 }
 
 /// A node's attributes, or the names in it, came for a NODE_INFO.
@@ -115,6 +181,10 @@ pub(super) fn on_chunks(
 pub(super) fn on_answer(task: &mut Task, client: &Client, answer: ChunkAnswer) -> Step {
     let stage = std::mem::replace(&mut task.stage, Stage::First);
     match (&task.call, answer, stage) {
+        (Call::Lookup(_), ChunkAnswer::Located(located), Stage::Looked(reply)) => {
+            tell(with_place(reply, &located))
+        }
+        (Call::Lookup(_), ChunkAnswer::Refused(_), Stage::Looked(reply)) => tell(reply),
         (call, ChunkAnswer::Refused(refusal), _) => refused(call, client, refusal),
         (Call::ReadChunk(_), ChunkAnswer::Located(located), _) => {
             tell(Reply::ReadChunk(Ok(place(&located))))

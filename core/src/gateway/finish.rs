@@ -35,7 +35,7 @@ const KNOWS_APPEND_ONLY: Version = Version::new(3, 0, 113);
 /// Masks of access without W.
 const ACCESS_WITHOUT_WRITE: u16 = 0x33;
 /// Masks of access with R or W.
-const ACCESS_TO_DATA: u16 = 0xFC;
+pub(super) const ACCESS_TO_DATA: u16 = 0xFC;
 const NO_DATA_CACHE: u8 = 0x08;
 const APPEND_ONLY: u8 = 0x40;
 const IMMUTABLE: u8 = 0x80;
@@ -57,7 +57,7 @@ pub fn go_on(task: &mut Task, client: &Client, world: World<'_>, came: Came) -> 
 /// missing, the reply stands.
 fn on_refusal(task: &mut Task, client: &Client, error: FsError) -> Step {
     match std::mem::replace(&mut task.stage, Stage::First) {
-        Stage::Touch(reply) => tell(reply),
+        Stage::Touch(reply) | Stage::Looked(reply) => tell(reply),
         Stage::Eattr(reply) if matches!(task.call, Call::Open(_)) => tell(reply),
         _ => refuse(&task.call, client, status::of_refusal(error)),
     }
@@ -82,8 +82,14 @@ fn on_answer(task: &mut Task, client: &Client, world: World<'_>, answer: Answer)
             let eattr = eattr.map_or(0, |(eattr, _)| *eattr as u8);
             match writes_what_it_may_not(client, &task.call, eattr) {
                 true => refuse(&task.call, client, Status::EACCES),
-                false => tell(with_eattr(client, reply, eattr)),
+                false => {
+                    let reply = with_eattr(client, reply, eattr);
+                    chunk::maybe_place(task, client, reply)
+                }
             }
+        }
+        (Stage::Looked(reply), Answer::Chunks { chunks, length, .. }) => {
+            chunk::on_only_chunk(task, world.now, reply, &chunks, length)
         }
         (Stage::Touch(reply), Answer::Attr(attr)) => Step::Tell {
             then: touch(client, world.now, &task.call, &attr),

@@ -2,7 +2,7 @@
 
 use crate::id::{InodeId, SessionId};
 use crate::limits;
-use crate::moosefs::client::push::{ChunkChanged, LengthChanged, TOLD_CHANGES};
+use crate::moosefs::client::push::{ChunkChanged, LengthChanged, TOLD_CHANGES, TOLD_TO_FORGET};
 use crate::moosefs::client::register::{MetaValues, SessionValues};
 use crate::moosefs::client::{Times, ToClient};
 use crate::moosefs::flags;
@@ -125,6 +125,19 @@ impl Client {
             | Notice::ChunkserverRegistered { .. }
             | Notice::ChunkserverForgotten { .. } => None,
         }
+    }
+
+    /// What this client is told when it has to forget where chunks are, if its version knows that.
+    #[must_use]
+    pub fn forgets_places(&self) -> Option<ToClient> {
+        self.knows_places().then_some(ToClient::InvalidateChunks)
+    }
+
+    /// Whether this client is told where a file's chunk is with the file's name: it has to be one
+    /// that can be told to forget that.
+    #[must_use]
+    pub fn knows_places(&self) -> bool {
+        !self.tool && self.version >= TOLD_TO_FORGET
     }
 
     /// What a mount is told of its session.

@@ -87,6 +87,8 @@ pub(super) enum Stage {
     Listing(Listing),
     /// The node was found, or opened; its extra attributes are still to come.
     Eattr(Reply),
+    /// The name was looked up; where the only chunk of the file is, is still to be seen.
+    Looked(Reply),
     /// The reply is there; whether a time has to be touched is still to be seen.
     Touch(Reply),
     /// Classes are listed, to tell the names of counted ones.
@@ -124,6 +126,15 @@ impl Task {
     #[must_use]
     pub fn call(&self) -> &Call {
         &self.call
+    }
+
+    /// The file whose place a LOOKUP is about to tell, as its client knows it.
+    #[must_use]
+    pub fn looked_up(&self) -> Option<InodeId> {
+        match &self.stage {
+            Stage::Looked(Reply::Lookup(Ok(looked))) => Some(looked.inode),
+            _ => None,
+        }
     }
 
     /// The wait for a lock is over.

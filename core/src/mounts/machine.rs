@@ -6,8 +6,10 @@ use std::net::Ipv4Addr;
 use super::doubt::Doubt;
 use super::lanes::{self, Lanes};
 use super::registration::{self, Accepted, Next, Registration, Scene};
+use super::told::{TOLD_FOR, Told};
 use super::waits::Waits;
 use super::{Effect, Event, Input, Options};
+use crate::chunks::{ChunkAnswer, ChunkWish, Refusal};
 use crate::exports::Exports;
 use crate::exports::password::CHALLENGE_BYTES;
 use crate::gateway::{self, Client, LockWait, Step, Task, World};
@@ -59,6 +61,10 @@ struct Member {
     lanes: Lanes,
     /// Files that it has open, and perhaps some that it has closed since it said so last.
     open: BTreeSet<InodeId>,
+    /// Files that it may open by what it was told with their name.
+    told: Told,
+    /// Until then it may do so by what it was told elsewhere, or before news were missed.
+    doubt_until: Instant,
     /// Files that it may have open without knowing it when it made its next list: the answer may
     /// have been on its way. No list closes them but the one after that.
     fresh: BTreeSet<InodeId>,
@@ -99,6 +105,9 @@ struct Pending {
     /// Tells the packet from others.
     print: u64,
     task: Task,
+    /// A state that is as new as it has to be, once one is known: what is asked from there on needs
+    /// no word of the leader.
+    seen: Option<LogIndex>,
 }
 
 /// What an answer of the node is for.
@@ -237,6 +246,7 @@ impl Mounts {
             Event::Answered { client, response } => self.on_answered(client, response, out),
             Event::News { index, notices } => self.on_news(index, &notices),
             Event::StateReplaced => self.on_state_replaced(),
+            Event::CopiesMoved => self.on_copies_moved(),
             Event::Space { total, free } => self.space = (total, free),
             Event::Exports(exports) => self.on_exports(exports),
         }
@@ -416,6 +426,7 @@ impl Mounts {
             form,
             print,
             task,
+            seen: None,
         };
         self.carry_out(client, Box::new(pending), step, out);
     }
@@ -424,13 +435,33 @@ impl Mounts {
     fn carry_out(
         &mut self,
         client: ClientId,
-        pending: Box<Pending>,
+        mut pending: Box<Pending>,
         step: Step,
         out: &mut Outbox<Effect>,
     ) {
         match step {
-            Step::Ask(query) => self.ask(client, query, Purpose::Question(pending), out),
+            Step::Ask(query) => {
+                let consistency = match pending.seen {
+                    Some(not_before) => Consistency::Fast { not_before },
+                    None => Consistency::Strict,
+                };
+                let purpose = Purpose::Question(pending);
+                self.ask_as(client, consistency, query, purpose, out);
+            }
             Step::Do(op) => self.command(client, pending, op, out),
+            Step::Chunk(ChunkWish::Look { .. }) if !self.may_tell_place(client, &pending) => {
+                let Some(Mount {
+                    stage: Stage::Registered(member),
+                    ..
+                }) = self.mounts.get(&client)
+                else {
+                    return;
+                };
+                let refused = ChunkAnswer::Refused(Refusal::Again);
+                let came = gateway::Came::Chunks(refused);
+                let step = pending.task.go_on(&member.client, self.world(), came);
+                self.carry_out(client, pending, step, out);
+            }
             Step::Chunk(wish) => {
                 let call = self.new_call(client, Purpose::Question(pending));
                 out.push(Effect::AskChunk { client, call, wish });
@@ -522,14 +553,36 @@ impl Mounts {
         self.write(client, name, op, purpose, out);
     }
 
-    /// Files that a request opens are open from now on: news of them are for this client.
+    /// Files that a request opens are open from now on: news of them are for this client. It may
+    /// have opened one by what it was told with the name, and is told now what changed since.
     fn note_opened(&mut self, client: ClientId, op: &Op) {
-        if let Op::Open { inode, .. } = op
-            && let Some(member) = self.member(client)
-        {
-            let inode = member.client.real(*inode);
-            member.open.insert(inode);
+        let now = self.now;
+        let Op::Open { inode, flags, .. } = op else {
+            return;
+        };
+        let Some(member) = self.member(client) else {
+            return;
+        };
+        let inode = member.client.real(*inode);
+        member.open.insert(inode);
+        let heard = member.told.news(inode, now).iter();
+        let mut heard: Vec<ToClient> = heard.filter_map(|it| member.client.hears(it)).collect();
+        if flags.after_create && now < member.doubt_until {
+            heard.extend(member.client.forgets_places());
         }
+        for told in heard {
+            self.push(client, &told);
+        }
+    }
+
+    /// Whether a client that is told where a file's chunk is can be told later that it changed.
+    fn may_tell_place(&mut self, client: ClientId, pending: &Pending) -> bool {
+        let now = self.now;
+        let Some(inode) = pending.task.looked_up() else {
+            return false;
+        };
+        let member = self.member(client);
+        member.is_some_and(|it| it.told.begin(it.client.real(inode), now))
     }
 
     /// A command has ended: a file that it opened is open, though its client does not know it yet.
@@ -734,6 +787,8 @@ impl Mounts {
                     fresh: open.into_iter().collect(),
                     opening: 0,
                     entering: false,
+                    told: Told::default(),
+                    doubt_until: self.now + TOLD_FOR,
                     saying: false,
                     said: [0; 2],
                     to_say: None,
@@ -802,8 +857,18 @@ impl Mounts {
     }
 
     fn ask(&mut self, client: ClientId, query: Query, purpose: Purpose, out: &mut Outbox<Effect>) {
+        self.ask_as(client, Consistency::Strict, query, purpose, out);
+    }
+
+    fn ask_as(
+        &mut self,
+        client: ClientId,
+        consistency: Consistency,
+        query: Query,
+        purpose: Purpose,
+        out: &mut Outbox<Effect>,
+    ) {
         let call = self.new_call(client, purpose);
-        let consistency = Consistency::Strict;
         let body = RequestBody::Read { consistency, query };
         let request = Request { call, body };
         out.push(Effect::Ask { client, request });
@@ -1075,10 +1140,12 @@ impl Mounts {
     ) {
         let (came, index, repeated) = match result {
             Ok(ResponseBody::Read { result, index }) => {
+                pending.seen = pending.seen.max(Some(index));
                 (gateway::Came::Answer(result), index, false)
             }
             Ok(ResponseBody::Written { outcome, index }) => {
                 let repeated = outcome.repeated;
+                pending.seen = pending.seen.max(Some(index));
                 (gateway::Came::Outcome(outcome.result), index, repeated)
             }
             Ok(ResponseBody::Chunk(answer)) => (gateway::Came::Chunks(answer), LogIndex(0), false),
@@ -1184,28 +1251,62 @@ impl Mounts {
         }
     }
 
-    /// Whoever has the file open hears that it changed, and may hear it of its own change.
+    /// Whoever has the file open, or may open it by what it was told, hears that it changed, and
+    /// may hear it of its own change.
     fn push_news(&mut self, inode: InodeId, notice: &Notice) {
-        for (client, mount) in &self.mounts {
-            let Stage::Registered(member) = &mount.stage else {
+        let now = self.now;
+        let mut heard = Vec::new();
+        for (client, mount) in &mut self.mounts {
+            let Stage::Registered(member) = &mut mount.stage else {
                 continue;
             };
-            if member.client.tool || !member.open.contains(&inode) {
+            let was_told = member.told.note(inode, notice, now);
+            if member.client.tool || !was_told && !member.open.contains(&inode) {
                 continue;
             }
             if let Some(told) = member.client.hears(notice) {
-                let packet = told.encode(Form::of(member.client.version));
-                let standing = Standing::Same;
-                let push = connection::Input::Push { packet, standing };
-                self.connections.tell(*client, push);
+                heard.push((*client, told));
             }
+        }
+        for (client, told) in heard {
+            self.push(client, &told);
+        }
+    }
+
+    /// Tells a client what it has not asked for.
+    fn push(&mut self, client: ClientId, told: &ToClient) {
+        let packet = told.encode(self.form_of(client));
+        let standing = Standing::Same;
+        let push = connection::Input::Push { packet, standing };
+        self.connections.tell(client, push);
+    }
+
+    /// Every mount forgets where chunks are, and asks again when it needs one.
+    fn on_copies_moved(&mut self) {
+        let mut heard = Vec::new();
+        for (client, mount) in &self.mounts {
+            if let Stage::Registered(member) = &mount.stage
+                && let Some(told) = member.client.forgets_places()
+            {
+                heard.push((*client, told));
+            }
+        }
+        for (client, told) in heard {
+            self.push(client, &told);
         }
     }
 
     /// Whoever waits for a lock asks again on a new connection: it may have been granted. So does
-    /// who is told only later that it has to wait.
+    /// who is told only later that it has to wait. What was told of chunks may be of before.
     fn on_state_replaced(&mut self) {
         self.replaced_at = CallId(self.next_call);
+        let doubt_until = self.now + TOLD_FOR;
+        for mount in self.mounts.values_mut() {
+            if let Stage::Registered(member) = &mut mount.stage {
+                member.doubt_until = doubt_until;
+            }
+        }
+        self.on_copies_moved();
         let waiters = self.waits.forget(|_| true);
         for (client, _) in waiters {
             self.drop_connection(client, NEWS_MISSED);

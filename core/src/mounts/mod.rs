@@ -15,6 +15,7 @@ mod machine;
 mod registration;
 #[cfg(test)]
 mod tests;
+mod told;
 mod waits;
 
 use std::collections::BTreeMap;
@@ -121,6 +122,9 @@ pub enum Event {
     },
     /// The node's state was replaced by a peer's: news may have been missed.
     StateReplaced,
+    /// Copies of chunks are at other chunkservers than before
+    /// ([`crate::node::Effect::CopiesMoved`]).
+    CopiesMoved,
     /// Space on chunkservers is another now, bytes.
     Space {
         /// In total.

@@ -1,5 +1,6 @@
 //! Packets of simulated clients in, packets for them out, over one tree that two nodes share.
 
+mod caches;
 mod locks;
 mod requests;
 mod rig;

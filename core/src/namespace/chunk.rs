@@ -186,7 +186,7 @@ pub fn read(txn: &Txn<'_>, caller: &Caller, inode: InodeId, index: u32) -> Res<A
         None => hole(index),
     };
     let cut = info.unsettled.is_some_and(|it| it.cut.is_some());
-    if !cut && info.locked_until > WallTime(0) && info.locked_until >= txn.now() {
+    if !cut && info.is_locked(txn.now()) {
         return Err(FsError::Locked.into());
     }
     Ok(Answer::Chunk {

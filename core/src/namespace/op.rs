@@ -1078,6 +1078,14 @@ pub struct ChunkInfo {
     pub references: u64,
 }
 
+impl ChunkInfo {
+    /// Whether a writer has it.
+    #[must_use]
+    pub fn is_locked(&self, now: WallTime) -> bool {
+        self.locked_until > WallTime(0) && self.locked_until >= now
+    }
+}
+
 /// What a command gives back when it was carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each variant says what its fields are")]

@@ -280,6 +280,9 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             self.on_talk(node, talk, out);
         }
         self.tell_space(out);
+        if self.chunks.keeper.take_moved() && self.options.news {
+            out.push(Effect::CopiesMoved);
+        }
         self.inbox.len() > before || !self.chunks.told.is_empty()
     }
 

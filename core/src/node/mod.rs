@@ -208,6 +208,9 @@ pub enum Effect {
         /// What to tell, in order; never empty.
         notices: Vec<Notice>,
     },
+    /// A chunkserver is gone, or all that have registered have named their copies now: who was told
+    /// where chunks are has to ask anew. Only with [`Options::news`].
+    CopiesMoved,
     /// A command was applied here: for checkers and metrics, on every replica.
     Applied {
         /// Log index.

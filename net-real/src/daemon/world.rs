@@ -126,6 +126,11 @@ impl World for ProcessWorld {
                     mounts.news(index, notices);
                 }
             }
+            Note::CopiesMoved => {
+                if let Some(mounts) = &self.mounts {
+                    mounts.copies_moved();
+                }
+            }
         }
     }
 }

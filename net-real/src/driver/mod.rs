@@ -121,6 +121,8 @@ pub enum Note<'a> {
         /// The news.
         notices: Vec<Notice>,
     },
+    /// Copies of chunks are at other chunkservers than before.
+    CopiesMoved,
 }
 
 /// How a node stands, seen from its own thread.
@@ -443,6 +445,7 @@ impl<D: Disk, S: StateStore, W: World> Driver<D, S, W> {
             Effect::Notices { .. } => self.world.note(Note::Others),
             Effect::Space { total, free, .. } => self.world.note(Note::Space { total, free }),
             Effect::News { index, notices } => self.world.note(Note::News { index, notices }),
+            Effect::CopiesMoved => self.world.note(Note::CopiesMoved),
             Effect::Stopped { reason } => self.stopped = Some(reason),
         }
     }

@@ -58,6 +58,11 @@ impl Handle {
         self.tell(Work::StateReplaced);
     }
 
+    /// Copies of chunks are at other chunkservers than before.
+    pub fn copies_moved(&self) {
+        self.tell(Work::CopiesMoved);
+    }
+
     /// Space on chunkservers is another now, bytes.
     pub fn space(&self, total: u64, free: u64) {
         self.tell(Work::Space { total, free });

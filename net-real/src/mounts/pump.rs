@@ -39,6 +39,8 @@ pub enum Work {
     },
     /// The state was replaced by a peer's.
     StateReplaced,
+    /// Copies of chunks are at other chunkservers than before.
+    CopiesMoved,
     /// Space on chunkservers is another now, bytes.
     Space {
         /// In total.
@@ -96,6 +98,7 @@ impl Pump {
             Work::News { index, notices } => Event::News { index, notices },
             Work::Space { total, free } => Event::Space { total, free },
             Work::StateReplaced => Event::StateReplaced,
+            Work::CopiesMoved => Event::CopiesMoved,
             Work::Exports(exports) => Event::Exports(exports),
         });
     }

@@ -1,6 +1,11 @@
 //! Open files, their data, what is attached to them, and locks.
 
+use std::net::Ipv4Addr;
+
 use super::*;
+use crate::chunks::keeper::Holder;
+use crate::chunks::{Address, Located};
+use crate::id::CsId;
 
 #[test]
 fn what_protects_a_file_is_told_where_it_is_looked_up() {
@@ -362,4 +367,147 @@ fn locks_are_granted_waited_for_and_shown() {
     }
     let wait = rig.step(494, |w| posix(w, 2, 1, 1));
     assert!(matches!(wait, Step::Wait(LockWait { posix: true, .. })));
+}
+
+/// A file of root's with one chunk and this length, which others may not touch.
+fn with_chunk(rig: &mut Rig, name: &[u8], length: u64) -> (u32, ChunkId) {
+    let file = rig.file(ROOT, name);
+    let ChunkWish::Write { chunk, version, .. } = rig.hand_on(434, |w| {
+        w.u32(file).u32(0).u8(5);
+    }) else {
+        panic!("a chunk was to be made");
+    };
+    rig.apply(Op::SettleChunk { chunk, version });
+    end_write(rig, file, chunk, length);
+    (file, chunk)
+}
+
+fn end_write(rig: &mut Rig, file: u32, chunk: ChunkId, length: u64) {
+    let end = rig.send(436, |w| {
+        w.u64(chunk.0).u32(file).u32(0).u64(length).u8(0);
+    });
+    assert_eq!(status_of(&end), None);
+}
+
+fn look_up(rig: &mut Rig, name: &[u8], uid: u32) -> Step {
+    rig.step(406, |w| {
+        w.u32(ROOT).name(name);
+        by(w, uid, &[uid]);
+    })
+}
+
+#[test]
+fn where_the_only_chunk_of_a_file_is_comes_with_its_name() {
+    let mut rig = Rig::new();
+    let (_, chunk) = with_chunk(&mut rig, b"file", 6);
+    let Step::Chunk(ChunkWish::Look { info, length }) = look_up(&mut rig, b"file", 0) else {
+        panic!("its place is told");
+    };
+    assert_eq!((info.chunk, info.version, length), (chunk, 1, 6));
+    let told = |rig: &mut Rig, answer: ChunkAnswer| {
+        let world = rig::world(&rig.options, rig.now);
+        let mut task = rig.task.clone().unwrap();
+        match task.go_on(&rig.client, world, Came::Chunks(answer)) {
+            Step::Tell { reply, then: None } => {
+                let form = task.call().form(rig.client.version);
+                let id = MsgId(rig::ID);
+                ToClient::Reply { id, reply }.encode(form)
+            }
+            step => panic!("{step:?}"),
+        }
+    };
+    let holder = |last: u8| Holder {
+        csid: CsId(last.into()),
+        address: Address {
+            ip: Ipv4Addr::new(10, 77, 0, last),
+            port: 9422,
+        },
+        version: 0x0003_00EA,
+        labels: 0,
+    };
+    let located = |holders: Vec<Holder>| {
+        ChunkAnswer::Located(Located {
+            chunk,
+            version: 1,
+            length,
+            holders,
+        })
+    };
+    let bytes = told(&mut rig, located(vec![holder(4), holder(6)]));
+    // The packet that MooseFS sends: 8 of frame, then 87.
+    assert_eq!(bytes.len(), 8 + 87);
+    let flags = 8 + 4 + 4 + 36;
+    assert_eq!(bytes[flags..flags + 3], [0x01, 0xFF, 2]);
+    assert_eq!(bytes[flags + 3..flags + 11], chunk.0.to_be_bytes());
+    assert_eq!(
+        bytes[flags + 11..flags + 29],
+        [
+            0, 0, 0, 1, 10, 77, 0, 4, 0x24, 0xCE, 0, 3, 0, 0xEA, 0, 0, 0, 0
+        ]
+    );
+    // Without places there is no chunk either: a client would wait for ten seconds.
+    for answer in [located(Vec::new()), ChunkAnswer::Refused(Refusal::Again)] {
+        let bytes = told(&mut rig, answer);
+        assert_eq!(bytes.len(), 8 + 46);
+        assert_eq!(bytes[flags..], [0x00, 0xFF]);
+    }
+}
+
+#[test]
+fn no_place_is_told_where_it_is_of_no_use_or_would_not_hold() {
+    let mut rig = Rig::new();
+    let (file, chunk) = with_chunk(&mut rig, b"file", 6);
+    let is_told = |rig: &mut Rig, uid: u32| match look_up(rig, b"file", uid) {
+        Step::Chunk(ChunkWish::Look { .. }) => true,
+        Step::Tell { .. } => false,
+        step => panic!("{step:?}"),
+    };
+    assert!(is_told(&mut rig, 0));
+    assert!(is_told(&mut rig, 9), "it may read");
+    let mode = |rig: &mut Rig, mode: u16| {
+        rig.send(410, |w| {
+            w.u32(file).u8(0);
+            by(w, 0, &[0]);
+            w.u8(2).u16(mode).u32(0).u32(0).u32(0).u32(0).u8(0).u8(0);
+        });
+    };
+    mode(&mut rig, 0o600);
+    assert!(!is_told(&mut rig, 9), "it may neither read nor write");
+    rig.client.tool = true;
+    assert!(!is_told(&mut rig, 0));
+    rig.client.tool = false;
+    rig.client.version = Version::new(3, 0, 99);
+    assert!(!is_told(&mut rig, 0), "it cannot be told to forget it");
+    rig.client.version = Version::OURS;
+    rig.params(|params| params.disables = 1 << Disable::Read as u32);
+    assert!(!is_told(&mut rig, 0));
+    rig.params(|params| params.disables = 0);
+    // A writer has it, at its version or, not told to chunkservers yet, at the next.
+    let write = |rig: &mut Rig, chunk_moved| {
+        rig.apply(Op::WriteChunk {
+            caller: rig::client().itself(),
+            inode: InodeId(file),
+            index: 0,
+            go_on: false,
+            chunk_moved,
+            may_touch_times: false,
+        });
+    };
+    write(&mut rig, false);
+    assert!(!is_told(&mut rig, 0));
+    end_write(&mut rig, file, chunk, 6);
+    assert!(is_told(&mut rig, 0));
+    write(&mut rig, true);
+    end_write(&mut rig, file, chunk, 6);
+    assert!(!is_told(&mut rig, 0));
+    rig.apply(Op::SettleChunk { chunk, version: 2 });
+    assert!(is_told(&mut rig, 0));
+    rig.truncate(file, Some(0), 64 << 20);
+    assert!(is_told(&mut rig, 0));
+    rig.truncate(file, Some(0), (64 << 20) + 1);
+    assert!(!is_told(&mut rig, 0), "there is room for a second chunk");
+    rig.file(ROOT, b"empty");
+    assert!(matches!(look_up(&mut rig, b"empty", 0), Step::Tell { .. }));
+    rig.dir(ROOT, b"dir");
+    assert!(matches!(look_up(&mut rig, b"dir", 0), Step::Tell { .. }));
 }

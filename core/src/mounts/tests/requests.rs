@@ -17,7 +17,7 @@ pub fn status(reply: Option<Reply>) -> Result<(), Status> {
     reply.expect("it is answered").status()
 }
 
-fn lookup(name: &str) -> Call {
+pub fn lookup(name: &str) -> Call {
     let Call::Mkdir(mkdir) = mkdir(name) else {
         unreachable!("it is one");
     };
@@ -437,7 +437,7 @@ fn kept_times_are_set() {
 
 // Open files.
 
-fn say_open(rig: &mut Rig, conn: Conn, inodes: &[InodeId]) {
+pub fn say_open(rig: &mut Rig, conn: Conn, inodes: &[InodeId]) {
     let inodes = inodes.to_vec();
     let old_number = false;
     rig.say(conn, &FromClient::OpenFiles { inodes, old_number });

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 
-use crate::chunks::{ChunkAnswer, Refusal};
+use crate::chunks::keeper::Holder;
+use crate::chunks::{ChunkAnswer, ChunkWish, Located, Refusal};
 use crate::exports::password::PasswordDigest;
 use crate::exports::{ExportPath, Exports, Record};
 use crate::id::{InodeId, LogIndex, NodeId, SessionId};
@@ -24,7 +25,7 @@ use crate::namespace::Namespace;
 use crate::namespace::error::FsError;
 use crate::namespace::op::{self, Answer, Command, Notice, Op, Query, RequestId, SessionFlags};
 use crate::native::request::{
-    CallId, ClientId, NodeError, Request, RequestBody, Response, ResponseBody,
+    CallId, ClientId, Consistency, NodeError, Request, RequestBody, Response, ResponseBody,
 };
 use crate::rng::Seed;
 use crate::store::MemStore;
@@ -76,6 +77,8 @@ pub struct Peer {
     reader: PacketReader,
     /// What it heard and did not look at, signs of life left out.
     heard: VecDeque<Packet>,
+    /// How often it was told to forget where chunks are.
+    pub forgot: u32,
     pub closed: Option<Closed>,
     pub gone: bool,
 }
@@ -96,6 +99,13 @@ pub struct Rig {
     pub applied: Vec<(Option<RequestId>, Op)>,
     /// Which node hears no news.
     pub deaf: Option<usize>,
+    /// Which node applies nothing: it hears no news, and what it is asked waits.
+    pub behind: Option<usize>,
+    late: Vec<(usize, Event)>,
+    /// The one chunkserver of this world, if there is one.
+    pub holder: Option<Holder>,
+    /// How nodes were asked questions.
+    pub asked: Vec<(Query, Consistency)>,
     /// Whether clients give signs of life as time passes, between whole packets.
     pub alive: bool,
     next: [u64; 2],
@@ -160,6 +170,10 @@ impl Rig {
             kept: Vec::new(),
             applied: Vec::new(),
             deaf: None,
+            behind: None,
+            late: Vec::new(),
+            holder: None,
+            asked: Vec::new(),
             alive: true,
             next: [0; 2],
             index: 0,
@@ -201,7 +215,10 @@ impl Rig {
             Effect::Ask { client, request } => {
                 let Request { call, body } = request;
                 let query = match body {
-                    RequestBody::Read { query, .. } => query,
+                    RequestBody::Read { query, consistency } => {
+                        self.asked.push((query.clone(), consistency));
+                        query
+                    }
                     RequestBody::KeepSession { session } => {
                         self.kept.push(session);
                         Query::GetSession { session }
@@ -216,10 +233,19 @@ impl Rig {
                 request,
                 op,
             } => self.on_asked((node, client), call, Asked::Write(request, *op), todo),
-            // There are no chunkservers in this world.
-            Effect::AskChunk { client, call, .. } => {
-                let refused = ChunkAnswer::Refused(Refusal::NoServers);
-                let result = Ok(ResponseBody::Chunk(refused));
+            Effect::AskChunk { client, call, wish } => {
+                let answer = match (wish, self.holder) {
+                    (ChunkWish::Look { info, length }, Some(holder)) => {
+                        ChunkAnswer::Located(Located {
+                            chunk: info.chunk,
+                            version: info.version,
+                            length,
+                            holders: vec![holder],
+                        })
+                    }
+                    _ => ChunkAnswer::Refused(Refusal::NoServers),
+                };
+                let result = Ok(ResponseBody::Chunk(answer));
                 let response = Response { call, result };
                 todo.push_back(answered((node, client), response));
             }
@@ -242,8 +268,10 @@ impl Rig {
             connection::Effect::Write { bytes } => {
                 peer.reader.push(&bytes);
                 while let Some(packet) = peer.reader.next_packet().unwrap() {
-                    if packet.kind != 0 {
-                        peer.heard.push_back(packet);
+                    match packet.kind {
+                        0 => {}
+                        706 => peer.forgot += 1,
+                        _ => peer.heard.push_back(packet),
                     }
                 }
                 let bytes = bytes.len();
@@ -267,7 +295,8 @@ impl Rig {
             let result = Err(error);
             return todo.push_back(answered(conn, Response { call, result }));
         }
-        if self.mode == Mode::HoldAsked {
+        let waits = self.behind == Some(conn.0) && matches!(asked, Asked::Read(_));
+        if self.mode == Mode::HoldAsked || waits {
             return self.held.push(Held::Asked(conn, call, asked));
         }
         let result = Ok(self.perform(asked, todo));
@@ -291,7 +320,11 @@ impl Rig {
                 if !outcome.notices.is_empty() {
                     for node in (0..2).filter(|node| self.deaf != Some(*node)) {
                         let notices = outcome.notices.clone();
-                        todo.push_back((node, Event::News { index, notices }));
+                        let news = (node, Event::News { index, notices });
+                        match self.behind == Some(node) {
+                            true => self.late.push(news),
+                            false => todo.push_back(news),
+                        }
                     }
                 }
                 ResponseBody::Written { index, outcome }
@@ -356,6 +389,15 @@ impl Rig {
         }
     }
 
+    /// The node that was behind has applied everything.
+    pub fn catch_up(&mut self) {
+        self.behind = None;
+        for (node, event) in std::mem::take(&mut self.late) {
+            self.feed(node, event);
+        }
+        self.release_all();
+    }
+
     /// Nothing is held back any more.
     pub fn release_all(&mut self) {
         self.mode = Mode::AtOnce;
@@ -394,6 +436,7 @@ impl Rig {
         let peer = Peer {
             reader: PacketReader::new(u32::MAX),
             heard: VecDeque::new(),
+            forgot: 0,
             closed: None,
             gone: false,
         };

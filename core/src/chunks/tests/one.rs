@@ -1,0 +1,310 @@
+//! One keeper that leads, and chunkservers that do at once what they are told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use crate::chunks::jobs::{Came, Ticket};
+use crate::chunks::keeper::{Act, Asker};
+use crate::chunks::{
+    Address, ChunkAnswer, ChunkWish, ConnId, Copy, Joined, Keeper, Options, Order, Refusal, Report,
+    Space,
+};
+use crate::id::{ChunkId, CsId, InodeId, NodeId, Term};
+use crate::namespace::op::{ChunkInfo, Op, Reply};
+use crate::namespace::testing::{Bed, ROOT, root};
+use crate::rng::Seed;
+use crate::time::{Duration, Instant, WallTime};
+
+const NODE: NodeId = NodeId(1);
+
+/// A chunkserver: its registration, and its disk.
+struct Server {
+    conn: ConnId,
+    there: bool,
+    disk: BTreeMap<ChunkId, u32>,
+}
+
+struct One {
+    bed: Bed,
+    keeper: Keeper,
+    servers: BTreeMap<CsId, Server>,
+    answers: BTreeMap<Asker, ChunkAnswer>,
+    /// Proposals are kept here, and not decided.
+    held: Option<Vec<(Ticket, Op)>>,
+    again: BTreeSet<Asker>,
+    now: Instant,
+    next: u64,
+}
+
+impl One {
+    fn new() -> Self {
+        let options = Options {
+            upkeep_delay: Duration::from_secs(1_000_000),
+            ..Options::default()
+        };
+        let mut keeper = Keeper::new(options, 1, Seed::from_u64(1).rng());
+        keeper.set_nodes(&BTreeSet::from([NODE]));
+        Self {
+            bed: Bed::new(),
+            keeper,
+            servers: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            held: None,
+            again: BTreeSet::new(),
+            now: Instant::ZERO,
+            next: 0,
+        }
+    }
+
+    fn lead(&mut self, term: u64) {
+        self.keeper.on_term(Term(term));
+        self.keeper.set_leads(None);
+        self.keeper.set_leads(Some(Term(term)));
+        self.keeper.set_lease(true);
+        self.run();
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.run();
+    }
+
+    fn run(&mut self) {
+        loop {
+            let seconds = (self.now.since(Instant::ZERO).as_micros() / 1_000_000) as u32;
+            self.bed.now = 1_000 + seconds;
+            self.keeper.set_now(self.now, WallTime(self.bed.now));
+            self.keeper.run(&self.bed.tree).unwrap();
+            self.keeper.check();
+            let acts = self.keeper.take_acts();
+            if acts.is_empty() {
+                return;
+            }
+            for act in acts {
+                self.carry_out(act);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, act: Act) {
+        match act {
+            Act::Send(to, talk) => {
+                assert_eq!(to, NODE);
+                self.keeper.on_talk(NODE, talk, &self.bed.tree).unwrap();
+            }
+            Act::Order(conn, _, order) => self.order(conn, &order),
+            Act::Propose(ticket, op) => match &mut self.held {
+                Some(held) => held.push((ticket, op)),
+                None => self.decide(ticket, op),
+            },
+            Act::Answer(asker, answer) => {
+                assert_eq!(self.answers.insert(asker, answer), None, "answered once");
+            }
+            Act::AskAgain(asker) => {
+                self.again.insert(asker);
+            }
+            Act::Unseat(conn, _) => self.keeper.on_report(conn, Report::Gone),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn decide(&mut self, ticket: Ticket, op: Op) {
+        let came = match self.bed.run(op) {
+            Ok(_) => Came::Done,
+            Err(_) => Came::Refused,
+        };
+        self.keeper
+            .on_proposed(ticket, came, &self.bed.tree)
+            .unwrap();
+    }
+
+    fn order(&mut self, conn: ConnId, order: &Order) {
+        let server = self.servers.values_mut().find(|it| it.conn == conn);
+        let disk = &mut server.expect("it is somebody's").disk;
+        let done = match *order {
+            Order::Create { chunk, version } => disk.insert(chunk, version).is_none(),
+            Order::SetVersion { chunk, from, to } => {
+                let found = disk.get(&chunk) == Some(&from);
+                found && disk.insert(chunk, to).is_some()
+            }
+            ref other => panic!("{other:?}"),
+        };
+        let (kind, chunk) = (order.kind(), order.chunk());
+        let status = u8::from(!done);
+        let report = Report::Done {
+            kind,
+            chunk,
+            status,
+        };
+        self.keeper.on_report(conn, report);
+    }
+
+    /// A chunkserver registers, and names what it has unless it is to go on looking for it.
+    fn join(&mut self, number: u16, names_all: bool) {
+        let csid = CsId(number);
+        let address = Address {
+            ip: Ipv4Addr::new(10, 0, 0, number as u8),
+            port: 9422,
+        };
+        let reply = self.bed.ok(Op::RegisterChunkserver { csid, address });
+        let Reply::ChunkserverRegistered { registration, .. } = reply else {
+            panic!("{reply:?}");
+        };
+        self.keeper
+            .on_registered(csid, registration, &self.bed.tree)
+            .unwrap();
+        self.next += 1;
+        let conn = ConnId(self.next);
+        let disk = match self.servers.remove(&csid) {
+            Some(server) => server.disk,
+            None => BTreeMap::new(),
+        };
+        let copies = disk.iter().map(|(chunk, version)| Copy {
+            chunk: *chunk,
+            version: *version,
+            to_remove: false,
+        });
+        let found = Report::Found(copies.collect());
+        let there = true;
+        self.servers.insert(csid, Server { conn, there, disk });
+        let space = Space {
+            used: 1 << 30,
+            total: 1 << 40,
+            ..Space::default()
+        };
+        let joined = Joined {
+            csid,
+            registration,
+            address,
+            version: 0x0003_00EA,
+            space,
+        };
+        self.keeper.on_report(conn, Report::Joined(joined));
+        self.keeper.on_report(conn, found);
+        if names_all {
+            self.keeper.on_report(conn, Report::Listed);
+        }
+        self.run();
+    }
+
+    fn leave(&mut self, number: u16) {
+        let server = self.servers.get_mut(&CsId(number)).unwrap();
+        assert!(std::mem::take(&mut server.there), "it was there");
+        self.keeper.on_report(server.conn, Report::Gone);
+        self.run();
+    }
+
+    fn disk(&mut self, number: u16) -> &mut BTreeMap<ChunkId, u32> {
+        &mut self.servers.get_mut(&CsId(number)).unwrap().disk
+    }
+
+    /// What a wish comes to; `None` when it waits, or has to be asked again.
+    fn wish(&mut self, wish: ChunkWish) -> Option<ChunkAnswer> {
+        self.next += 1;
+        let asker = Asker(self.next);
+        self.keeper.on_wish(asker, wish, &self.bed.tree).unwrap();
+        self.run();
+        self.answers.remove(&asker)
+    }
+
+    /// A new file with one chunk, as written at every chunkserver that it was put on.
+    fn file(&mut self, name: &str) -> (InodeId, ChunkInfo) {
+        let inode = self.bed.file(&root(), ROOT, name);
+        let info = self.write(inode);
+        (inode, info)
+    }
+
+    fn write(&mut self, inode: InodeId) -> ChunkInfo {
+        let caller = root();
+        let reply = self.bed.ok(Op::WriteChunk {
+            caller: caller.clone(),
+            inode,
+            index: 0,
+            go_on: false,
+            chunk_moved: false,
+            may_touch_times: false,
+        });
+        let Reply::Chunk {
+            chunk,
+            version,
+            length,
+            ..
+        } = reply
+        else {
+            panic!("{reply:?}");
+        };
+        let answer = self.wish(ChunkWish::Write {
+            inode,
+            index: 0,
+            chunk,
+            version,
+            length,
+        });
+        assert!(
+            matches!(answer, Some(ChunkAnswer::Located(_))),
+            "{answer:?}"
+        );
+        self.bed.ok(Op::WriteChunkEnd {
+            caller,
+            inode,
+            index: 0,
+            chunk,
+            length: 10,
+            may_touch_times: false,
+        });
+        self.info(inode)
+    }
+
+    fn info(&self, inode: InodeId) -> ChunkInfo {
+        self.bed.tree.chunk_at(inode, 0).unwrap().unwrap()
+    }
+}
+
+#[test]
+fn a_place_is_told_by_a_node_that_does_not_lead_and_nobody_else_is_asked() {
+    let mut one = One::new();
+    one.lead(1);
+    one.join(1, true);
+    let (_, info) = one.file("file");
+    one.keeper.set_leads(None);
+    let look = |one: &mut One, info| one.wish(ChunkWish::Look { info, length: 10 });
+    let Some(ChunkAnswer::Located(located)) = look(&mut one, info) else {
+        panic!("it is known here");
+    };
+    assert_eq!((located.chunk, located.version), (info.chunk, info.version));
+    assert_eq!(located.holders.len(), 1);
+    assert_eq!(one.disk(1)[&info.chunk], info.version);
+    let refused = Some(ChunkAnswer::Refused(Refusal::Again));
+    let next = ChunkInfo {
+        version: info.version + 1,
+        ..info
+    };
+    assert_eq!(look(&mut one, next), refused, "no copy is of this version");
+    one.leave(1);
+    assert_eq!(look(&mut one, info), refused);
+    assert_eq!(one.again, BTreeSet::new());
+}
+
+#[test]
+fn places_are_to_be_forgotten_when_a_chunkserver_went_or_the_last_has_named_its_copies() {
+    let mut one = One::new();
+    one.join(1, false);
+    one.join(2, false);
+    assert!(!one.keeper.take_moved());
+    let listed = |one: &mut One, number: u16| {
+        let conn = one.servers[&CsId(number)].conn;
+        one.keeper.on_report(conn, Report::Listed);
+        one.run();
+        one.keeper.take_moved()
+    };
+    assert!(!listed(&mut one, 1), "another is still naming its copies");
+    assert!(listed(&mut one, 2));
+    assert!(!one.keeper.take_moved(), "once");
+    one.leave(1);
+    assert!(one.keeper.take_moved());
+    one.pass(Duration::from_secs(1));
+    assert!(!one.keeper.take_moved());
+    // A registration elsewhere takes the place of the one before.
+    one.join(2, true);
+    assert!(one.keeper.take_moved());
+}
