@@ -1,7 +1,7 @@
 //! What needs chunkservers: what is wished of whoever knows them, and what a client is told.
 
 use super::begin::{refuse, tell};
-use super::finish::ACCESS_TO_DATA;
+use super::finish::has_data;
 use super::session::Client;
 use super::status;
 use super::task::{Stage, Step, Task};
@@ -14,7 +14,6 @@ use crate::moosefs::client::inspect::{
     Checked, CheckedChunk, ChunkWithin, ChunksWithin, Copy, NodeInfo, NodeParts, NodesWithin,
 };
 use crate::moosefs::client::{Call, Reply};
-use crate::moosefs::flags;
 use crate::moosefs::status::Status;
 use crate::namespace::op::{Answer, ChunkInfo, Disable, NodeKind, Query};
 use crate::time::WallTime;
@@ -63,9 +62,8 @@ pub(super) fn maybe_place(task: &mut Task, client: &Client, reply: Reply) -> Ste
     let (attributes, inode) = (&looked.attributes, looked.inode);
     let is_one_chunk = (1..=limits::CHUNK_BYTES).contains(&attributes.length);
     if client.knows_places()
-        && attributes.kind == flags::node::FILE
+        && has_data(attributes.kind, looked.flags)
         && is_one_chunk
-        && looked.flags & ACCESS_TO_DATA != 0
         && !client.forbids(Disable::Read)
     {
         task.stage = Stage::Looked(reply);

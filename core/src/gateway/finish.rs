@@ -35,7 +35,7 @@ const KNOWS_APPEND_ONLY: Version = Version::new(3, 0, 113);
 /// Masks of access without W.
 const ACCESS_WITHOUT_WRITE: u16 = 0x33;
 /// Masks of access with R or W.
-pub(super) const ACCESS_TO_DATA: u16 = 0xFC;
+const ACCESS_TO_DATA: u16 = 0xFC;
 const NO_DATA_CACHE: u8 = 0x08;
 const APPEND_ONLY: u8 = 0x40;
 const IMMUTABLE: u8 = 0x80;
@@ -440,8 +440,13 @@ fn direct(attr: &Attr, bit: u8) -> u8 {
     }
 }
 
-/// What is told of a name. That a client may keep its cache is never said, since nobody here knows
-/// who else wrote; so its data may not be believed to be current.
+/// Whether a node is a file whose data the caller may read or write, by what is told of its name.
+pub(super) fn has_data(kind: u8, looked: u16) -> bool {
+    kind == flags::node::FILE && looked & ACCESS_TO_DATA != 0
+}
+
+/// What is told of a name. Nobody here knows who else wrote, so a client's data is not said to be
+/// current.
 fn looked(client: &Client, inode: InodeId, attr: &Attr, access: u8) -> Reply {
     let access = u16::from(access);
     let has_data = attr.kind == NodeKind::File && access & ACCESS_TO_DATA != 0;

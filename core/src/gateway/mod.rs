@@ -11,12 +11,14 @@
 //! | `begin` | a request as its first step |
 //! | `finish` | what came, as a reply |
 //! | `listing` | the names of a directory |
+//! | [`cache`] | what a client may keep of a file |
 //! | `convert` | values of the wire as values of the namespace, and back |
 //! | [`status`] | refusals as statuses |
 //! | [`session`] | what a client is told of its session, says of its files, and hears of others |
 //! | `chunk` | what needs chunkservers |
 
 mod begin;
+pub mod cache;
 mod chunk;
 mod convert;
 mod finish;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 
+use super::caches::Caches;
 use super::doubt::Doubt;
 use super::lanes::{self, Lanes};
 use super::registration::{self, Accepted, Next, Registration, Scene};
@@ -171,6 +172,7 @@ pub struct Mounts {
     /// Sessions that were opened here.
     #[cfg(feature = "planted-bugs")]
     opened: BTreeSet<SessionId>,
+    caches: Caches,
     /// Connections of each session.
     sessions: BTreeMap<SessionId, BTreeSet<ClientId>>,
     /// One entry for each registration on its way.
@@ -198,6 +200,7 @@ impl Mounts {
             waits: Waits::default(),
             #[cfg(feature = "planted-bugs")]
             opened: BTreeSet::new(),
+            caches: Caches::new(TOLD_FOR),
             sessions: BTreeMap::new(),
             registering: BTreeSet::new(),
             keep_at: None,
@@ -244,7 +247,7 @@ impl Mounts {
             Event::Accepted { client, ip } => self.on_accepted(client, ip, out),
             Event::Connection { client, event } => self.connections.tell(client, event),
             Event::Answered { client, response } => self.on_answered(client, response, out),
-            Event::News { index, notices } => self.on_news(index, &notices),
+            Event::News { index, by, notices } => self.on_news(index, by, &notices),
             Event::StateReplaced => self.on_state_replaced(),
             Event::CopiesMoved => self.on_copies_moved(),
             Event::Space { total, free } => self.space = (total, free),
@@ -467,8 +470,9 @@ impl Mounts {
                 out.push(Effect::AskChunk { client, call, wish });
             }
             Step::Wait(_) => unreachable!("a lock is waited for when its command was applied"),
-            Step::Tell { reply, then } => {
+            Step::Tell { mut reply, then } => {
                 self.note_created(client, &reply);
+                self.maybe_keep(client, pending.task.call(), &mut reply);
                 self.tell(
                     client,
                     &pending,
@@ -565,9 +569,12 @@ impl Mounts {
         };
         let inode = member.client.real(*inode);
         member.open.insert(inode);
+        if !flags.after_create {
+            return;
+        }
         let heard = member.told.news(inode, now).iter();
         let mut heard: Vec<ToClient> = heard.filter_map(|it| member.client.hears(it)).collect();
-        if flags.after_create && now < member.doubt_until {
+        if now < member.doubt_until {
             heard.extend(member.client.forgets_places());
         }
         for told in heard {
@@ -621,6 +628,28 @@ impl Mounts {
             && let Some(member) = self.member(client)
         {
             member.open.insert(created.inode);
+        }
+    }
+
+    /// Says in a reply that the client may keep what it has of a file, if that is known.
+    fn maybe_keep(&mut self, client: ClientId, call: &Call, reply: &mut Reply) {
+        let now = self.now;
+        let Some(member) = self.member(client) else {
+            return;
+        };
+        let Some(inode) = gateway::cache::cached(&member.client, call, reply) else {
+            return;
+        };
+        let inode = member.client.real(inode);
+        let (session, in_doubt) = (member.client.session, now < member.doubt_until);
+        // Who opens the file by its name hears what changed since; who could not is told nothing.
+        let hears = !matches!(reply, Reply::Lookup(_)) || member.told.begin(inode, now);
+        // What it dropped before it came back may have been before a change that is not known here.
+        if gateway::cache::is_dropped(call) && !in_doubt {
+            self.caches.note_dropped(inode, client, now);
+        }
+        if self.caches.may_keep(inode, (client, session), now) && hears {
+            gateway::cache::keep(reply);
         }
     }
 
@@ -1206,7 +1235,7 @@ impl Mounts {
         self.tell(client, pending, &ToClient::Reply { id, reply });
     }
 
-    fn on_news(&mut self, index: LogIndex, notices: &[Notice]) {
+    fn on_news(&mut self, index: LogIndex, by: Option<SessionId>, notices: &[Notice]) {
         for notice in notices {
             match *notice {
                 Notice::LockGranted {
@@ -1224,6 +1253,7 @@ impl Mounts {
                     posix,
                 } => self.on_lock_news((session, inode), (owner, reqid, posix), index, false),
                 Notice::LengthChanged { inode, .. } | Notice::ChunkChanged { inode, .. } => {
+                    self.caches.note_changed(inode, by, self.now);
                     self.push_news(inode, notice);
                 }
                 Notice::ChunkUnused { .. }
@@ -1299,6 +1329,7 @@ impl Mounts {
     /// Whoever waits for a lock asks again on a new connection: it may have been granted. So does
     /// who is told only later that it has to wait. What was told of chunks may be of before.
     fn on_state_replaced(&mut self) {
+        self.caches.forget(self.now);
         self.replaced_at = CallId(self.next_call);
         let doubt_until = self.now + TOLD_FOR;
         for mount in self.mounts.values_mut() {
@@ -1394,6 +1425,7 @@ impl Machine for Mounts {
 
     fn check(&self) {
         self.waits.check();
+        self.caches.check();
         self.connections.check();
         let (connections, mounts) = (self.connections.len(), self.mounts.len());
         assert_eq!(connections, mounts, "each connection is somebody's");

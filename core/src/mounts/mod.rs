@@ -9,6 +9,7 @@
 //! What a request means is told by [`crate::gateway`], how bytes become packets by
 //! [`crate::moosefs::connection`].
 
+mod caches;
 mod doubt;
 mod lanes;
 mod machine;
@@ -25,7 +26,7 @@ pub use machine::Mounts;
 
 use crate::chunks::ChunkWish;
 use crate::exports::Exports;
-use crate::id::LogIndex;
+use crate::id::{LogIndex, SessionId};
 use crate::moosefs::connection;
 use crate::namespace::op::{Notice, Op, RequestId};
 use crate::native::request::{CallId, ClientId, Request, Response};
@@ -117,6 +118,8 @@ pub enum Event {
     News {
         /// Its place in the log.
         index: LogIndex,
+        /// The session whose own client changed data by it.
+        by: Option<SessionId>,
         /// The news.
         notices: Vec<Notice>,
     },

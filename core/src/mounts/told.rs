@@ -1,11 +1,11 @@
-//! Files whose chunk a client was told with their name, and what changed of them since.
+//! Files of which a client was told with their name where their chunk is, or that it may keep its
+//! cache, and what changed of them since.
 //!
 //! A client keeps what it was told for a second. It takes it when the file is opened, and says only
 //! then that it has it open. Until it says so it is not sure to hear what others change, so that
 //! is kept for it and told when it opens the file.
 
 use std::collections::BTreeMap;
-use std::mem::discriminant;
 
 use crate::id::InodeId;
 use crate::namespace::op::Notice;
@@ -14,14 +14,27 @@ use crate::time::{Duration, Instant};
 /// For so long a file that was told of may be opened by it, and what a client says may be on its
 /// way: a client keeps it for 1 s, and leaves a connection on which nothing comes for 10 s.
 pub(super) const TOLD_FOR: Duration = Duration::from_secs(15);
-/// Files of one client at most: beyond that it is told of no chunk.
+/// Files of one client at most: beyond that it is told of none.
 const FILES_MAX: usize = 4_096;
+/// News of one file at most. The client hears them when they come, too: those that are missing here
+/// it missed only if they came just as it opened the file.
+const NEWS_MAX: usize = 64;
 
 #[derive(Debug)]
 struct File {
     until: Instant,
-    /// The last news of each kind, in order.
+    /// The last news of its length and of each chunk, in order.
     news: Vec<Notice>,
+}
+
+/// Whether two news of a file are of the same thing.
+fn are_alike(one: &Notice, other: &Notice) -> bool {
+    match (one, other) {
+        (Notice::ChunkChanged { index: one, .. }, Notice::ChunkChanged { index: other, .. }) => {
+            one == other
+        }
+        (one, other) => std::mem::discriminant(one) == std::mem::discriminant(other),
+    }
 }
 
 /// See the module's documentation.
@@ -31,7 +44,7 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// A client is about to be told of a file's chunk; whether there is room to remember it. What
+    /// A client is about to be told of a file; whether there is room to remember it. What
     /// changed since an earlier time stays: the client may still open the file by that.
     pub fn begin(&mut self, inode: InodeId, now: Instant) -> bool {
         if !self.files.contains_key(&inode) && self.files.len() >= FILES_MAX {
@@ -56,8 +69,10 @@ impl Told {
         let Some(file) = self.files.get_mut(&inode).filter(|it| it.until > now) else {
             return false;
         };
-        file.news
-            .retain(|old| discriminant(old) != discriminant(notice));
+        file.news.retain(|old| !are_alike(old, notice));
+        if file.news.len() >= NEWS_MAX {
+            file.news.remove(0);
+        }
         file.news.push(notice.clone());
         true
     }
@@ -72,6 +87,7 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::ChunkId;
 
     fn length(length: u64) -> Notice {
         let inode = InodeId(5);
@@ -103,6 +119,30 @@ mod tests {
         assert!(!told.note(InodeId(5), &length(4), at(25)));
         assert!(told.begin(InodeId(5), at(25)));
         assert_eq!(told.news(InodeId(5), at(25)), [], "it begins anew");
+    }
+
+    #[test]
+    fn news_of_every_chunk_are_kept_the_newest_if_they_are_many() {
+        let chunk = |index: u32, version| Notice::ChunkChanged {
+            inode: InodeId(5),
+            index,
+            chunk: ChunkId(9),
+            version,
+            length: 10,
+            truncated: false,
+        };
+        let mut told = Told::default();
+        assert!(told.begin(InodeId(5), at(0)));
+        for news in [chunk(0, 1), chunk(1, 1), length(7), chunk(0, 2)] {
+            told.note(InodeId(5), &news, at(0));
+        }
+        let kept = [chunk(1, 1), length(7), chunk(0, 2)];
+        assert_eq!(told.news(InodeId(5), at(0)), kept);
+        for index in 2..1_000 {
+            told.note(InodeId(5), &chunk(index, 1), at(0));
+        }
+        let news = told.news(InodeId(5), at(0));
+        assert_eq!((news.len(), &news[63]), (NEWS_MAX, &chunk(999, 1)));
     }
 
     #[test]

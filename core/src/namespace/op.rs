@@ -1144,6 +1144,22 @@ pub enum Reply {
     ChunkserverRegistered { csid: CsId, registration: u64 },
 }
 
+impl Op {
+    /// The session whose own client changes a file's data by this, and so has the change in its
+    /// cache. What tools ask for in a session, and what the cluster does itself, is nobody's.
+    #[must_use]
+    pub fn writer(&self) -> Option<SessionId> {
+        match self {
+            Self::WriteChunk { caller, .. }
+            | Self::WriteChunkEnd { caller, .. }
+            | Self::Truncate { caller, .. }
+            | Self::TruncateEnd { caller, .. }
+            | Self::Open { caller, .. } => Some(caller.session),
+            _ => None,
+        }
+    }
+}
+
 /// What somebody else has to be told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each variant says what its fields are")]

@@ -8,7 +8,7 @@ use super::pending::Commitment;
 use super::request::{NodeError, ResponseBody};
 use crate::codec;
 use crate::disk::Disk;
-use crate::id::{LogIndex, NodeId, WriteId};
+use crate::id::{LogIndex, NodeId, SessionId, WriteId};
 use crate::machine::{Machine, Outbox};
 use crate::namespace::op::{Command, Notice, Outcome};
 use crate::raft::{self, Committed, Payload, RaftError, Role};
@@ -146,7 +146,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             self.unsaved_bytes += bytes_of(&entry);
             let id = entry.id;
             match self.apply_entry(entry) {
-                Ok(outcome) => self.on_applied(id, outcome.as_ref(), out),
+                Ok((outcome, by)) => self.on_applied(id, outcome.as_ref(), by, out),
                 Err(Fault::State(error)) => return self.become_unfit(&error, out),
                 Err(Fault::Entry(reason)) => return self.become_stopped(reason, out),
             }
@@ -166,7 +166,11 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         self.namespace.store().pressure() == Pressure::Full
     }
 
-    fn apply_entry(&mut self, entry: Committed) -> Result<Option<Outcome>, Fault> {
+    /// Gives the outcome of a command, and who changes data by it.
+    fn apply_entry(
+        &mut self,
+        entry: Committed,
+    ) -> Result<(Option<Outcome>, Option<SessionId>), Fault> {
         let index = entry.id.index;
         let mut applied = self.applied.clone();
         applied.last = Some(entry.id);
@@ -194,6 +198,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             };
             let _ = self.hlc.observe(stamp, self.wall_us, u64::MAX);
         }
+        let by = command.as_ref().and_then(|command| command.op.writer());
         let note = codec::encode(&applied);
         let outcome = self
             .namespace
@@ -216,11 +221,17 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 version,
             });
         }
-        Ok(outcome)
+        Ok((outcome, by))
     }
 
     /// Tells everybody what an applied entry came to.
-    fn on_applied(&mut self, id: LogId, outcome: Option<&Outcome>, out: &mut Outbox<Effect>) {
+    fn on_applied(
+        &mut self,
+        id: LogId,
+        outcome: Option<&Outcome>,
+        by: Option<SessionId>,
+        out: &mut Outbox<Effect>,
+    ) {
         let version = self.namespace.applied().version;
         out.push(Effect::Applied {
             index: id.index,
@@ -230,7 +241,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         if let Some(outcome) = outcome {
             self.note_chunks(outcome, self.leads == Some(id.term), out);
             self.command_others(id, outcome, out);
-            self.tell_news(id.index, outcome, out);
+            self.tell_news(id.index, outcome, by, out);
         }
         for settled in self.pending.on_applied(id.index, outcome) {
             self.answer_settled(settled, out);
@@ -238,7 +249,13 @@ impl<D: Disk, S: StateStore> Node<D, S> {
     }
 
     /// Tells who is connected here what was applied here.
-    fn tell_news(&self, index: LogIndex, outcome: &Outcome, out: &mut Outbox<Effect>) {
+    fn tell_news(
+        &self,
+        index: LogIndex,
+        outcome: &Outcome,
+        by: Option<SessionId>,
+        out: &mut Outbox<Effect>,
+    ) {
         if !self.options.news || outcome.repeated {
             return;
         }
@@ -253,7 +270,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         let notices = outcome.notices.iter().filter(for_clients).cloned();
         let notices: Vec<Notice> = notices.collect();
         if !notices.is_empty() {
-            out.push(Effect::News { index, notices });
+            out.push(Effect::News { index, by, notices });
         }
     }
 

@@ -24,7 +24,7 @@ mod transfer;
 
 use crate::chunks::{ChunkWish, ConnId, Order, Report};
 use crate::disk::{DiskError, FlushId};
-use crate::id::{GroupId, LogIndex, NodeId, Term};
+use crate::id::{GroupId, LogIndex, NodeId, SessionId, Term};
 use crate::membership::Membership;
 use crate::namespace::op::{Notice, Op, RequestId};
 use crate::native::request::{CallId, ClientId, Request, Response};
@@ -205,6 +205,8 @@ pub enum Effect {
     News {
         /// Log index of the command.
         index: LogIndex,
+        /// The session whose own client changed data by it ([`Op::writer`]).
+        by: Option<SessionId>,
         /// What to tell, in order; never empty.
         notices: Vec<Notice>,
     },

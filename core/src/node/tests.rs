@@ -250,6 +250,17 @@ struct Cluster {
     session_sustain: Option<Duration>,
     /// What leaders have told other clients.
     notices: Vec<crate::namespace::op::Notice>,
+    /// What each node has told its faces, in order.
+    said: Vec<(NodeId, Said)>,
+}
+
+/// What a node tells its faces, and how much of the log it knows then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    /// News of a command, and who changed data by it.
+    News(LogIndex, Option<SessionId>),
+    /// The answer to a question.
+    Read(CallId, LogIndex),
 }
 
 const ROOT: InodeId = InodeId::ROOT;
@@ -279,6 +290,7 @@ impl Cluster {
             checkpoint_log_bytes: 8 << 20,
             session_sustain: None,
             notices: Vec::new(),
+            said: Vec::new(),
         };
         for id in 1..=count {
             let (disk, store) = (TestDisk::default(), TestStore::default());
@@ -322,6 +334,7 @@ impl Cluster {
             apply_entries_max: self.apply_entries_max,
             snapshot_part_bytes: 300,
             request_timeout: Duration::from_secs(1),
+            news: true,
             session_sustain: self.session_sustain,
             session_grace: Duration::from_secs(10),
             ..Options::new(GroupId(1), raft, host.lives)
@@ -375,7 +388,14 @@ impl Cluster {
                 Effect::CheckpointStarted { checkpoint } => {
                     self.send(id, life, 5_000_000, Arrival::Checkpointed(checkpoint));
                 }
+                Effect::News { index, by, notices } => {
+                    assert!(!notices.is_empty(), "there is something to tell");
+                    self.said.push((id, Said::News(index, by)));
+                }
                 Effect::Reply { response, .. } => {
+                    if let Ok(ResponseBody::Read { index, .. }) = response.result {
+                        self.said.push((id, Said::Read(response.call, index)));
+                    }
                     let twice = self.responses.insert(response.call, response);
                     assert_eq!(twice, None, "a call is answered once");
                 }

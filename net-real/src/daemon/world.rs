@@ -121,9 +121,9 @@ impl World for ProcessWorld {
                     mounts.space(total, free);
                 }
             }
-            Note::News { index, notices } => {
+            Note::News { index, by, notices } => {
                 if let Some(mounts) = &self.mounts {
-                    mounts.news(index, notices);
+                    mounts.news(index, by, notices);
                 }
             }
             Note::CopiesMoved => {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant as SystemInstant};
 
 use mfsha_core::chunks::{ChunkWish, ConnId, Order, Report};
 use mfsha_core::disk::{Disk, DiskError, FlushId};
-use mfsha_core::id::{LogIndex, NodeId};
+use mfsha_core::id::{LogIndex, NodeId, SessionId};
 use mfsha_core::machine::{Machine, Outbox};
 use mfsha_core::membership::Membership;
 use mfsha_core::namespace::op::{Notice, Op, RequestId};
@@ -118,6 +118,8 @@ pub enum Note<'a> {
     News {
         /// Log index of the command.
         index: LogIndex,
+        /// The session whose own client changed data by it.
+        by: Option<SessionId>,
         /// The news.
         notices: Vec<Notice>,
     },
@@ -444,7 +446,9 @@ impl<D: Disk, S: StateStore, W: World> Driver<D, S, W> {
             Effect::Unseat { conn, reason } => self.world.unseat(conn, reason),
             Effect::Notices { .. } => self.world.note(Note::Others),
             Effect::Space { total, free, .. } => self.world.note(Note::Space { total, free }),
-            Effect::News { index, notices } => self.world.note(Note::News { index, notices }),
+            Effect::News { index, by, notices } => {
+                self.world.note(Note::News { index, by, notices });
+            }
             Effect::CopiesMoved => self.world.note(Note::CopiesMoved),
             Effect::Stopped { reason } => self.stopped = Some(reason),
         }

@@ -9,7 +9,7 @@ mod pump;
 use std::path::Path;
 
 use mfsha_core::exports::Exports;
-use mfsha_core::id::LogIndex;
+use mfsha_core::id::{LogIndex, SessionId};
 use mfsha_core::mounts::Options;
 use mfsha_core::namespace::op::Notice;
 use mfsha_core::native::request::{ClientId, Response};
@@ -49,8 +49,8 @@ impl Handle {
     }
 
     /// A command that was applied here has news.
-    pub fn news(&self, index: LogIndex, notices: Vec<Notice>) {
-        self.tell(Work::News { index, notices });
+    pub fn news(&self, index: LogIndex, by: Option<SessionId>, notices: Vec<Notice>) {
+        self.tell(Work::News { index, by, notices });
     }
 
     /// The state was replaced by a peer's.

@@ -2,7 +2,7 @@
 //! decides nothing.
 
 use mfsha_core::exports::Exports;
-use mfsha_core::id::LogIndex;
+use mfsha_core::id::{LogIndex, SessionId};
 use mfsha_core::machine::{Machine, Outbox};
 use mfsha_core::moosefs::connection;
 use mfsha_core::mounts::{Effect, Event, Input, Mounts};
@@ -34,6 +34,8 @@ pub enum Work {
     News {
         /// Its place in the log.
         index: LogIndex,
+        /// The session whose own client changed data by it.
+        by: Option<SessionId>,
         /// The news.
         notices: Vec<Notice>,
     },
@@ -95,7 +97,7 @@ impl Pump {
     fn on_work(&mut self, work: Work) {
         self.step(match work {
             Work::Answered { client, response } => Event::Answered { client, response },
-            Work::News { index, notices } => Event::News { index, notices },
+            Work::News { index, by, notices } => Event::News { index, by, notices },
             Work::Space { total, free } => Event::Space { total, free },
             Work::StateReplaced => Event::StateReplaced,
             Work::CopiesMoved => Event::CopiesMoved,

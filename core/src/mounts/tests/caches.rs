@@ -196,3 +196,174 @@ fn every_mount_forgets_where_chunks_are_when_copies_have_moved() {
     assert_eq!(forgot(&rig, elsewhere), 0, "its node tells it");
     assert_eq!(forgot(&rig, stranger), 0);
 }
+
+fn may_keep(rig: &mut Rig, conn: Conn) -> bool {
+    let looked = looked(rig, conn, "file");
+    let kept = looked.flags & flags::looked::KEEP_CACHE != 0;
+    let current = looked.attributes.flags & flags::shown::DATA_CACHE != 0;
+    assert_eq!(kept, current, "attributes and flags say the same");
+    kept
+}
+
+/// Looks a file up, opens it by that and, as it was not told otherwise, drops what it had.
+fn open_dropping(rig: &mut Rig, conn: Conn, file: InodeId) {
+    assert!(!may_keep(rig, conn), "what it has may be old");
+    let call = open_told(file, flags::open::CACHE_CLEARED);
+    rig.send(conn, 3, &call);
+    while rig.hear(conn).is_some() {}
+}
+
+/// What an OPEN that was not told before is told.
+fn open_keeps(reply: Option<Reply>) -> bool {
+    match reply {
+        Some(Reply::Open(Ok(opened))) => opened.flags & flags::opened::KEEP_CACHE != 0,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The two sessions of most tests, each at a node of its own, and a file.
+fn two() -> (Rig, Conn, Conn, InodeId) {
+    let mut rig = Rig::new();
+    let (one, _) = rig.mount(0);
+    let (other, _) = rig.mount(1);
+    let (file, _) = with_file(&mut rig, one);
+    (rig, one, other, file)
+}
+
+#[test]
+fn who_dropped_its_cache_may_keep_it_until_another_changes_the_file_through_another_node() {
+    let (mut rig, one, other, file) = two();
+    open_dropping(&mut rig, one, file);
+    assert!(may_keep(&mut rig, one));
+    assert!(open_keeps(rig.call(one, 1, &open(file))));
+    // Another session knows nothing of that, also at the same node.
+    assert!(!may_keep(&mut rig, other));
+    // A change of the attributes is none of the data.
+    assert_eq!(status(rig.call(other, 1, &mkdir("dir"))), Ok(()));
+    assert!(may_keep(&mut rig, one));
+    rig.send(other, 1, &truncate(file, 77));
+    while rig.hear(one).is_some() || rig.hear(other).is_some() {}
+    assert!(!may_keep(&mut rig, one));
+    assert!(!open_keeps(rig.call(one, 1, &open(file))));
+    // So does the data of a chunk, with the length as it was.
+    rig.pass(Duration::from_secs(20));
+    open_dropping(&mut rig, one, file);
+    assert!(may_keep(&mut rig, one));
+    written(&mut rig, file);
+    while rig.hear(one).is_some() {}
+    assert!(!may_keep(&mut rig, one));
+}
+
+#[test]
+fn ones_own_change_takes_only_from_others() {
+    let (mut rig, one, other, file) = two();
+    open_dropping(&mut rig, one, file);
+    open_dropping(&mut rig, other, file);
+    assert!(may_keep(&mut rig, one));
+    assert!(may_keep(&mut rig, other));
+    rig.send(one, 1, &truncate(file, 77));
+    while rig.hear(one).is_some() {}
+    while rig.hear(other).is_some() {}
+    assert!(may_keep(&mut rig, one));
+    assert!(!may_keep(&mut rig, other));
+    // What a tool does in the session did not go through the mount's cache.
+    let src = created(rig.call(other, 1, &create("src")));
+    rig.send(other, 1, &truncate(src, 5));
+    while rig.hear(other).is_some() {}
+    let session = crate::id::SessionId(1);
+    let (gids, uid) = (vec![0], 0);
+    let (appended, _) = rig.by_hand(
+        None,
+        Op::AppendSlice {
+            caller: Caller { session, uid, gids },
+            dst: file,
+            src,
+            from: 0,
+            to: 1,
+        },
+    );
+    assert_eq!(appended, Ok(op::Reply::Done));
+    while rig.hear(one).is_some() {}
+    assert!(!may_keep(&mut rig, one));
+}
+
+#[test]
+fn a_node_that_is_behind_says_nothing_of_caches_before_it_has_heard_of_every_change() {
+    let (mut rig, one, other, file) = two();
+    open_dropping(&mut rig, one, file);
+    assert!(may_keep(&mut rig, one));
+    rig.behind = Some(0);
+    assert_eq!(status(rig.call(other, 1, &truncate(file, 77))), Ok(()));
+    // The leader has opened the file; this node has not heard of the change.
+    assert_eq!(rig.call(one, 1, &open(file)), None);
+    assert_eq!(rig.call(one, 9, &lookup("file")), None);
+    rig.catch_up();
+    let mut told = Vec::new();
+    while let Some(packet) = rig.hear(one) {
+        for (id, call) in [(1, open(file)), (9, lookup("file"))] {
+            if let Ok(ToClient::Reply { id: of, reply }) =
+                ToClient::parse(&packet, call.form(Version::OURS))
+                && of.0 == id
+            {
+                told.push(match reply {
+                    Reply::Open(_) => open_keeps(Some(reply)),
+                    Reply::Lookup(Ok(it)) => it.flags & flags::looked::KEEP_CACHE != 0,
+                    other => panic!("{other:?}"),
+                });
+            }
+        }
+    }
+    assert_eq!(told, [false, false]);
+}
+
+#[test]
+fn what_was_dropped_before_the_last_change_is_not_taken_for_dropped_after_it() {
+    let (mut rig, one, other, file) = two();
+    // It looks the file up, opens and reads it; then another changes it; then it is looked up by
+    // another thread; only then the first one's OPEN comes.
+    assert!(!may_keep(&mut rig, one));
+    assert_eq!(status(rig.call(other, 1, &truncate(file, 77))), Ok(()));
+    while rig.hear(one).is_some() {}
+    assert!(!may_keep(&mut rig, one));
+    rig.send(one, 3, &open_told(file, flags::open::CACHE_CLEARED));
+    while rig.hear(one).is_some() {}
+    assert!(!may_keep(&mut rig, one));
+    rig.pass(Duration::from_secs(20));
+    open_dropping(&mut rig, one, file);
+    assert!(may_keep(&mut rig, one));
+}
+
+#[test]
+fn nothing_is_kept_over_a_lost_connection_or_a_state_that_was_replaced() {
+    let mut rig = Rig::new();
+    let (one, session) = rig.mount(0);
+    let (file, _) = with_file(&mut rig, one);
+    open_dropping(&mut rig, one, file);
+    assert!(may_keep(&mut rig, one));
+    rig.lose(one);
+    let one = rig.come_back(0, session);
+    open_dropping(&mut rig, one, file);
+    // What it says at first may be of before it was away.
+    open_dropping(&mut rig, one, file);
+    rig.pass(Duration::from_secs(15));
+    open_dropping(&mut rig, one, file);
+    assert!(may_keep(&mut rig, one));
+    rig.feed(0, Event::StateReplaced);
+    open_dropping(&mut rig, one, file);
+    assert!(!may_keep(&mut rig, one));
+}
+
+#[test]
+fn who_keeps_its_cache_by_a_name_hears_what_changed_before_it_says_that_it_opened() {
+    let (mut rig, one, _, file) = two();
+    // Without a place, so that the cache alone is what it was told of.
+    rig.holder = None;
+    open_dropping(&mut rig, one, file);
+    say_open(&mut rig, one, &[]);
+    rig.pass(Duration::from_secs(20));
+    assert!(may_keep(&mut rig, one));
+    let chunk = written(&mut rig, file);
+    assert_eq!(heard_chunks(&mut rig, one), [(file, chunk)]);
+    rig.send(one, 3, &open_told(file, 0));
+    assert_eq!(heard_chunks(&mut rig, one), [(file, chunk)]);
+}

@@ -315,12 +315,13 @@ impl Rig {
             },
             Asked::Write(name, op) => {
                 let named = name.session != SessionId(0);
+                let by = op.writer();
                 let outcome = self.apply_named(named.then_some(name), op);
                 let index = LogIndex(self.index);
                 if !outcome.notices.is_empty() {
                     for node in (0..2).filter(|node| self.deaf != Some(*node)) {
                         let notices = outcome.notices.clone();
-                        let news = (node, Event::News { index, notices });
+                        let news = (node, Event::News { index, by, notices });
                         match self.behind == Some(node) {
                             true => self.late.push(news),
                             false => todo.push_back(news),
@@ -356,12 +357,13 @@ impl Rig {
         request: Option<RequestId>,
         op: Op,
     ) -> (Result<op::Reply, FsError>, Vec<Notice>) {
+        let by = op.writer();
         let outcome = self.apply_named(request, op);
         let index = LogIndex(self.index);
         let deaf = self.deaf;
         for node in (0..2).filter(|node| deaf != Some(*node)) {
             let notices = outcome.notices.clone();
-            self.feed(node, Event::News { index, notices });
+            self.feed(node, Event::News { index, by, notices });
         }
         (outcome.result, outcome.notices)
     }

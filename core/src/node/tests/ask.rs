@@ -243,3 +243,64 @@ fn requests_that_the_face_numbers_are_told_apart_by_their_print() {
     assert_eq!(ask(5, "a"), (true, result));
     assert_eq!(ask(6, "b"), (false, Err(FsError::Stale)));
 }
+
+/// What keeps a node that is behind from telling a client that its cache is current: who asks
+/// hears of every change first that the answer knows of.
+#[test]
+fn the_news_of_a_command_come_before_answers_that_know_of_it() {
+    let mut cluster = Cluster::new(3);
+    cluster.open_session();
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    let file = match cluster.write(leader, 1, create("file")) {
+        Ok(ResponseBody::Written { outcome, .. }) => match outcome.result {
+            Ok(Reply::Node { inode, .. }) => inode,
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    };
+    for length in 1..=20 {
+        let truncate = Op::Truncate {
+            caller: caller(),
+            inode: file,
+            length,
+            mode: crate::namespace::op::TruncateMode::Path,
+        };
+        let changed = match cluster.write(leader, 1 + length, truncate) {
+            Ok(ResponseBody::Written { index, outcome }) if outcome.result.is_ok() => index,
+            other => panic!("{other:?}"),
+        };
+        let query = get_attr(file);
+        let consistency = match length % 2 {
+            0 => Consistency::Strict,
+            // What is asked after the answer to a command, wherever that came from.
+            _ => Consistency::Fast {
+                not_before: changed,
+            },
+        };
+        let call = cluster.ask(follower, RequestBody::Read { consistency, query });
+        let answer = cluster.await_answer(call, 100);
+        assert!(matches!(answer, Ok(ResponseBody::Read { index, .. }) if index >= changed));
+        let said = cluster.said.iter().filter(|(node, _)| *node == follower);
+        let said: Vec<Said> = said.map(|(_, said)| *said).collect();
+        let news = Said::News(changed, Some(caller().session));
+        let heard = said.iter().position(|said| *said == news);
+        let answered = said
+            .iter()
+            .position(|said| matches!(said, Said::Read(of, _) if *of == call));
+        assert!(heard.is_some(), "{said:?}");
+        assert!(heard < answered, "{said:?}");
+    }
+}
+
+fn create(name: &str) -> Op {
+    Op::Create {
+        caller: caller(),
+        parent: ROOT,
+        name: name.into(),
+        kind: crate::namespace::op::NodeKind::File,
+        mode: 0o644,
+        umask: 0,
+        rdev: 0,
+        open: false,
+    }
+}
