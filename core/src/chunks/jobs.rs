@@ -124,7 +124,7 @@ impl Job {
 }
 
 /// Versions of copies that hold what the chunk holds.
-fn sound_versions(info: &ChunkInfo) -> RangeInclusive<u32> {
+pub(super) fn sound_versions(info: &ChunkInfo) -> RangeInclusive<u32> {
     let from = match info.unsettled.map(|it| it.action) {
         Some(ChunkAction::Raised { from_version }) => from_version,
         Some(ChunkAction::Created | ChunkAction::Duplicated { .. }) => 1,
@@ -167,6 +167,9 @@ impl Keeper {
                     located.map_or(ChunkAnswer::Refused(Refusal::Again), ChunkAnswer::Located);
                 self.acts.push(Act::Answer(asker, answer));
                 Ok(())
+            }
+            ChunkWish::Repair { inode, indexes } => {
+                self.begin_repair(asker, inode, indexes, records)
             }
             ChunkWish::Write {
                 inode,
@@ -789,6 +792,9 @@ impl Keeper {
         };
         if leading.upkeep.on_proposed(ticket) {
             return Ok(());
+        }
+        if let Some(repair) = leading.repairs.remove(&ticket) {
+            return self.on_repair_proposed(repair, came, records);
         }
         let Some(chunk) = leading.tickets.remove(&ticket) else {
             return Ok(());

@@ -11,6 +11,7 @@ use super::jobs::{Job, Ticket};
 use super::map::{Change, ChunkMap, PlaceNo, Server};
 use super::order::Order;
 use super::relay::{Relay, Wish};
+use super::repair::Repair;
 use super::report::{Address, ConnId, Report};
 use super::talk::{Talk, Task};
 use super::upkeep::Upkeep;
@@ -221,6 +222,13 @@ pub enum ChunkWish {
         /// Length of the file, bytes.
         length: u64,
     },
+    /// To repair chunks of a file that have no usable copy. Any number of times.
+    Repair {
+        /// The file.
+        inode: InodeId,
+        /// Which of its chunks.
+        indexes: Vec<u32>,
+    },
     /// To show copies of chunks, with the versions that they should have.
     Show {
         /// The chunks.
@@ -232,7 +240,10 @@ impl ChunkWish {
     /// Whether nobody but the leader can grant it.
     #[must_use]
     pub fn needs_leader(&self) -> bool {
-        matches!(self, Self::Write { .. } | Self::Cut { .. })
+        matches!(
+            self,
+            Self::Write { .. } | Self::Cut { .. } | Self::Repair { .. }
+        )
     }
 }
 
@@ -245,6 +256,19 @@ pub enum ChunkAnswer {
     Copies(Vec<Vec<ShownCopy>>),
     /// It cannot be had.
     Refused(Refusal),
+    /// What a repair came to.
+    Repaired(Repairs),
+}
+
+/// How many chunks a repair left as they were, and what it did to the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Repairs {
+    /// They have a usable copy, or are being written.
+    pub unchanged: u32,
+    /// Made holes: there is no copy at all.
+    pub erased: u32,
+    /// Taken from copies of another version.
+    pub repaired: u32,
 }
 
 /// Something the node is asked to do.
@@ -312,6 +336,8 @@ pub(super) struct Leading {
     /// Copies that were all told of the version: nothing has changed while these are all there are.
     clean: BTreeMap<ChunkId, (u32, Vec<PlaceNo>)>,
     pub upkeep: Upkeep,
+    /// Repairs, by the proposal that each waits for.
+    pub repairs: BTreeMap<Ticket, Repair>,
 }
 
 /// See the module's documentation.
@@ -457,7 +483,9 @@ impl Keeper {
         if let Some(before) = self.leading.take() {
             // What an earlier leadership proposed may still be answered.
             self.tickets = before.next_ticket;
-            for asker in before.jobs.into_values().flat_map(Job::into_askers) {
+            let repairs = before.repairs.into_values().map(Repair::into_asker);
+            let jobs = before.jobs.into_values().flat_map(Job::into_askers);
+            for asker in jobs.chain(repairs) {
                 self.acts.push(Act::AskAgain(asker));
             }
         }
@@ -477,6 +505,7 @@ impl Keeper {
             lease: false,
             clean: BTreeMap::new(),
             upkeep: Upkeep::new(self.now + self.options.upkeep_delay),
+            repairs: BTreeMap::new(),
         });
         let relays: BTreeSet<NodeId> = self.map.servers().map(|(_, it)| it.via.relay).collect();
         for relay in relays {

@@ -14,6 +14,7 @@
 //! | [`order`] | what a chunkserver has to do |
 //! | [`channel`] | items from one node to another, each once and in order |
 //! | [`talk`] | what nodes say to each other of chunkservers |
+//! | `repair` | chunks without a usable copy, as a person wants them repaired |
 //! | [`relay`] | the chunkservers that are connected to this node |
 //! | [`map`] | where copies are |
 //! | [`placement`] | which chunkservers take the copies of a chunk |
@@ -28,13 +29,14 @@ pub mod map;
 pub mod order;
 pub mod placement;
 pub mod relay;
+mod repair;
 pub mod report;
 pub mod talk;
 #[cfg(all(test, feature = "raft"))]
 mod tests;
 mod upkeep;
 
-pub use keeper::{ChunkAnswer, ChunkWish, Keeper, Located, Options, Refusal};
+pub use keeper::{ChunkAnswer, ChunkWish, Keeper, Located, Options, Refusal, Repairs};
 pub use order::{Order, OrderKind};
 pub use report::{Address, ConnId, Copy, Joined, Report, Space};
 pub use talk::Talk;

@@ -21,6 +21,8 @@ use crate::moosefs::status::Status;
 use crate::moosefs::version::Version;
 use crate::namespace::op::{Disable, NodeKind, Op, OpenFlags, PosixOp, Query, SnapshotFlags};
 
+/// The mask of access to write.
+const WRITE: u8 = 2;
 /// Clients of this version and later say themselves when times change.
 const KEEPS_TIMES: Version = Version::new(3, 0, 74);
 
@@ -152,8 +154,11 @@ fn first(call: &Call, client: &Client, world: World<'_>) -> Result<Step, Status>
         Call::Truncate(truncate) => Step::Do(truncate_op(client, truncate)),
         Call::AppendSlice(append) => Step::Do(append_slice(client, append)),
         Call::Check(check) => chunk::check(client, check.inode, check.index),
-        // Which copies there are is not known well enough to give up a chunk for it.
-        Call::Repair(_) => return Err(Status::ENOTSUP),
+        Call::Repair(repair) => Step::Ask(Query::Access {
+            caller: caller(&repair.by),
+            inode: repair.inode,
+            mask: WRITE,
+        }),
         Call::NodeInfo(info) => Step::Ask(Query::GetAttr {
             caller: client.itself(),
             inode: info.inode,

@@ -6,12 +6,13 @@ use super::session::Client;
 use super::status;
 use super::task::{Stage, Step, Task};
 use crate::chunks::keeper::{CopyState, Holder, ShownCopy};
-use crate::chunks::{ChunkAnswer, ChunkWish, Located, Refusal};
+use crate::chunks::{ChunkAnswer, ChunkWish, Located, Refusal, Repairs};
 use crate::id::{ChunkId, InodeId};
 use crate::limits;
 use crate::moosefs::client::data::{ChunkPlace, Location, LookedChunk, Protocol2};
 use crate::moosefs::client::inspect::{
     Checked, CheckedChunk, ChunkWithin, ChunksWithin, Copy, NodeInfo, NodeParts, NodesWithin,
+    Repaired,
 };
 use crate::moosefs::client::{Call, Reply};
 use crate::moosefs::status::Status;
@@ -20,6 +21,8 @@ use crate::time::WallTime;
 
 /// Chunks that are looked at together.
 const PAGE: u32 = 1_000;
+/// Chunks that are repaired together: each may take a command, and who asks waits.
+const REPAIR_PAGE: u32 = 100;
 /// Most copies that a count of its own is kept for.
 const COUNTED_MAX: usize = 10;
 /// Where holes are counted.
@@ -33,6 +36,25 @@ pub(super) struct Showing {
     done: bool,
     /// Chunks with so many copies, of pages before.
     counts: [u32; 12],
+}
+
+/// A repair: what came of it so far, and where it goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Repairing {
+    length: u64,
+    next: Option<u32>,
+    came: Repairs,
+}
+
+impl Repairing {
+    /// The repair of a file of this length.
+    pub(super) fn of_file(length: u64) -> Self {
+        Self {
+            length,
+            next: None,
+            came: Repairs::default(),
+        }
+    }
 }
 
 /// Asks for a page of a file's chunks.
@@ -115,6 +137,48 @@ fn with_place(mut reply: Reply, located: &Located) -> Reply {
     reply
 }
 
+/// Asks for a page of a file's chunks to repair them.
+pub(super) fn list_to_repair(client: &Client, inode: InodeId, from: u32) -> Step {
+    list(client, inode, from, REPAIR_PAGE)
+}
+
+/// A page of chunks came that are to be repaired.
+pub(super) fn on_chunks_to_repair(
+    task: &mut Task,
+    client: &Client,
+    mut repairing: Repairing,
+    chunks: &[ChunkInfo],
+    done: bool,
+) -> Step {
+    let Call::Repair(repair) = &task.call else {
+        panic!("{} repairs nothing", task.call.name());
+    };
+    let inode = client.real(repair.inode);
+    let last = chunks.last().and_then(|info| info.index.checked_add(1));
+    repairing.next = last.filter(|_| !done);
+    let indexes: Vec<u32> = chunks.iter().map(|info| info.index).collect();
+    if indexes.is_empty() {
+        return repaired(&repairing);
+    }
+    task.stage = Stage::Repairing(repairing);
+    Step::Chunk(ChunkWish::Repair { inode, indexes })
+}
+
+/// Holes are chunks that were right, as MooseFS counts them.
+fn repaired(repairing: &Repairing) -> Step {
+    let Repairs {
+        erased, repaired, ..
+    } = repairing.came;
+    let slots = repairing.length.div_ceil(limits::CHUNK_BYTES);
+    let changed = u64::from(erased) + u64::from(repaired);
+    let unchanged = slots.saturating_sub(changed);
+    tell(Reply::Repair(Ok(Repaired {
+        unchanged: u32::try_from(unchanged).unwrap_or(u32::MAX),
+        erased,
+        repaired,
+    })))
+}
+
 /// A node's attributes, or the names in it, came for a NODE_INFO.
 pub(super) fn on_node(client: &Client, info: &NodeInfo, answer: Answer) -> Step {
     let skip = usize::try_from(info.next).unwrap_or(usize::MAX);
@@ -192,6 +256,20 @@ pub(super) fn on_answer(task: &mut Task, client: &Client, answer: ChunkAnswer) -
         }
         (Call::Check(_) | Call::NodeInfo(_), ChunkAnswer::Copies(copies), Stage::Showing(it)) => {
             shown(task, client, it, &copies)
+        }
+        (Call::Repair(repair), ChunkAnswer::Repaired(more), Stage::Repairing(mut it)) => {
+            let came = &mut it.came;
+            came.unchanged = came.unchanged.saturating_add(more.unchanged);
+            came.erased = came.erased.saturating_add(more.erased);
+            came.repaired = came.repaired.saturating_add(more.repaired);
+            match it.next {
+                Some(from) => {
+                    let step = list_to_repair(client, repair.inode, from);
+                    task.stage = Stage::Repairing(it);
+                    step
+                }
+                None => repaired(&it),
+            }
         }
         (call, answer, _) => panic!("{answer:?} came for {call:?}"),
     }

@@ -113,6 +113,9 @@ fn on_answer(task: &mut Task, client: &Client, world: World<'_>, answer: Answer)
                 done,
             },
         ) => chunk::on_chunks(task, chunks, length, done, counts),
+        (Stage::Repairing(repairing), Answer::Chunks { chunks, done, .. }) => {
+            chunk::on_chunks_to_repair(task, client, repairing, &chunks, done)
+        }
         (Stage::First, answer) => first_answer(task, client, world, answer),
         (stage, answer) => panic!("{answer:?} came, at {stage:?}"),
     }
@@ -126,6 +129,10 @@ fn first_answer(task: &mut Task, client: &Client, world: World<'_>, answer: Answ
         done,
     } = answer
     {
+        if let Call::Repair(_) = &task.call {
+            let repairing = chunk::Repairing::of_file(length);
+            return chunk::on_chunks_to_repair(task, client, repairing, &chunks, done);
+        }
         return chunk::on_chunks(task, chunks, length, done, [0; 12]);
     }
     let call = &task.call;
@@ -134,6 +141,9 @@ fn first_answer(task: &mut Task, client: &Client, world: World<'_>, answer: Answ
     }
     let reply = match (call, answer) {
         (Call::Access(_), Answer::Done) => Reply::Access(Ok(Done)),
+        (Call::Repair(repair), Answer::Done) => {
+            return chunk::list_to_repair(client, repair.inode, 0);
+        }
         (Call::GetAttr(_), Answer::Attr(attr)) => Reply::GetAttr(Ok(convert::attributes(&attr))),
         (Call::GetDetachedAttr(_), Answer::Attr(attr)) => {
             Reply::GetDetachedAttr(Ok(convert::attributes(&attr)))

@@ -99,6 +99,8 @@ pub(super) enum Stage {
     QuotaSet,
     /// Chunks were listed, and their copies are still to be told.
     Showing(chunk::Showing),
+    /// Chunks are being repaired.
+    Repairing(chunk::Repairing),
     /// Chunks with so many copies were counted, and more are still to be listed.
     Counting([u32; 12]),
 }

@@ -189,8 +189,10 @@ pub fn run(txn: &mut Txn<'_>, op: &Op) -> Res<Reply> {
         Op::RepairChunk {
             inode,
             index,
-            version,
-        } => chunk::repair(txn, *inode, *index, *version),
+            chunk,
+            was,
+            best,
+        } => chunk::repair(txn, (*inode, *index), (*chunk, *was), *best),
         Op::ForgetChunk { chunk } => chunk::forget(txn, *chunk),
         Op::AppendSlice {
             caller,

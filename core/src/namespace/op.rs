@@ -673,11 +673,16 @@ pub enum Op {
     SettleChunk { chunk: ChunkId, version: u32 },
     /// Unlock a chunk, locked or not.
     UnlockChunk { chunk: ChunkId },
-    /// Repair: the slot's chunk has this version from now and is settled, or the slot is a hole.
+    /// Repair, as judged when the slot held this chunk at version `was`: copies of version `best`
+    /// are what it holds from now, and get a version above both; without any the slot is a hole.
+    /// Sets the file's times. [`Reply::Done`]; `NoChunk` when the slot holds another, `Invalid` for
+    /// another version, `Locked` while a writer has it, `NoSpace` when no version is left.
     RepairChunk {
         inode: InodeId,
         index: u32,
-        version: Option<u32>,
+        chunk: ChunkId,
+        was: u32,
+        best: Option<u32>,
     },
     /// A chunk without a reference was deleted everywhere. `ClassInUse` is never given; a chunk
     /// with references gives `ChunkBusy`.

@@ -175,7 +175,9 @@ impl Stage {
             8 => Op::RepairChunk {
                 inode,
                 index,
-                version: c.is_multiple_of(2).then_some(1),
+                chunk,
+                was: 1 + c / 3 % 3,
+                best: c.is_multiple_of(2).then_some(1 + c % 5),
             },
             9 => Op::ForgetChunk { chunk },
             10 => Op::UnlockChunk { chunk },

@@ -121,20 +121,39 @@ impl Model {
             Op::RepairChunk {
                 inode,
                 index,
-                version,
+                chunk,
+                was,
+                best,
             } => {
                 let node = self.known_node(*inode).ok_or(FsError::NoChunk)?;
-                let chunk = *node.chunks.get(index).ok_or(FsError::NoChunk)?;
-                match version {
-                    Some(version) => {
-                        let known = self.known_chunk(chunk)?;
-                        known.version = *version;
-                        known.unsettled = None;
+                if node.chunks.get(index) != Some(chunk) {
+                    return Err(FsError::NoChunk);
+                }
+                let known = self.known_chunk(*chunk)?;
+                if known.version != *was {
+                    return Err(FsError::Invalid);
+                }
+                if known.locked_until >= step.now {
+                    return Err(FsError::Locked);
+                }
+                match *best {
+                    Some(from_version) => {
+                        let next = (*was).max(from_version).checked_add(1);
+                        known.version = next.ok_or(FsError::NoSpace)?;
+                        known.unsettled = Some(Unsettled {
+                            action: ChunkAction::Raised { from_version },
+                            cut: None,
+                            inode: InodeId(0),
+                            index: 0,
+                        });
                     }
                     None => {
-                        node.chunks.remove(index);
+                        self.node_mut(*inode).chunks.remove(index);
                     }
                 }
+                let node = self.node_mut(*inode);
+                node.eattr &= !eattr::SNAPSHOT;
+                node.modified(step.now);
                 self.tell_chunk_changed(step, *inode, *index, false);
                 Ok(Reply::Done)
             }

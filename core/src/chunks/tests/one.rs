@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use crate::chunks::jobs::{Came, Ticket};
 use crate::chunks::keeper::{Act, Asker};
 use crate::chunks::{
-    Address, ChunkAnswer, ChunkWish, ConnId, Copy, Joined, Keeper, Options, Order, Refusal, Report,
-    Space,
+    Address, ChunkAnswer, ChunkWish, ConnId, Copy, Joined, Keeper, Options, Order, Refusal,
+    Repairs, Report, Space,
 };
 use crate::id::{ChunkId, CsId, InodeId, NodeId, Term};
 use crate::namespace::op::{ChunkInfo, Op, Reply};
@@ -233,6 +233,7 @@ impl One {
         else {
             panic!("{reply:?}");
         };
+        self.keeper.on_raised(chunk, version);
         let answer = self.wish(ChunkWish::Write {
             inode,
             index: 0,
@@ -307,4 +308,186 @@ fn places_are_to_be_forgotten_when_a_chunkserver_went_or_the_last_has_named_its_
     // A registration elsewhere takes the place of the one before.
     one.join(2, true);
     assert!(one.keeper.take_moved());
+}
+
+/// A leader that has had time to hear of every copy: one chunkserver, and a file with a chunk.
+fn led() -> (One, InodeId, ChunkInfo) {
+    let mut one = One::new();
+    one.lead(1);
+    one.join(1, true);
+    let (file, info) = one.file("file");
+    assert_eq!((info.version, info.unsettled), (1, None));
+    one.pass(Duration::from_secs(60));
+    (one, file, info)
+}
+
+impl One {
+    fn repair(&mut self, inode: InodeId) -> Option<ChunkAnswer> {
+        let indexes = vec![0];
+        self.wish(ChunkWish::Repair { inode, indexes })
+    }
+
+    /// The state has the next version, and no chunkserver knows of it.
+    fn raise_unheard(&mut self, chunk: ChunkId, version: u32) {
+        self.bed.ok(Op::SetChunkVersion { chunk, version });
+        self.bed.ok(Op::SettleChunk { chunk, version });
+    }
+
+    fn report(&mut self, number: u16, report: Report) {
+        let conn = self.servers[&CsId(number)].conn;
+        self.keeper.on_report(conn, report);
+        self.run();
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with what comes")]
+fn came(unchanged: u32, erased: u32, repaired: u32) -> Option<ChunkAnswer> {
+    Some(ChunkAnswer::Repaired(Repairs {
+        unchanged,
+        erased,
+        repaired,
+    }))
+}
+
+fn refused(refusal: Refusal) -> Option<ChunkAnswer> {
+    Some(ChunkAnswer::Refused(refusal))
+}
+
+#[test]
+fn a_repair_takes_the_best_copy_that_is_left_and_raises_the_version_above_all() {
+    let (mut one, file, info) = led();
+    let chunk = info.chunk;
+    assert_eq!(one.repair(file), came(1, 0, 0), "it has a copy");
+    one.raise_unheard(chunk, 2);
+    one.raise_unheard(chunk, 3);
+    // An older copy elsewhere is none of the best.
+    one.join(2, true);
+    one.disk(2).insert(chunk, 0);
+    one.join(2, true);
+    one.pass(Duration::from_secs(60));
+    let length = 10;
+    let read = |one: &mut One| {
+        let info = one.info(file);
+        one.wish(ChunkWish::Read { info, length })
+    };
+    assert_eq!(read(&mut one), refused(Refusal::Lost));
+    assert_eq!(one.repair(file), came(0, 0, 1));
+    let info = one.info(file);
+    assert_eq!((info.version, info.unsettled), (4, None));
+    assert_eq!((one.disk(1)[&chunk], one.disk(2)[&chunk]), (4, 0));
+    assert!(matches!(read(&mut one), Some(ChunkAnswer::Located(_))));
+    assert_eq!(one.repair(file), came(1, 0, 0));
+    // Copies that are newer than this state: it may be of a backup.
+    one.disk(1).insert(chunk, 9);
+    one.join(1, true);
+    one.pass(Duration::from_secs(60));
+    assert_eq!(one.repair(file), came(0, 0, 1));
+    assert_eq!(one.info(file).version, 10);
+    assert_eq!(one.disk(1)[&chunk], 10);
+}
+
+#[test]
+fn nothing_is_given_up_while_any_chunkserver_might_have_it() {
+    let (mut one, file, info) = led();
+    one.join(2, true);
+    one.report(1, Report::Lost(vec![info.chunk]));
+    // One has not had time to find its copies, then one is away, then it has just come back.
+    assert_eq!(one.repair(file), refused(Refusal::Again));
+    one.leave(2);
+    one.pass(Duration::from_secs(60));
+    assert_eq!(one.repair(file), refused(Refusal::NotPresent));
+    one.join(2, true);
+    assert_eq!(one.repair(file), refused(Refusal::Again));
+    one.pass(Duration::from_secs(60));
+    one.keeper.set_lease(false);
+    assert_eq!(one.repair(file), refused(Refusal::Again));
+    one.keeper.set_lease(true);
+    assert_eq!(one.bed.attr(file).length, 10);
+    assert_eq!(one.repair(file), came(0, 1, 0));
+    assert_eq!(one.bed.tree.chunk_at(file, 0).unwrap(), None);
+    assert_eq!(one.bed.attr(file).length, 10);
+    assert_eq!(one.repair(file), came(1, 0, 0), "a hole is right");
+    // What needs no change needs nobody to be there.
+    let (other, _) = one.file("other");
+    one.join(3, true);
+    one.leave(3);
+    assert_eq!(one.repair(other), came(1, 0, 0));
+}
+
+#[test]
+fn a_damaged_copy_is_no_copy() {
+    let (mut one, file, info) = led();
+    one.raise_unheard(info.chunk, 2);
+    one.report(1, Report::Damaged(vec![info.chunk]));
+    assert_eq!(one.repair(file), came(0, 1, 0));
+}
+
+#[test]
+fn a_repair_is_not_carried_out_on_what_was_written_since_it_was_judged() {
+    let (mut one, file, info) = led();
+    let chunk = info.chunk;
+    one.report(1, Report::Lost(vec![chunk]));
+    one.held = Some(Vec::new());
+    assert_eq!(one.repair(file), None);
+    let [(ticket, op)] = &one.held.take().unwrap()[..] else {
+        panic!("one command is proposed");
+    };
+    // A writer's command came before it.
+    one.raise_unheard(chunk, 2);
+    one.decide(*ticket, op.clone());
+    one.run();
+    let answers: Vec<_> = one.answers.values().cloned().map(Some).collect();
+    assert_eq!(answers, [came(1, 0, 0)]);
+    assert_eq!(one.info(file).chunk, chunk);
+}
+
+#[test]
+fn who_writes_a_chunk_is_left_alone_and_so_is_what_a_deposed_leader_judged() {
+    let (mut one, file, info) = led();
+    one.report(1, Report::Lost(vec![info.chunk]));
+    one.bed.ok(Op::WriteChunk {
+        caller: root(),
+        inode: file,
+        index: 0,
+        go_on: false,
+        chunk_moved: false,
+        may_touch_times: false,
+    });
+    assert_eq!(one.repair(file), came(1, 0, 0));
+    let chunk = info.chunk;
+    one.bed.ok(Op::UnlockChunk { chunk });
+    one.held = Some(Vec::new());
+    assert_eq!(one.repair(file), None);
+    assert_eq!(one.again.len(), 0);
+    one.lead(2);
+    assert_eq!(one.again.len(), 1, "the next leader judges anew");
+    let [(ticket, _)] = &one.held.take().unwrap()[..] else {
+        panic!("one command is proposed");
+    };
+    let done = one
+        .keeper
+        .on_proposed(*ticket, Came::Nothing, &one.bed.tree);
+    assert_eq!(done, Ok(()));
+    one.run();
+    assert_eq!(one.repair(file), came(0, 1, 0));
+}
+
+#[test]
+fn a_chunk_that_was_to_be_made_is_made_and_not_repaired() {
+    let (mut one, ..) = led();
+    let file = one.bed.file(&root(), ROOT, "new");
+    let reply = one.bed.ok(Op::WriteChunk {
+        caller: root(),
+        inode: file,
+        index: 0,
+        go_on: false,
+        chunk_moved: false,
+        may_touch_times: false,
+    });
+    assert!(matches!(reply, Reply::Chunk { .. }));
+    one.pass(Duration::from_secs(130));
+    assert_eq!(one.repair(file), came(1, 0, 0));
+    let info = one.info(file);
+    assert_eq!(info.unsettled, None);
+    assert_eq!(one.disk(1)[&info.chunk], info.version);
 }

@@ -48,6 +48,8 @@ enum Asked {
         /// What it might hold when it was asked: a read may be of before a write meanwhile.
         might: BTreeSet<Content>,
     },
+    /// A repair, which has nothing to do: no disk is lost here, only ways to it.
+    Repair,
 }
 
 /// What a file's one chunk may hold.
@@ -83,6 +85,8 @@ pub struct World {
     stamps: u64,
     wild: bool,
     written: usize,
+    /// Chunks that a repair found to be right.
+    pub looked_at: u32,
     /// Chunks that a client gave up writing in the middle: copies may differ, as MooseFS's do.
     torn: BTreeSet<ChunkId>,
 }
@@ -145,6 +149,7 @@ impl World {
             stamps: 0,
             wild: false,
             written: 0,
+            looked_at: 0,
             torn: BTreeSet::new(),
         };
         for host in 0..NODES as usize {
@@ -540,7 +545,7 @@ impl World {
         let asker = self.asker(host);
         match asked {
             Asked::Write { file, .. } | Asked::Cut { file } => self.files[file].busy = true,
-            Asked::Read { .. } => {}
+            Asked::Read { .. } | Asked::Repair => {}
         }
         self.asked.insert(asker, asked);
         let keeper = &mut self.hosts[host].keeper;
@@ -640,6 +645,13 @@ impl World {
         self.wish(host, asked, ChunkWish::Read { info, length });
     }
 
+    fn begin_repair(&mut self, file: usize) {
+        let inode = self.files[file].inode;
+        let indexes = vec![0];
+        let wish = ChunkWish::Repair { inode, indexes };
+        self.wish(self.leader, Asked::Repair, wish);
+    }
+
     fn snapshot(&mut self, file: usize) {
         let flags = SnapshotFlags {
             overwrite: true,
@@ -660,11 +672,15 @@ impl World {
     fn end_in_doubt(&mut self, asker: Asker) {
         match self.asked.remove(&asker) {
             Some(Asked::Write { file, .. } | Asked::Cut { file }) => self.files[file].busy = false,
-            Some(Asked::Read { .. }) | None => {}
+            Some(Asked::Read { .. } | Asked::Repair) | None => {}
         }
     }
 
     fn on_answer(&mut self, asker: Asker, answer: ChunkAnswer) {
+        if let ChunkAnswer::Repaired(came) = answer {
+            assert_eq!((came.erased, came.repaired), (0, 0), "all data is there");
+            self.looked_at += came.unchanged;
+        }
         let ChunkAnswer::Located(located) = answer else {
             return self.end_in_doubt(asker);
         };
@@ -672,7 +688,7 @@ impl World {
             Some(Asked::Write { file, chunk }) => self.write(file, chunk, &located),
             Some(Asked::Read { file, chunk, might }) => self.read(file, chunk, &might, &located),
             Some(Asked::Cut { file }) => self.files[file].busy = false,
-            None => {}
+            Some(Asked::Repair) | None => {}
         }
     }
 
@@ -777,6 +793,7 @@ impl World {
             }
             6 => self.snapshot(file),
             7..=9 if !self.files[file].busy => self.begin_read(file),
+            10 => self.begin_repair(file),
             _ => {}
         }
     }

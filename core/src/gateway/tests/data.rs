@@ -4,8 +4,9 @@ use std::net::Ipv4Addr;
 
 use super::*;
 use crate::chunks::keeper::Holder;
-use crate::chunks::{Address, Located};
+use crate::chunks::{Address, Located, Repairs};
 use crate::id::CsId;
+use crate::moosefs::client::inspect::Repaired;
 
 #[test]
 fn what_protects_a_file_is_told_where_it_is_looked_up() {
@@ -200,11 +201,6 @@ fn what_needs_chunkservers_is_handed_on() {
         chunks: vec![(made, 2)],
     };
     assert_eq!(handed, expected);
-    let refused = rig.send(466, |w| {
-        w.u32(file);
-        by(w, 0, &[0]);
-    });
-    assert_eq!(status_of(&refused), Some(Status::ENOTSUP));
 }
 
 #[test]
@@ -510,4 +506,100 @@ fn no_place_is_told_where_it_is_of_no_use_or_would_not_hold() {
     assert!(matches!(look_up(&mut rig, b"empty", 0), Step::Tell { .. }));
     rig.dir(ROOT, b"dir");
     assert!(matches!(look_up(&mut rig, b"dir", 0), Step::Tell { .. }));
+}
+
+fn repair(rig: &mut Rig, inode: u32, uid: u32) -> Step {
+    rig.step(466, |w| {
+        w.u32(inode);
+        by(w, uid, &[uid]);
+    })
+}
+
+fn go_on(rig: &mut Rig, repairs: (u32, u32, u32)) -> Step {
+    let world = rig::world(&rig.options, rig.now);
+    let mut task = rig.task.take().unwrap();
+    let (unchanged, erased, repaired) = repairs;
+    let came = Came::Chunks(ChunkAnswer::Repaired(Repairs {
+        unchanged,
+        erased,
+        repaired,
+    }));
+    let mut step = task.go_on(&rig.client, world, came);
+    if let Step::Ask(query) = &step {
+        let answer = rig.ask(query);
+        let world = rig::world(&rig.options, rig.now);
+        step = task.go_on(&rig.client, world, Came::Answer(answer));
+    }
+    rig.task = Some(task);
+    step
+}
+
+#[test]
+fn a_file_is_repaired_in_portions_and_told_in_one_answer() {
+    let mut rig = Rig::new();
+    let file = rig.file(ROOT, b"file");
+    // Every second slot up to 240 is a hole, and so are three behind them.
+    for index in 0..120_u32 {
+        rig.apply(Op::WriteChunk {
+            caller: rig::client().itself(),
+            inode: InodeId(file),
+            index: 2 * index,
+            go_on: false,
+            chunk_moved: false,
+            may_touch_times: false,
+        });
+    }
+    rig.truncate(file, Some(0), 242 * (64 << 20) + 1);
+    let portion = |step: &Step| match step {
+        Step::Chunk(ChunkWish::Repair { inode, indexes }) => {
+            assert_eq!(*inode, InodeId(file));
+            (indexes.len(), indexes[0], indexes[indexes.len() - 1])
+        }
+        step => panic!("{step:?}"),
+    };
+    let step = repair(&mut rig, file, 0);
+    assert_eq!(portion(&step), (100, 0, 198));
+    let step = go_on(&mut rig, (97, 1, 2));
+    assert_eq!(portion(&step), (20, 200, 238));
+    let Step::Tell { reply, .. } = go_on(&mut rig, (20, 0, 0)) else {
+        panic!("that is all");
+    };
+    let expected = Repaired {
+        unchanged: 243 - 3,
+        erased: 1,
+        repaired: 2,
+    };
+    assert_eq!(reply, Reply::Repair(Ok(expected)));
+    // A file without data has nothing to repair.
+    let empty = rig.file(ROOT, b"empty");
+    let reply = rig.send(466, |w| {
+        w.u32(empty);
+        by(w, 0, &[0]);
+    });
+    assert_eq!(reply.payload[4..], [0; 12]);
+}
+
+#[test]
+fn who_may_not_write_a_file_does_not_repair_it() {
+    let mut rig = Rig::new();
+    let (file, _) = with_chunk(&mut rig, b"file", 6);
+    let dir = rig.dir(ROOT, b"dir");
+    let told = |rig: &mut Rig, inode: u32, uid: u32| match repair(rig, inode, uid) {
+        Step::Tell { reply, .. } => reply,
+        step => panic!("{step:?}"),
+    };
+    let status = |status| Reply::Repair(Err(status));
+    assert_eq!(told(&mut rig, file, 9), status(Status::EACCES));
+    assert_eq!(told(&mut rig, dir, 0), status(Status::EPERM));
+    assert_eq!(told(&mut rig, 77_777, 0), status(Status::ENOENT));
+    repair(&mut rig, file, 0);
+    let world = rig::world(&rig.options, rig.now);
+    let mut task = rig.task.take().unwrap();
+    let came = Came::Chunks(ChunkAnswer::Refused(Refusal::NotPresent));
+    assert!(matches!(
+        task.go_on(&rig.client, world, came),
+        Step::Tell { reply, .. } if reply == status(Status::CSNOTPRESENT)
+    ));
+    rig.params(|params| params.flags.read_only = true);
+    assert_eq!(told(&mut rig, file, 0), status(Status::EROFS));
 }

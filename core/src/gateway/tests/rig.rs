@@ -130,7 +130,7 @@ impl Rig {
         }
     }
 
-    fn ask(&self, query: &Query) -> Result<Answer, FsError> {
+    pub fn ask(&self, query: &Query) -> Result<Answer, FsError> {
         self.tree.query(WallTime(self.now), query).unwrap()
     }
 

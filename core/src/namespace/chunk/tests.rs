@@ -313,35 +313,59 @@ fn a_shared_chunk_is_copied_and_a_rollback_shares_it_again() {
 }
 
 #[test]
-fn versions_rise_by_one_and_a_repair_sets_any() {
+fn versions_rise_by_one_and_a_repair_makes_a_hole_of_what_was_judged_alone() {
     let mut bed = Bed::new();
     let file = bed.file(&root(), ROOT, "f");
     let chunk = written(&mut bed, file, 0, 10);
     let report = |version| Op::SetChunkVersion { chunk, version };
-    let repair = |index, version| Op::RepairChunk {
+    let write = |go_on| Op::WriteChunk {
+        caller: root(),
+        inode: file,
+        index: 0,
+        go_on,
+        chunk_moved: false,
+        may_touch_times: false,
+    };
+    let repair = |index, was| Op::RepairChunk {
         inode: file,
         index,
-        version,
+        chunk,
+        was,
+        best: None,
     };
     bed.ok(report(1));
     bed.ok(report(2));
     bed.refused(vec![
         (FsError::Invalid, report(1)),
         (FsError::Invalid, report(4)),
-        (FsError::NoChunk, repair(1, Some(1))),
+        (FsError::NoChunk, repair(1, 2)),
+        (FsError::Invalid, repair(0, 1)),
     ]);
-    bed.ok(repair(0, Some(1)));
-    assert_eq!(chunks(&bed, file)[0].version, 1);
+    // What was judged before a writer came is not done while it writes, nor afterwards.
+    bed.ok(write(true));
+    bed.refused(vec![
+        (FsError::Invalid, repair(0, 3)),
+        (FsError::Locked, repair(0, 2)),
+    ]);
+    bed.ok(Op::UnlockChunk { chunk });
     let before = bed.sums(ROOT);
-    let outcome = bed.outcome(repair(0, None));
-    assert!(
-        outcome
-            .notices
-            .contains(&Notice::ChunkUnused { chunk, version: 1 })
-    );
+    bed.now += 50;
+    let outcome = bed.outcome(repair(0, 2));
+    let hole = Notice::ChunkChanged {
+        inode: file,
+        index: 0,
+        chunk: ChunkId::HOLE,
+        version: 0,
+        length: 10,
+        truncated: false,
+    };
+    let unused = Notice::ChunkUnused { chunk, version: 2 };
+    assert_eq!(outcome.notices, [unused, hole]);
     assert_eq!(bed.sums(ROOT).chunks, before.chunks - 1);
-    assert_eq!(bed.attr(file).length, 10);
-    bed.refused(vec![(FsError::NoChunk, repair(0, None))]);
+    let attr = bed.attr(file);
+    let now = WallTime(bed.now);
+    assert_eq!((attr.length, attr.mtime, attr.ctime), (10, now, now));
+    bed.refused(vec![(FsError::NoChunk, repair(0, 2))]);
 }
 
 #[test]

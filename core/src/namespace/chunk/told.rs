@@ -1,7 +1,7 @@
 //! What became of a chunk on chunkservers: they have done what they had to, or could not, or say
 //! something else of it.
 
-use super::{change, empty_slot, get, notify_changed, refer, slot};
+use super::{change, empty_slot, get, modify, notify_changed, refer, slot};
 use crate::id::{ChunkId, InodeId};
 use crate::namespace::error::FsError;
 use crate::namespace::hooks;
@@ -102,12 +102,7 @@ pub fn set_version(txn: &mut Txn<'_>, chunk: ChunkId, version: u32) -> Res<Reply
     if from_version.checked_add(1) != Some(version) {
         return Err(FsError::Invalid.into());
     }
-    let raised = Unsettled {
-        action: ChunkAction::Raised { from_version },
-        cut: None,
-        inode: InodeId(0),
-        index: 0,
-    };
+    let raised = raised(from_version);
     change(txn, chunk, |old, stamp| Chunk {
         version: old.version.write(stamp, version),
         unsettled: old
@@ -130,25 +125,56 @@ pub fn unlock(txn: &mut Txn<'_>, chunk: ChunkId) -> Res<Reply> {
     Ok(Reply::Done)
 }
 
-/// Repair: the chunk of a slot has this version and is settled, or is given up.
+/// Repair: copies of an older or newer version are what the chunk of a slot holds from now, or it is
+/// given up. The version rises in either case above all that are known: a copy that comes back with
+/// one of them is an old one.
 ///
 /// # Errors
-/// `NoChunk` when the slot is a hole, or there is no such file.
-pub fn repair(txn: &mut Txn<'_>, ino: InodeId, index: u32, version: Option<u32>) -> Res<Reply> {
-    let chunk = slot(txn, ino, index)?.ok_or(FsError::NoChunk)?;
-    match version {
-        Some(version) => {
+/// `NoChunk` when the slot does not hold the chunk; `Invalid` for another version than it was
+/// judged by; `Locked` while a writer has it; `NoSpace` when no version is left.
+pub fn repair(
+    txn: &mut Txn<'_>,
+    (ino, index): (InodeId, u32),
+    (chunk, was): (ChunkId, u32),
+    best: Option<u32>,
+) -> Res<Reply> {
+    if chunk == ChunkId::HOLE || slot(txn, ino, index)? != Some(chunk) {
+        return Err(FsError::NoChunk.into());
+    }
+    let record = get(txn, chunk)?;
+    if record.version.value() != was {
+        return Err(FsError::Invalid.into());
+    }
+    if record.locked_until.value() >= txn.now() {
+        return Err(FsError::Locked.into());
+    }
+    match best {
+        Some(from_version) => {
+            let next = was.max(from_version).checked_add(1);
+            let next = next.ok_or(FsError::NoSpace)?;
+            settled(txn, chunk)?;
             change(txn, chunk, |old, stamp| Chunk {
-                version: old.version.write(stamp, version),
+                version: old.version.write(stamp, next),
+                unsettled: old.unsettled.write(stamp, Some(raised(from_version))),
                 ..Chunk::default()
             })?;
-            settled(txn, chunk)?;
         }
         None => empty_slot(txn, ino, index, chunk)?,
     }
     let length = txn.inode(ino)?.length.value();
+    modify(txn, ino, length, true)?;
     notify_changed(txn, ino, index, length, false)?;
     Ok(Reply::Done)
+}
+
+/// A version that rose from this one, for no slot in particular.
+fn raised(from_version: u32) -> Unsettled {
+    Unsettled {
+        action: ChunkAction::Raised { from_version },
+        cut: None,
+        inode: InodeId(0),
+        index: 0,
+    }
 }
 
 /// A chunk without a reference was deleted everywhere.

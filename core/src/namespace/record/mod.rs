@@ -337,7 +337,7 @@ impl Record for LaneRecord {
 /// A chunk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
-    /// Its version. Not a maximum: a repair may lower it to what is left.
+    /// Its version. It rises only.
     pub version: Lww<u32>,
     /// Locked for a writer until then; 0 when free.
     pub locked_until: Lww<WallTime>,

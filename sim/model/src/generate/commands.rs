@@ -580,7 +580,9 @@ impl Draw<'_> {
             CommandKind::RepairChunk => Op::RepairChunk {
                 inode,
                 index,
-                version: self.pick(&[None, Some(1), Some(7)]),
+                chunk,
+                was: version_of(self, chunk) + self.pick(&[0, 0, 0, 1]),
+                best: self.pick(&[None, Some(1), Some(7)]),
             },
             _ => Op::ForgetChunk {
                 chunk: self.chunk(),

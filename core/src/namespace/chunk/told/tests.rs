@@ -516,15 +516,32 @@ fn a_version_that_rises_is_unsettled_from_where_it_was_good() {
 }
 
 #[test]
-fn a_repair_settles() {
+fn a_repair_begins_from_the_best_copies_and_never_lowers_a_version() {
     let (mut bed, _, other, source) = shared();
-    written(&mut bed, write(other, 0, false));
-    bed.ok(Op::RepairChunk {
+    let (chunk, ..) = written(&mut bed, write(other, 0, false));
+    bed.ok(Op::UnlockChunk { chunk });
+    let repair = |was, best| Op::RepairChunk {
         inode: other,
         index: 0,
-        version: Some(7),
-    });
-    let known = info(&bed, other);
-    assert_eq!((known.version, known.unsettled), (7, None));
-    assert_eq!(record(&mut bed, source).0, 1);
+        chunk,
+        was,
+        best: Some(best),
+    };
+    let raised = |from_version| Some(ChunkAction::Raised { from_version });
+    // Copies of a newer version than this state knows of.
+    bed.ok(repair(1, 7));
+    assert_eq!(info(&bed, other).version, 8);
+    assert_eq!(action(&bed, other), raised(7));
+    assert_eq!(record(&mut bed, source).0, 1, "it is kept for nobody");
+    // Of an older one, before or after anybody was told of the present one.
+    bed.ok(repair(8, 3));
+    assert_eq!(info(&bed, other).version, 9);
+    assert_eq!(action(&bed, other), raised(3));
+    bed.ok(settle_op(chunk, 9));
+    bed.ok(repair(9, 9));
+    assert_eq!(info(&bed, other).version, 10);
+    bed.refused(vec![
+        (FsError::Invalid, repair(9, 3)),
+        (FsError::NoSpace, repair(10, u32::MAX)),
+    ]);
 }
