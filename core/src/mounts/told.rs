@@ -41,6 +41,8 @@ fn are_alike(one: &Notice, other: &Notice) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct Told {
     files: BTreeMap<InodeId, File>,
+    /// Before this no file makes room: who looks up very many is not made to wait for a search.
+    full_until: Option<Instant>,
 }
 
 impl Told {
@@ -48,8 +50,12 @@ impl Told {
     /// changed since an earlier time stays: the client may still open the file by that.
     pub fn begin(&mut self, inode: InodeId, now: Instant) -> bool {
         if !self.files.contains_key(&inode) && self.files.len() >= FILES_MAX {
+            if self.full_until.is_some_and(|until| until > now) {
+                return false;
+            }
             self.files.retain(|_, file| file.until > now);
             if self.files.len() >= FILES_MAX {
+                self.full_until = self.files.values().map(|file| file.until).min();
                 return false;
             }
         }
@@ -151,6 +157,8 @@ mod tests {
         for number in 0..FILES_MAX as u32 {
             assert!(told.begin(InodeId(number), at(0)));
         }
+        assert!(!told.begin(InodeId(u32::MAX), at(13)));
+        assert_eq!(told.full_until, Some(at(15)));
         assert!(!told.begin(InodeId(u32::MAX), at(14)));
         assert!(told.begin(InodeId(7), at(14)), "it is there already");
         assert!(told.begin(InodeId(u32::MAX), at(15)));
