@@ -826,8 +826,8 @@ impl<K: Kind> World<K> {
             }),
             // Told in full by the entries that the node gives beside its effects.
             Effect::Applied { .. } => {}
-            Effect::News { index, notices } => {
-                self.step_face(seat, face::Event::News { index, notices });
+            Effect::News { index, notices, by } => {
+                self.step_face(seat, face::Event::News { index, notices, by });
             }
             Effect::CopiesMoved => self.step_face(seat, face::Event::CopiesMoved),
             Effect::StateReplaced { applied } => {
