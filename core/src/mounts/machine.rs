@@ -606,7 +606,7 @@ impl Mounts {
         if !opens(op) || member.client.tool {
             return;
         }
-        member.opening -= 1;
+        member.opening = member.opening.saturating_sub(1);
         if let Ok(ResponseBody::Written { outcome, .. }) = result {
             match (op, &outcome.result) {
                 (Op::Open { inode, .. }, Ok(_)) => {
