@@ -51,6 +51,8 @@ pub const REQUIRED: &[&str] = &[
     "fault clock-rate",
     "fault transfer-leader",
     "fault cycle-member",
+    "fault server-crash",
+    "fault server-cut",
     "message lost by a reset",
     "message lost by a cut",
     "message delivered twice",

@@ -56,6 +56,7 @@ const PLAINER: &[&str] = &[
     "workload.stray_percent=0",
     "leave_rest_broken=false",
     "chunkservers=0",
+    "mounts=0",
 ];
 
 /// Runs plans and remembers what counts as the failure.

@@ -462,6 +462,8 @@ mod tests {
         // Toys do not seal what they say.
         options.net.streams = false;
         options.leave_rest_broken = false;
+        // Nor do they serve anybody but clients.
+        (options.chunkservers, options.mounts) = (0, 0);
         for large in ["setxattr", "any-command", "any-query"] {
             options.workload.weights.insert(large.into(), 0);
         }
