@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Class, ConnId, DiskId, Effect, Founders, Identity, Input, Note, Options, PeerHello, Speaker,
-    Standing, Start, Transport,
+    Class, ConnId, DiskId, Effect, Founders, Identity, Input, Note, Options, PEER_PROTOCOL_NEWEST,
+    PEER_PROTOCOL_OLDEST, PeerHello, Speaker, Standing, Start, Transport,
 };
 use crate::codec;
 use crate::id::NodeId;
@@ -41,7 +41,7 @@ fn step(transport: &mut Transport, now: u64, input: Input) -> Vec<Effect> {
 
 fn hello(founders: &Founders, dial: u64) -> PeerHello {
     PeerHello {
-        protocol: (1, 1),
+        protocol: (PEER_PROTOCOL_OLDEST, PEER_PROTOCOL_NEWEST),
         node: PEER,
         disk: DiskId(2),
         incarnation: 1,
