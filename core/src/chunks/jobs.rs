@@ -573,7 +573,8 @@ impl Keeper {
                 if !orders.is_empty() {
                     return Ok(First::Orders(orders));
                 }
-                if source.unsettled.is_some() {
+                let made = source.unsettled.map(|it| it.action);
+                if let Some(ChunkAction::Created | ChunkAction::Duplicated { .. }) = made {
                     // It may not have been made yet, and nobody else may see to it.
                     self.settle(from, records)?;
                     return Ok(First::None(Refusal::Again));

@@ -84,6 +84,14 @@ struct Member {
     held: VecDeque<(Box<Pending>, Op)>,
 }
 
+/// A list of open files is not taken.
+fn too_many_open(session: SessionId, count: usize) -> String {
+    format!(
+        "session {session} has {count} files open, more than are kept: those that it closes stay \
+         open until there are fewer"
+    )
+}
+
 /// Whether a command opens a file.
 fn opens(op: &Op) -> bool {
     matches!(op, Op::Open { .. } | Op::Create { open: true, .. })
@@ -658,12 +666,7 @@ impl Mounts {
             return self.drop_connection(client, "a list of files without a session");
         };
         let Some(mut op) = member.client.open_files(inodes) else {
-            let count = inodes.len();
-            let message = format!(
-                "session {} has {count} files open, more than are kept: those that it closes stay \
-                 open until there are fewer",
-                member.client.session
-            );
+            let message = too_many_open(member.client.session, inodes.len());
             return out.push(Effect::Report { message });
         };
         if let Op::SetOpenFiles { inodes, .. } = &mut op {
@@ -700,6 +703,11 @@ impl Mounts {
             inodes.extend(&member.fresh);
             inodes.sort_unstable();
             inodes.dedup();
+            if inodes.len() > gateway::session::OPEN_FILES_MAX {
+                let message = too_many_open(member.client.session, inodes.len());
+                out.push(Effect::Report { message });
+                return self.maybe_say_open_files(client, out);
+            }
         }
         self.say_open_files(client, op, out);
     }

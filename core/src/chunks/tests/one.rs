@@ -5,13 +5,14 @@ use std::net::Ipv4Addr;
 
 use crate::chunks::jobs::{Came, Ticket};
 use crate::chunks::keeper::{Act, Asker};
+use crate::chunks::relay::Effects;
 use crate::chunks::{
     Address, ChunkAnswer, ChunkWish, ConnId, Copy, Joined, Keeper, Options, Order, Refusal,
     Repairs, Report, Space,
 };
 use crate::id::{ChunkId, CsId, InodeId, NodeId, Term};
-use crate::namespace::op::{ChunkInfo, Op, Reply};
-use crate::namespace::testing::{Bed, ROOT, root};
+use crate::namespace::op::{ChunkAction, ChunkInfo, Op, Reply, SetMode};
+use crate::namespace::testing::{Bed, ROOT, root, unlink};
 use crate::rng::Seed;
 use crate::time::{Duration, Instant, WallTime};
 
@@ -29,6 +30,10 @@ struct One {
     keeper: Keeper,
     servers: BTreeMap<CsId, Server>,
     answers: BTreeMap<Asker, ChunkAnswer>,
+    /// Orders are given, and nothing is heard of them.
+    slow: bool,
+    /// Chunks that no chunkserver can delete.
+    stuck: BTreeSet<ChunkId>,
     /// Proposals are kept here, and not decided.
     held: Option<Vec<(Ticket, Op)>>,
     again: BTreeSet<Asker>,
@@ -38,10 +43,13 @@ struct One {
 
 impl One {
     fn new() -> Self {
-        let options = Options {
+        Self::with(Options {
             upkeep_delay: Duration::from_secs(1_000_000),
             ..Options::default()
-        };
+        })
+    }
+
+    fn with(options: Options) -> Self {
         let mut keeper = Keeper::new(options, 1, Seed::from_u64(1).rng());
         keeper.set_nodes(&BTreeSet::from([NODE]));
         Self {
@@ -49,6 +57,8 @@ impl One {
             keeper,
             servers: BTreeMap::new(),
             answers: BTreeMap::new(),
+            slow: false,
+            stuck: BTreeSet::new(),
             held: None,
             again: BTreeSet::new(),
             now: Instant::ZERO,
@@ -92,6 +102,7 @@ impl One {
                 assert_eq!(to, NODE);
                 self.keeper.on_talk(NODE, talk, &self.bed.tree).unwrap();
             }
+            Act::Order(..) if self.slow => {}
             Act::Order(conn, _, order) => self.order(conn, &order),
             Act::Propose(ticket, op) => match &mut self.held {
                 Some(held) => held.push((ticket, op)),
@@ -104,6 +115,7 @@ impl One {
                 self.again.insert(asker);
             }
             Act::Unseat(conn, _) => self.keeper.on_report(conn, Report::Gone),
+            Act::Report(_) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -126,6 +138,15 @@ impl One {
             Order::SetVersion { chunk, from, to } => {
                 let found = disk.get(&chunk) == Some(&from);
                 found && disk.insert(chunk, to).is_some()
+            }
+            Order::Duplicate {
+                chunk,
+                version,
+                from,
+                from_version,
+            } => disk.get(&from) == Some(&from_version) && disk.insert(chunk, version).is_none(),
+            Order::Delete { chunk } => {
+                !self.stuck.contains(&chunk) && disk.remove(&chunk).is_some()
             }
             ref other => panic!("{other:?}"),
         };
@@ -214,45 +235,77 @@ impl One {
         (inode, info)
     }
 
-    fn write(&mut self, inode: InodeId) -> ChunkInfo {
-        let caller = root();
+    /// A client wants to write, and does not ask where yet.
+    fn begin(&mut self, inode: InodeId, chunk_moved: bool) -> ChunkWish {
         let reply = self.bed.ok(Op::WriteChunk {
-            caller: caller.clone(),
+            caller: root(),
             inode,
             index: 0,
             go_on: false,
-            chunk_moved: false,
+            chunk_moved,
             may_touch_times: false,
         });
         let Reply::Chunk {
             chunk,
             version,
             length,
-            ..
+            action,
         } = reply
         else {
             panic!("{reply:?}");
         };
-        self.keeper.on_raised(chunk, version);
-        let answer = self.wish(ChunkWish::Write {
+        if action != ChunkAction::Kept {
+            self.keeper.on_raised(chunk, version);
+        }
+        ChunkWish::Write {
             inode,
             index: 0,
             chunk,
             version,
             length,
-        });
-        assert!(
-            matches!(answer, Some(ChunkAnswer::Located(_))),
-            "{answer:?}"
-        );
+        }
+    }
+
+    /// A client begins to write and ends it, and never asks where: the chunk is not made.
+    fn end_unmade(&mut self, inode: InodeId) {
+        self.begin(inode, false);
+        let chunk = self.info(inode).chunk;
+        self.end(inode, chunk);
+    }
+
+    fn end(&mut self, inode: InodeId, chunk: ChunkId) {
         self.bed.ok(Op::WriteChunkEnd {
-            caller,
+            caller: root(),
             inode,
             index: 0,
             chunk,
             length: 10,
             may_touch_times: false,
         });
+    }
+
+    /// Another file shares the chunk of this one.
+    fn share(&mut self, src: InodeId, name: &str) -> InodeId {
+        let dst = self.bed.file(&root(), ROOT, name);
+        self.bed.ok(Op::AppendSlice {
+            caller: root(),
+            dst,
+            src,
+            from: 0,
+            to: 1,
+        });
+        dst
+    }
+
+    fn write(&mut self, inode: InodeId) -> ChunkInfo {
+        let wish = self.begin(inode, false);
+        let chunk = self.info(inode).chunk;
+        let answer = self.wish(wish);
+        assert!(
+            matches!(answer, Some(ChunkAnswer::Located(_))),
+            "{answer:?}"
+        );
+        self.end(inode, chunk);
         self.info(inode)
     }
 
@@ -490,4 +543,196 @@ fn a_chunk_that_was_to_be_made_is_made_and_not_repaired() {
     let info = one.info(file);
     assert_eq!(info.unsettled, None);
     assert_eq!(one.disk(1)[&info.chunk], info.version);
+}
+
+// What nobody has now is not lost for that.
+
+#[test]
+fn a_copy_at_a_chunkserver_that_is_not_fenced_yet_is_not_lost() {
+    let (mut one, file, _) = led();
+    let (other, _) = one.file("other");
+    one.slow = true;
+    let wish = one.begin(other, true);
+    assert_eq!(one.wish(wish), None, "an order is under way");
+    one.lead(2);
+    let wish = one.begin(file, false);
+    assert_eq!(one.wish(wish), None, "its chunkserver is waited for");
+    one.pass(Duration::from_secs(1));
+    let answers: Vec<ChunkAnswer> = one.answers.values().cloned().collect();
+    assert_eq!(answers, [ChunkAnswer::Refused(Refusal::Again)]);
+}
+
+#[test]
+fn what_is_to_be_copied_and_was_not_made_yet_is_made_first() {
+    let (mut one, ..) = led();
+    let file = one.bed.file(&root(), ROOT, "new");
+    one.end_unmade(file);
+    let copy = one.share(file, "copy");
+    let wish = one.begin(copy, false);
+    let again = Some(ChunkAnswer::Refused(Refusal::Again));
+    assert_eq!(one.wish(wish), again);
+    assert_eq!(one.info(file).unsettled, None, "it was made");
+    one.write(copy);
+    assert_ne!(one.info(copy).chunk, one.info(file).chunk);
+}
+
+#[test]
+fn a_copy_of_what_is_lost_is_lost_too() {
+    let (mut one, file, info) = led();
+    let copy = one.share(file, "copy");
+    one.report(1, Report::Lost(vec![info.chunk]));
+    let wish = one.begin(copy, false);
+    assert_eq!(one.wish(wish), refused(Refusal::Lost));
+}
+
+#[test]
+fn what_a_snapshot_alone_has_is_made_without_the_file_that_it_was_to_be_made_for() {
+    let (mut one, ..) = led();
+    let file = one.bed.file(&root(), ROOT, "new");
+    one.end_unmade(file);
+    let copy = one.share(file, "copy");
+    one.bed.ok(Op::SetTrashTime {
+        caller: root(),
+        inode: file,
+        seconds: 0,
+        mode: SetMode::Set,
+        recursive: false,
+    });
+    one.bed.ok(unlink(&root(), ROOT, "new"));
+    let (info, length) = (one.info(copy), 10);
+    let answer = one.wish(ChunkWish::Read { info, length });
+    assert!(
+        matches!(answer, Some(ChunkAnswer::Located(_))),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn who_saw_an_older_version_is_told_to_ask_again() {
+    let (mut one, file, info) = led();
+    let wish = one.begin(file, true);
+    assert!(matches!(one.wish(wish), Some(ChunkAnswer::Located(_))));
+    assert_eq!(one.info(file).version, info.version + 1);
+    let length = 10;
+    let read = ChunkWish::Read { info, length };
+    assert_eq!(one.wish(read), refused(Refusal::Again));
+}
+
+#[test]
+fn who_has_no_lock_is_told_no_place() {
+    let (mut one, file, info) = led();
+    let chunk = info.chunk;
+    let wish = one.begin(file, false);
+    one.bed.ok(Op::UnlockChunk { chunk });
+    assert_eq!(one.wish(wish), refused(Refusal::Again));
+}
+
+#[test]
+fn a_chunkserver_that_comes_by_an_earlier_registration_is_sent_away() {
+    let mut one = One::new();
+    one.lead(1);
+    one.join(1, true);
+    one.leave(1);
+    let (csid, tree) = (CsId(1), &one.bed.tree);
+    one.keeper.on_registered(csid, 9, tree).unwrap();
+    let joined = Joined {
+        csid,
+        registration: 8,
+        address: Address {
+            ip: Ipv4Addr::new(10, 0, 0, 1),
+            port: 9422,
+        },
+        version: 0x0003_00EA,
+        space: Space::default(),
+    };
+    let conn = ConnId(77);
+    one.keeper.on_report(conn, Report::Joined(joined));
+    let acts = one.keeper.take_acts();
+    assert!(
+        matches!(acts[..], [Act::Unseat(unseated, _)] if unseated == conn),
+        "{acts:?}"
+    );
+    assert_eq!(one.keeper.map().servers().count(), 0);
+}
+
+// Deletion.
+
+#[test]
+fn there_is_no_copy_where_the_chunkserver_knows_no_such_chunk() {
+    let delete = Order::Delete { chunk: ChunkId(9) };
+    assert_eq!(Effects::of(&delete, 0), Effects::Lost);
+    assert_eq!(Effects::of(&delete, 13), Effects::Lost);
+    assert_eq!(Effects::of(&delete, 22), Effects::Nothing);
+}
+
+#[test]
+fn what_cannot_be_deleted_keeps_nothing_else() {
+    let mut one = One::with(Options {
+        upkeep_delay: Duration::from_millis(1),
+        upkeep_tick: Duration::from_millis(10),
+        ..Options::default()
+    });
+    one.lead(1);
+    one.join(1, true);
+    for number in 0..300 {
+        let name = format!("f{number}");
+        let (inode, info) = one.file(&name);
+        if number < 260 {
+            one.stuck.insert(info.chunk);
+        }
+        one.bed.ok(Op::SetTrashTime {
+            caller: root(),
+            inode,
+            seconds: 0,
+            mode: SetMode::Set,
+            recursive: false,
+        });
+        one.bed.ok(unlink(&root(), ROOT, &name));
+        one.keeper.on_unused(info.chunk);
+    }
+    for _ in 0..400 {
+        one.pass(Duration::from_millis(100));
+    }
+    let left = one.bed.tree.chunks_after(None, 1_000).unwrap();
+    let left: BTreeSet<ChunkId> = left.into_iter().map(|info| info.chunk).collect();
+    assert_eq!(left, one.stuck);
+}
+
+#[test]
+fn no_number_of_a_chunk_ends_a_pass_or_a_relay() {
+    let mut one = One::with(Options {
+        upkeep_delay: Duration::from_millis(1),
+        upkeep_tick: Duration::from_millis(10),
+        upkeep_pause: Duration::from_millis(10),
+        ..Options::default()
+    });
+    one.lead(1);
+    one.join(1, true);
+    one.disk(1).insert(ChunkId(u64::MAX), 1);
+    one.leave(1);
+    one.join(1, true);
+    one.pass(Duration::from_secs(2));
+    // Another node is told everything.
+    let nodes = BTreeSet::from([NODE, NodeId(2)]);
+    one.keeper.set_nodes(&nodes);
+    one.keeper.run(&one.bed.tree).unwrap();
+    one.keeper.take_acts();
+    one.keeper.set_nodes(&BTreeSet::from([NODE]));
+    // The upkeep still comes to files.
+    let (file, info) = one.file("file");
+    one.bed.ok(Op::SetTrashTime {
+        caller: root(),
+        inode: file,
+        seconds: 0,
+        mode: SetMode::Set,
+        recursive: false,
+    });
+    one.bed.ok(unlink(&root(), ROOT, "file"));
+    for _ in 0..100 {
+        one.pass(Duration::from_millis(100));
+    }
+    assert!(
+        !one.disk(1).contains_key(&info.chunk),
+        "it was found and deleted"
+    );
 }

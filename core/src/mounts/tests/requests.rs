@@ -594,7 +594,15 @@ fn a_list_with_too_many_files_is_reported_and_changes_nothing() {
     say_open(&mut rig, conn, &many);
     assert_eq!(rig.open_files(session), [a]);
     assert_eq!(rig.reports.len(), 1);
+    // With what it has opened since, this one is too long, too.
+    let c = created(rig.call(conn, 3, &create("c")));
+    let many: Vec<InodeId> = (0..200_000).map(|it| InodeId(1 << 20 | it)).collect();
+    say_open(&mut rig, conn, &many);
+    assert_eq!(rig.open_files(session), [a, c]);
+    assert_eq!(rig.reports.len(), 2);
     assert_eq!(rig.closed(conn), None);
+    let d = created(rig.call(conn, 3, &create("d")));
+    assert_eq!(rig.open_files(session), [a, c, d]);
 }
 
 // What others hear.
