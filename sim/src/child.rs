@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::plan::Plan;
 use crate::verdict::Report;
 
-/// Bytes of a child's output that are kept.
+/// Bytes of a child's output that are kept; what it says beyond them is read and dropped.
 const OUTPUT_BYTES_MAX: u64 = 64 << 20;
 
 /// How children are made.
@@ -146,11 +146,13 @@ impl Ended {
     }
 }
 
-fn listen(pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
+fn listen(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         // What could be read counts; an error means that the child is gone.
-        let _ = pipe.take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes);
+        let _ = pipe.by_ref().take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes);
+        // A pipe closed under a child that still speaks would be what it dies of.
+        let _ = std::io::copy(&mut pipe, &mut std::io::sink());
         String::from_utf8_lossy(&bytes).into_owned()
     })
 }
