@@ -3,7 +3,8 @@
 //! A mount names a request by the thread that waits for it, with the same name for the thread's
 //! next one, and after a lost connection it sends the same bytes again. So a request is a repeat
 //! when it is the first of its thread on a connection, says the same as the last one that was
-//! carried out for the thread, and comes soon after it.
+//! carried out for the thread, and comes soon after it. How long after is told by two clocks that
+//! may disagree, so what seems to come late is looked at more closely ([`super::doubt`]).
 
 use std::collections::BTreeMap;
 
@@ -13,12 +14,22 @@ use crate::moosefs::client::MsgId;
 use crate::namespace::op::{LastRequest, RequestId};
 use crate::time::WallTime;
 
-/// A mount gives a request up after 132 s at the most; what says the same later is another one.
+/// A mount gives a request up after 132 s at the most; what says the same later is another one, as
+/// long as clocks are right.
 const REPEAT_SECONDS_MAX: u32 = 180;
 /// For the list of open files, which has no name of its own.
 pub(super) const OPEN_FILES: Lane = Lane(limits::LANE_COUNT_MAX - 1);
 /// Names of threads end here.
 const THREADS_MAX: u32 = limits::LANE_COUNT_MAX - 1;
+
+/// What a request seems to repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Again {
+    /// When that was carried out, by the clock of who led then.
+    pub at: WallTime,
+    /// By this node's clock that is longer ago than a mount goes on asking.
+    pub late: bool,
+}
 
 /// The lanes of one connection.
 #[derive(Debug, Default)]
@@ -83,17 +94,23 @@ impl Lanes {
     }
 
     /// Names a request: as the last one when it seems to repeat it, with the next number otherwise.
-    /// When it seems so, the time of the last one is told beside.
+    /// When it seems so, that is told beside.
     pub fn name(
         &mut self,
         (session, lane): (SessionId, Lane),
         print: u64,
         repeats: bool,
         now: WallTime,
-    ) -> (RequestId, Option<WallTime>) {
+    ) -> (RequestId, Option<Again>) {
         let fresh = false;
         let (seq, again) = match self.lanes.get(&lane) {
-            Some(last) if repeats && last.is_repeated_by(print, now) => (last.seq, Some(last.at)),
+            Some(last) if repeats && last.fresh && last.print == print => {
+                let again = Again {
+                    at: last.at,
+                    late: last.at.0.abs_diff(now.0) > REPEAT_SECONDS_MAX,
+                };
+                (last.seq, Some(again))
+            }
             Some(last) => (RequestSeq(last.seq.0 + 1), None),
             None => (RequestSeq(1), None),
         };
@@ -122,16 +139,19 @@ impl Lanes {
     }
 
     /// Names a request again, whose number was another's: the state knows these last requests.
-    /// When it seems to be one of them, the time of that is told beside.
+    /// When it seems to be one of them, that is told beside.
     pub fn rename(
         &mut self,
         request: RequestId,
         lasts: &[LastRequest],
-    ) -> (RequestId, Option<WallTime>) {
+    ) -> (RequestId, Option<Again>) {
         let last = lasts.iter().find(|last| last.lane == request.lane);
         let (seq, again) = match last {
             // It was carried out, for another connection of the same client.
-            Some(last) if last.print == request.print => (last.seq, Some(last.at)),
+            Some(last) if last.print == request.print => {
+                let (at, late) = (last.at, false);
+                (last.seq, Some(Again { at, late }))
+            }
             Some(last) => (RequestSeq(last.seq.0 + 1).max(request.seq), None),
             None => (request.seq, None),
         };
@@ -139,14 +159,6 @@ impl Lanes {
             last.seq = last.seq.max(seq);
         }
         (RequestId { seq, ..request }, again)
-    }
-}
-
-impl Last {
-    fn is_repeated_by(&self, print: u64, now: WallTime) -> bool {
-        // A clock that is behind must not make a repeat of an old request.
-        let seconds = now.0.abs_diff(self.at.0);
-        self.fresh && self.print == print && seconds <= REPEAT_SECONDS_MAX
     }
 }
 
@@ -171,13 +183,11 @@ mod tests {
     }
 
     #[test]
-    fn the_same_bytes_are_a_repeat_only_at_first_and_only_soon() {
+    fn the_same_bytes_are_a_repeat_only_at_first() {
         let lasts = [last(1, 7, 70, 1_000), last(2, 8, 80, 1_000)];
         let new = || Lanes::new(&lasts);
         assert_eq!(seq(&mut new(), 1, 70, 1_002), 7, "a repeat");
         assert_eq!(seq(&mut new(), 1, 71, 1_002), 8, "something else");
-        assert_eq!(seq(&mut new(), 1, 70, 1_181), 8, "too late");
-        assert_eq!(seq(&mut new(), 1, 70, 819), 8, "a clock that is far behind");
         assert_eq!(seq(&mut new(), 3, 70, 1_002), 1, "another thread");
         let mut lanes = new();
         assert_eq!(seq(&mut lanes, 1, 70, 1_002), 7);
@@ -191,6 +201,19 @@ mod tests {
     }
 
     #[test]
+    fn a_repeat_that_comes_late_or_by_a_clock_far_behind_is_told_so() {
+        for (now, late) in [(1_180, false), (1_181, true), (820, false), (819, true)] {
+            let mut lanes = Lanes::new(&[last(1, 7, 70, 1_000)]);
+            let of = (SESSION, Lane(1));
+            let (request, again) = lanes.name(of, 70, true, WallTime(now));
+            assert_eq!(request.seq.0, 7);
+            let at = WallTime(1_000);
+            assert_eq!(again, Some(Again { at, late }), "{now}");
+            assert_eq!(lanes.name_anew(request).seq.0, 8);
+        }
+    }
+
+    #[test]
     fn a_request_whose_number_is_taken_gets_the_next_or_its_own_outcome() {
         let mut lanes = Lanes::new(&[last(1, 7, 70, 1_000)]);
         let of = (SESSION, Lane(1));
@@ -198,9 +221,10 @@ mod tests {
         let (renamed, again) = lanes.rename(request, &[last(1, 8, 72, 1_003)]);
         assert_eq!((renamed.seq.0, renamed.print, again), (9, 71, None));
         let (renamed, again) = lanes.rename(request, &[last(1, 11, 71, 1_003)]);
+        let (at, late) = (WallTime(1_003), false);
         assert_eq!(
             (renamed.seq.0, again),
-            (11, Some(WallTime(1_003))),
+            (11, Some(Again { at, late })),
             "another connection did it"
         );
         assert_eq!(seq(&mut lanes, 1, 73, 1_004), 12);

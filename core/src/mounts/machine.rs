@@ -1,11 +1,12 @@
 //! The machine: who is connected, what each waits for, and who is told what.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::caches::Caches;
-use super::doubt::Doubt;
-use super::lanes::{self, Lanes};
+use super::doubt::{Doubt, Judged};
+use super::lanes::{self, Again, Lanes};
+use super::open_files::{OpenFiles, Turn, opens};
 use super::registration::{self, Accepted, Next, Registration, Scene};
 use super::told::{TOLD_FOR, Told};
 use super::waits::Waits;
@@ -60,28 +61,11 @@ enum Stage {
 struct Member {
     client: Client,
     lanes: Lanes,
-    /// Files that it has open, and perhaps some that it has closed since it said so last.
-    open: BTreeSet<InodeId>,
+    files: OpenFiles<(Box<Pending>, Op)>,
     /// Files that it may open by what it was told with their name.
     told: Told,
     /// Until then it may do so by what it was told elsewhere, or before news were missed.
     doubt_until: Instant,
-    /// Files that it may have open without knowing it when it made its next list: the answer may
-    /// have been on its way. No list closes them but the one after that.
-    fresh: BTreeSet<InodeId>,
-    /// Requests that open files, on their way.
-    opening: usize,
-    /// Nothing is done yet: earlier connections of the session are being kept out.
-    entering: bool,
-    /// A list of open files is on its way, or what keeps out those of earlier connections.
-    saying: bool,
-    /// Fingerprints of what was last said on the lane of open files, and of what is on its way.
-    said: [u64; 2],
-    /// The list that is to follow.
-    to_say: Option<Op>,
-    /// Requests that wait: all while it enters, then those that open files for the list, which knows
-    /// nothing of them and must not come behind them.
-    held: VecDeque<(Box<Pending>, Op)>,
 }
 
 /// A list of open files is not taken.
@@ -90,11 +74,6 @@ fn too_many_open(session: SessionId, count: usize) -> String {
         "session {session} has {count} files open, more than are kept: those that it closes stay \
          open until there are fewer"
     )
-}
-
-/// Whether a command opens a file.
-fn opens(op: &Op) -> bool {
-    matches!(op, Op::Open { .. } | Op::Create { open: true, .. })
 }
 
 /// One connection.
@@ -131,8 +110,8 @@ enum Purpose {
         name: RequestId,
         op: Box<Op>,
         renames: u8,
-        /// It seems to repeat one that was carried out then.
-        again: Option<WallTime>,
+        /// It seems to repeat one.
+        again: Option<Again>,
     },
     /// Whether a command only seemed to repeat an earlier one, whose outcome is kept.
     Doubt {
@@ -527,15 +506,15 @@ impl Mounts {
         let Some(member) = self.member(client) else {
             return;
         };
-        if member.entering {
-            return member.held.push_back((pending, op));
-        }
-        if opens(&op) && !member.client.tool {
-            if member.saying || member.to_say.is_some() {
-                return member.held.push_back((pending, op));
-            }
-            member.opening += 1;
-        }
+        let (pending, op) = if member.client.tool {
+            (pending, op)
+        } else {
+            let opens = opens(&op);
+            let Some(begun) = member.files.begin(opens, (pending, op)) else {
+                return;
+            };
+            begun
+        };
         let session = member.client.session;
         let (name, again) = if member.client.tool {
             // Tools name their requests as they like, beside the mount whose session they use.
@@ -565,6 +544,28 @@ impl Mounts {
         self.write(client, name, op, purpose, out);
     }
 
+    /// A request's command that only seemed to repeat an earlier one.
+    fn command_anew(
+        &mut self,
+        client: ClientId,
+        pending: Box<Pending>,
+        (name, op): (RequestId, Box<Op>),
+        out: &mut Outbox<Effect>,
+    ) {
+        let Some(member) = self.member(client) else {
+            return;
+        };
+        let name = member.lanes.name_anew(name);
+        let purpose = Purpose::Command {
+            pending,
+            name,
+            op: op.clone(),
+            renames: 0,
+            again: None,
+        };
+        self.write(client, name, op, purpose, out);
+    }
+
     /// Files that a request opens are open from now on: news of them are for this client. It may
     /// have opened one by what it was told with the name, and is told now what changed since.
     fn note_opened(&mut self, client: ClientId, op: &Op) {
@@ -576,7 +577,7 @@ impl Mounts {
             return;
         };
         let inode = member.client.real(*inode);
-        member.open.insert(inode);
+        member.files.note(inode);
         if !flags.after_create {
             return;
         }
@@ -614,20 +615,19 @@ impl Mounts {
         if !opens(op) || member.client.tool {
             return;
         }
-        member.opening = member.opening.saturating_sub(1);
-        if let Ok(ResponseBody::Written { outcome, .. }) = result {
-            match (op, &outcome.result) {
-                (Op::Open { inode, .. }, Ok(_)) => {
-                    let inode = member.client.real(*inode);
-                    member.fresh.insert(inode);
-                }
-                (_, Ok(op::Reply::Node { inode, .. })) => {
-                    member.fresh.insert(*inode);
-                }
-                _ => {}
+        let opened = match (op, result) {
+            (Op::Open { inode, .. }, Ok(ResponseBody::Written { outcome, .. })) => {
+                let inode = member.client.real(*inode);
+                outcome.result.as_ref().ok().map(|_| inode)
             }
-        }
-        self.maybe_say_open_files(client, out);
+            (_, Ok(ResponseBody::Written { outcome, .. })) => match outcome.result {
+                Ok(op::Reply::Node { inode, .. }) => Some(inode),
+                _ => None,
+            },
+            _ => None,
+        };
+        member.files.on_ended(opened);
+        self.next_turn(client, out);
     }
 
     /// So are those that it makes.
@@ -635,7 +635,7 @@ impl Mounts {
         if let Reply::Create(Ok(created)) = reply
             && let Some(member) = self.member(client)
         {
-            member.open.insert(created.inode);
+            member.files.note(created.inode);
         }
     }
 
@@ -665,51 +665,33 @@ impl Mounts {
         let Some(member) = self.member(client) else {
             return self.drop_connection(client, "a list of files without a session");
         };
-        let Some(mut op) = member.client.open_files(inodes) else {
+        let Some(op) = member.client.open_files(inodes) else {
             let message = too_many_open(member.client.session, inodes.len());
             return out.push(Effect::Report { message });
         };
-        if let Op::SetOpenFiles { inodes, .. } = &mut op {
-            member.open = inodes.iter().copied().collect();
-            inodes.extend(std::mem::take(&mut member.fresh));
-        }
-        member.to_say = Some(op);
-        self.maybe_say_open_files(client, out);
+        member.files.on_list(op);
+        self.next_turn(client, out);
     }
 
-    /// One list of open files at a time is on its way: a late one must not undo a newer one, nor
-    /// close what is opened meanwhile.
-    fn maybe_say_open_files(&mut self, client: ClientId, out: &mut Outbox<Effect>) {
+    /// Opens and lists of open files take turns.
+    fn next_turn(&mut self, client: ClientId, out: &mut Outbox<Effect>) {
         let Some(member) = self.member(client) else {
             return;
         };
-        if member.saying {
-            return;
-        }
-        if member.to_say.is_none() {
-            let held = std::mem::take(&mut member.held);
-            for (pending, op) in held {
-                self.command(client, pending, op, out);
+        match member.files.turn() {
+            Turn::Wait => {}
+            Turn::GoOn(held) => {
+                for (pending, op) in held {
+                    self.command(client, pending, op, out);
+                }
             }
-            return;
-        }
-        if member.opening > 0 {
-            return;
-        }
-        let Some(mut op) = member.to_say.take() else {
-            return;
-        };
-        if let Op::SetOpenFiles { inodes, .. } = &mut op {
-            inodes.extend(&member.fresh);
-            inodes.sort_unstable();
-            inodes.dedup();
-            if inodes.len() > gateway::session::OPEN_FILES_MAX {
-                let message = too_many_open(member.client.session, inodes.len());
+            Turn::Say(op) => self.say_open_files(client, op, out),
+            Turn::TooMany(count) => {
+                let message = too_many_open(member.client.session, count);
                 out.push(Effect::Report { message });
-                return self.maybe_say_open_files(client, out);
+                self.next_turn(client, out);
             }
         }
-        self.say_open_files(client, op, out);
     }
 
     /// Nothing that was said of open files on earlier connections of the session counts any more:
@@ -718,7 +700,7 @@ impl Mounts {
         if let Some(member) = self.member(client).filter(|it| !it.client.tool) {
             let session = member.client.session;
             let connected = true;
-            member.entering = true;
+            member.files.enter();
             let op = Op::SetSessionConnected { session, connected };
             self.say_open_files(client, op, out);
         }
@@ -732,10 +714,9 @@ impl Mounts {
         let Some(member) = self.member(client) else {
             return;
         };
-        member.saying = true;
         let of = (member.client.session, lanes::OPEN_FILES);
         let (name, _) = member.lanes.name(of, print, false, now);
-        member.said = [member.said[1], print];
+        member.files.note_print(print);
         let op = Box::new(op);
         let purpose = Purpose::OpenFiles {
             name,
@@ -820,16 +801,9 @@ impl Mounts {
                 let member = Member {
                     client: values,
                     lanes: Lanes::new(&lasts),
-                    open: open.iter().copied().collect(),
-                    fresh: open.into_iter().collect(),
-                    opening: 0,
-                    entering: false,
+                    files: OpenFiles::new(open),
                     told: Told::default(),
                     doubt_until: self.now + TOLD_FOR,
-                    saying: false,
-                    said: [0; 2],
-                    to_say: None,
-                    held: VecDeque::new(),
                 };
                 self.end_registration(client, reply, Ok(Box::new(member)), out);
                 self.keep_out_old_lists(client, out);
@@ -988,19 +962,24 @@ impl Mounts {
                     };
                     self.ask(client, Query::LastRequests { session }, purpose, out);
                 }
-                Ok(ResponseBody::Written { outcome, .. })
-                    if let Some(at) = again
-                        && let Ok(reply) = &outcome.result
-                        && let Some((query, doubt)) = Doubt::of(&op, reply, at) =>
-                {
-                    let purpose = Purpose::Doubt {
-                        pending,
-                        name,
-                        op,
-                        doubt,
-                        outcome: Box::new(result),
-                    };
-                    self.ask(client, query, purpose, out);
+                Ok(ResponseBody::Written { outcome, .. }) if let Some(again) = again => {
+                    match Judged::of(&op, &outcome.result, again) {
+                        Judged::Told => {
+                            self.note_ended(client, &op, &result, out);
+                            self.on_task_answer(client, call, pending, result, out);
+                        }
+                        Judged::Ask(query, doubt) => {
+                            let purpose = Purpose::Doubt {
+                                pending,
+                                name,
+                                op,
+                                doubt,
+                                outcome: Box::new(result),
+                            };
+                            self.ask(client, query, purpose, out);
+                        }
+                        Judged::Anew => self.command_anew(client, pending, (name, op), out),
+                    }
                 }
                 _ => {
                     self.note_ended(client, &op, &result, out);
@@ -1017,18 +996,7 @@ impl Mounts {
                 Ok(ResponseBody::Read { result, .. })
                     if doubt.is_proved_by(result, self.wall()) =>
                 {
-                    let Some(member) = self.member(client) else {
-                        return;
-                    };
-                    let name = member.lanes.name_anew(name);
-                    let purpose = Purpose::Command {
-                        pending,
-                        name,
-                        op: op.clone(),
-                        renames: 0,
-                        again: None,
-                    };
-                    self.write(client, name, op, purpose, out);
+                    self.command_anew(client, pending, (name, op), out);
                 }
                 Ok(_) => {
                     self.note_ended(client, &op, &outcome, out);
@@ -1063,7 +1031,7 @@ impl Mounts {
         client: ClientId,
         name: RequestId,
         result: Result<ResponseBody, NodeError>,
-    ) -> Option<(RequestId, Option<WallTime>)> {
+    ) -> Option<(RequestId, Option<Again>)> {
         match result {
             Ok(ResponseBody::Read {
                 result: Ok(Answer::LastRequests(lasts)),
@@ -1073,7 +1041,7 @@ impl Mounts {
                 // Whoever comes back takes a number of this lane first. A connection that finds
                 // another's there is an old one: what its mount asked here, it has asked anew since.
                 let newest = lasts.iter().find(|last| last.lane == lanes::OPEN_FILES);
-                let old = newest.is_some_and(|last| !member.said.contains(&last.print));
+                let old = newest.is_some_and(|last| !member.files.is_ours(last.print));
                 if old && name.lane != lanes::OPEN_FILES && !member.client.tool {
                     self.drop_connection(client, SUPERSEDED);
                     return None;
@@ -1158,10 +1126,9 @@ impl Mounts {
             }
             Ok(_) => {
                 if let Some(member) = self.member(client) {
-                    member.saying = false;
-                    member.entering = false;
+                    member.files.on_said();
                 }
-                self.maybe_say_open_files(client, out);
+                self.next_turn(client, out);
             }
             Err(error) => self.drop_connection(client, error.to_string()),
         }
@@ -1299,7 +1266,7 @@ impl Mounts {
                 continue;
             };
             let was_told = member.told.note(inode, notice, now);
-            if member.client.tool || !was_told && !member.open.contains(&inode) {
+            if member.client.tool || !was_told && !member.files.has(inode) {
                 continue;
             }
             if let Some(told) = member.client.hears(notice) {

@@ -13,6 +13,7 @@ mod caches;
 mod doubt;
 mod lanes;
 mod machine;
+mod open_files;
 mod registration;
 #[cfg(test)]
 mod tests;
