@@ -138,8 +138,9 @@ impl Times {
 }
 
 impl Options {
-    /// Options for a node of a local network: elections within 150 to 300 ms, a heartbeat each
-    /// 50 ms, clocks within 500 parts of a million, a snapshot each 64 MiB of log.
+    /// Options for a node of a local network: elections begin 450 to 600 ms after the leader was
+    /// heard last, a heartbeat each 50 ms, clocks within 500 parts of a million, a snapshot each
+    /// 64 MiB of log.
     #[must_use]
     pub fn new(node: NodeId) -> Self {
         Self {
@@ -363,7 +364,7 @@ impl RaftMachine {
         let network = Network {
             shell: Arc::clone(&self.shell),
             patience: Patience {
-                append: self.options.election_timeout.0,
+                append: self.options.election_timeout.1,
                 retry: (self.options.heartbeat / 2, self.options.election_timeout.0),
             },
         };
@@ -970,7 +971,7 @@ impl RaftMachine {
         let heard = metrics.heartbeat.as_ref().and_then(|all| all.get(&to));
         let heard = heard.and_then(|at| at.as_deref().copied());
         let recent = heard.is_some_and(|at| {
-            super::runtime::Moment::of(self.now) < at + self.options.election_timeout.0
+            super::runtime::Moment::of(self.now) < at + self.options.election_timeout.1
         });
         let matched = metrics.replication.as_ref().and_then(|all| all.get(&to));
         let matched = matched.and_then(|id| id.as_ref().map(|id| id.index + 1));

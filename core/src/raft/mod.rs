@@ -84,7 +84,8 @@ pub enum ReadPolicy {
 pub struct Options {
     /// This node.
     pub node: NodeId,
-    /// An election begins after a random time between these without a leader.
+    /// Whoever heard a leader follows no other for the longer of these, and begins an election a
+    /// random time between them after that: 1.5 to 2 times the longer one for one and two.
     pub election_timeout: (Duration, Duration),
     /// The leader speaks at least this often. Well below the shortest election timeout.
     pub heartbeat: Duration,

@@ -83,6 +83,25 @@ fn the_loss_of_a_leader_is_survived() {
     }
 }
 
+/// By the election timeouts of production: the lease of the old leader, at most as long again, and
+/// two rounds of messages and flushes.
+#[test]
+fn another_leads_and_commits_within_a_second() {
+    let mut longest = Duration::ZERO;
+    for seed in 0..200 {
+        let mut world = three(1_000 + seed);
+        let old = world.leader().unwrap();
+        world.crash(old);
+        let began = world.now;
+        world.commit(ms(1_000));
+        longest = longest.max(Duration::from_nanos(world.now - began));
+    }
+    assert!(
+        longest > ms(400),
+        "nobody stands before the lease is over: {longest:?}"
+    );
+}
+
 #[test]
 fn all_nodes_may_restart_at_once() {
     for seed in 0..10 {

@@ -301,7 +301,7 @@ pub static KEYS: [Spec; 33] = [
             bare: Scale::Milliseconds,
         },
         "300ms",
-        "A node that hears no leader for this long, or up to twice as long, stands for election; the same on all nodes.",
+        "A node that heard a leader follows no other for this long, and stands for election up to as long after that, half of it at the least; the same on all nodes.",
     ),
     key(
         Key::HeartbeatTimeout,

@@ -44,9 +44,9 @@ impl Settings {
     /// from the peers, as inputs.
     #[must_use]
     pub fn raft_options(&self, node: NodeId) -> raft::Options {
-        let shortest = self.election_timeout();
+        let lease = self.election_timeout();
         raft::Options {
-            election_timeout: (shortest, shortest * 2),
+            election_timeout: (lease / 2, lease),
             heartbeat: self.heartbeat(),
             snapshot_log_bytes: self.snapshot_log_bytes(),
             log_lag_bytes_max: self.snapshot_log_bytes().saturating_mul(LAG_PER_SNAPSHOT),
@@ -260,7 +260,7 @@ mod tests {
         ]);
         let options = settings.node_options(&identity(), GroupId(4), 11);
         let second = Duration::from_secs(1);
-        assert_eq!(options.raft.election_timeout, (second, 2 * second));
+        assert_eq!(options.raft.election_timeout, (second / 2, second));
         assert_eq!(options.raft.heartbeat, Duration::from_millis(100));
         assert_eq!(options.raft.snapshot_log_bytes, 8 << 20);
         assert_eq!(options.raft.log_lag_bytes_max, 32 << 20);

@@ -126,6 +126,8 @@ pub(super) struct Node {
     durable: View,
     app: App,
     snapshots: BTreeMap<SnapshotId, App>,
+    /// Snapshots of others, until they are in place.
+    received: BTreeMap<SnapshotId, App>,
     next_snapshot: u64,
     life: u64,
     /// Parts of a million by which this clock runs fast.
@@ -261,6 +263,7 @@ impl World {
                 durable: View::default(),
                 app: App::default(),
                 snapshots: BTreeMap::new(),
+                received: BTreeMap::new(),
                 next_snapshot: 1,
                 life: 0,
                 drift,
@@ -320,6 +323,7 @@ impl World {
         state.view = state.durable.clone();
         state.app = state.disk.checkpoint.clone();
         state.snapshots.clear();
+        state.received.clear();
         state.flushing = false;
         state.wake = None;
         state.role = (Role::Learner, Term(0), None);
@@ -771,7 +775,8 @@ impl World {
 
     fn installed(&mut self, node: NodeId, meta: &SnapshotMeta) {
         let state = self.nodes.get_mut(&node).unwrap();
-        let app = state.snapshots[&meta.id].clone();
+        let app = state.received.remove(&meta.id);
+        let app = app.expect("what was received is kept until it is in place");
         assert_eq!(app.applied, meta.applied);
         state.app = app.clone();
         state.disk.checkpoint = app.clone();
@@ -872,7 +877,7 @@ impl World {
         let state = self.nodes.get_mut(&to).unwrap();
         let id = SnapshotId(state.next_snapshot);
         state.next_snapshot += 1;
-        state.snapshots.insert(id, app);
+        state.received.insert(id, app);
         self.input(
             to,
             Input::SnapshotReceived {
