@@ -13,9 +13,9 @@ use super::keeper::{Act, Keeper, Records, Why};
 use super::map::{Known, PlaceNo};
 use super::order::Order;
 use super::placement::{self, Candidate, Room};
-use crate::id::ChunkId;
+use crate::id::{ChunkId, InodeId};
 use crate::namespace::op::{ChunkInfo, ClassMode, LabelExpr, Op};
-use crate::namespace::{FileCursor, KnownChunk};
+use crate::namespace::{FileChunks, FileCursor, KnownChunk};
 use crate::store::StoreError;
 use crate::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ const UNUSED_PORTION: usize = 256;
 const UNUSED_MAX: usize = 1_000_000;
 /// Chunks forgotten at once.
 const FORGET_MAX: usize = 64;
+/// Files that are archived at once.
+const ARCHIVE_MAX: usize = 64;
 /// A pass that left something undone is followed by another after this at the least.
 const HURRY: Duration = Duration::from_secs(1);
 
@@ -75,6 +77,8 @@ pub(super) struct Upkeep {
     unused_seen: ChunkId,
     /// Chunks that are being forgotten.
     forgetting: BTreeMap<Ticket, ChunkId>,
+    /// Files of which chunks are being archived.
+    archiving: BTreeMap<Ticket, InodeId>,
     /// Copies of a version, or a chunk, that this state does not know yet.
     strange: u64,
     /// As many were reported.
@@ -93,6 +97,7 @@ impl Upkeep {
             unused: BTreeSet::new(),
             unused_seen: ChunkId(0),
             forgetting: BTreeMap::new(),
+            archiving: BTreeMap::new(),
             strange: 0,
             reported: 0,
         }
@@ -104,12 +109,12 @@ impl Upkeep {
 
     /// Whether a proposal is one of these.
     pub fn awaits(&self, ticket: Ticket) -> bool {
-        self.forgetting.contains_key(&ticket)
+        self.forgetting.contains_key(&ticket) || self.archiving.contains_key(&ticket)
     }
 
     /// A proposal came to something; whether it was one of these.
     pub fn on_proposed(&mut self, ticket: Ticket) -> bool {
-        self.forgetting.remove(&ticket).is_some()
+        self.forgetting.remove(&ticket).is_some() || self.archiving.remove(&ticket).is_some()
     }
 
     fn deletes_at(&self, place: PlaceNo) -> usize {
@@ -195,6 +200,9 @@ impl Keeper {
                     let Some(class) = records.class(file.class)? else {
                         continue;
                     };
+                    if class.archives(file.changed_at, self.wall) {
+                        self.archive(&file);
+                    }
                     for info in &file.chunks {
                         let wanted = match info.archived {
                             true => &class.archive,
@@ -255,6 +263,27 @@ impl Keeper {
             Phase::Files(cursor) if cursor == FileCursor::default() => upkeep.began = now,
             Phase::Files(_) | Phase::Unused(_) | Phase::Strays(_) => {}
         }
+    }
+
+    /// A file is due to be archived: whether it still is when that is applied, the tree says.
+    fn archive(&mut self, file: &FileChunks) {
+        let mut left = file.chunks.iter().filter(|info| !info.archived);
+        let Some(first) = left.next() else {
+            return;
+        };
+        let (from, to) = (first.index, left.last().unwrap_or(first).index + 1);
+        let Some(leading) = &mut self.leading else {
+            return;
+        };
+        leading.upkeep.again = true;
+        if leading.upkeep.archiving.len() >= ARCHIVE_MAX {
+            return;
+        }
+        let ticket = leading.new_ticket();
+        let inode = file.inode;
+        leading.upkeep.archiving.insert(ticket, inode);
+        let op = Op::ArchiveAged { inode, from, to };
+        self.acts.push(Act::Propose(ticket, op));
     }
 
     fn look_at_chunk(

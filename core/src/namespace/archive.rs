@@ -2,9 +2,11 @@
 
 use super::change;
 use super::chunk;
+use super::class;
 use super::error::FsError;
+use super::key::Key;
 use super::op::{Answer, Caller, NodeKind, Reply};
-use super::record::Chunk;
+use super::record::{Chunk, Inode, Record};
 use super::txn::{Res, Txn};
 use super::walk::Walk;
 use super::who::Who;
@@ -31,27 +33,66 @@ pub fn set(txn: &mut Txn<'_>, caller: &Caller, inode: InodeId, archived: bool) -
         }
         let seen = usize::try_from(changed + unchanged).unwrap_or(usize::MAX);
         let room = limits::RECURSION_MAX.saturating_sub(seen);
-        let slots = chunk::slots(txn, ino, 0, u32::MAX, room + 1)?;
-        if slots.len() > room {
-            return Err(FsError::Invalid.into());
-        }
-        for (_, chunk) in slots {
-            if chunk::get(txn, chunk)?.archived.value() == archived {
-                unchanged += 1;
-                continue;
-            }
-            chunk::change(txn, chunk, |old, stamp| Chunk {
-                archived: old.archived.write(stamp, archived),
-                ..Chunk::default()
-            })?;
-            changed += 1;
-        }
+        let (set, left) = mark(txn, (ino, 0, u32::MAX), room, archived)?;
+        changed += set;
+        unchanged += left;
     }
     Ok(Reply::Changed64 {
         changed,
         unchanged,
         refused,
     })
+}
+
+/// Archives chunks of a file that has not changed for as long as its class says, in the slots
+/// `[from, to)`.
+///
+/// # Errors
+/// `NoEnt` when there is no such file; `Invalid` for more chunks than one command may touch.
+pub fn age(txn: &mut Txn<'_>, inode: InodeId, (from, to): (u32, u32)) -> Res<Reply> {
+    let file: Inode = txn.get(&Key::Inode(inode))?.ok_or(FsError::NoEnt)?;
+    if file.is_gone() || file.kind() != NodeKind::File {
+        return Err(FsError::NoEnt.into());
+    }
+    let class = class::get(txn, file.class.value())?;
+    let due = class.archives(file.ctime.value(), txn.now());
+    let (changed, unchanged) = match due {
+        true => mark(txn, (inode, from, to), limits::RECURSION_MAX, true)?,
+        false => (0, 0),
+    };
+    let refused = 0;
+    Ok(Reply::Changed64 {
+        changed,
+        unchanged,
+        refused,
+    })
+}
+
+/// Sets or clears the flag of chunks of a file, at most so many; gives how many changed and how
+/// many did not.
+fn mark(
+    txn: &mut Txn<'_>,
+    (inode, from, to): (InodeId, u32, u32),
+    max: usize,
+    archived: bool,
+) -> Res<(u64, u64)> {
+    let slots = chunk::slots(txn, inode, from, to, max + 1)?;
+    if slots.len() > max {
+        return Err(FsError::Invalid.into());
+    }
+    let (mut changed, mut unchanged) = (0, 0);
+    for (_, chunk) in slots {
+        if chunk::get(txn, chunk)?.archived.value() == archived {
+            unchanged += 1;
+            continue;
+        }
+        chunk::change(txn, chunk, |old, stamp| Chunk {
+            archived: old.archived.write(stamp, archived),
+            ..Chunk::default()
+        })?;
+        changed += 1;
+    }
+    Ok((changed, unchanged))
 }
 
 /// ARCHCTL get. A file without chunks is neither archived nor not.
@@ -96,7 +137,7 @@ pub fn get(txn: &Txn<'_>, caller: &Caller, inode: InodeId) -> Res<Answer> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::op::{Op, Query};
+    use super::super::op::{ClassMode, Op, Query, SetAttr, SetMode, StorageClass};
     use super::super::testing::{Bed, ROOT, root, somebody, user};
     use super::*;
 
@@ -159,5 +200,79 @@ mod tests {
             (FsError::ReadOnly, set_op(&user(reader, 0), file, true)),
             (FsError::NoEnt, set_op(&root(), InodeId(9_999), true)),
         ]);
+    }
+
+    #[test]
+    fn a_file_is_archived_when_it_has_not_changed_for_as_long_as_its_class_says() {
+        let mut bed = Bed::new();
+        let goals = vec![[0; 4]; 2];
+        let class = StorageClass {
+            name: b"cold".to_vec(),
+            admin_only: false,
+            mode: ClassMode::Std,
+            archive_delay_days: 2,
+            create: goals.clone(),
+            keep: goals.clone(),
+            archive: vec![[0; 4]],
+        };
+        let session = bed.session_with(|_| ());
+        bed.ok(Op::CreateClass { session, class });
+        let file = bed.file(&root(), ROOT, "f");
+        for index in 0..3 {
+            bed.add_chunk(file, index, 10);
+        }
+        let aged = |from, to| Op::ArchiveAged {
+            inode: file,
+            from,
+            to,
+        };
+        // A plain goal archives nothing.
+        bed.now += 100 * 86_400;
+        assert_eq!(bed.ok(aged(0, u32::MAX)), counts(0, 0, 0));
+        let cold = match bed.ask(Query::ListClasses) {
+            Ok(Answer::Classes(all)) => all.into_iter().find(|(_, it)| it.name == b"cold"),
+            other => panic!("{other:?}"),
+        };
+        bed.ok(Op::SetSclass {
+            caller: root(),
+            inode: file,
+            class: cold.expect("it was made").0,
+            only: None,
+            mode: SetMode::Set,
+            recursive: false,
+        });
+        // That changed the file; two days later to the second it is not due yet.
+        bed.now += 2 * 86_400;
+        assert_eq!(bed.ok(aged(0, u32::MAX)), counts(0, 0, 0));
+        bed.now += 1;
+        assert_eq!(bed.ok(aged(1, 2)), counts(1, 0, 0));
+        assert_eq!(bed.ok(aged(0, u32::MAX)), counts(2, 1, 0));
+        // A change of the file makes it young again.
+        bed.ok(Op::SetAttr {
+            caller: root(),
+            inode: file,
+            opened: false,
+            set: SetAttr {
+                mode: Some(0o600),
+                ..SetAttr::default()
+            },
+        });
+        bed.ok(set_op(&root(), file, false));
+        assert_eq!(bed.ok(aged(0, u32::MAX)), counts(0, 0, 0));
+        bed.refused(vec![
+            (FsError::NoEnt, with_inode(aged(0, 1), ROOT)),
+            (FsError::NoEnt, with_inode(aged(0, 1), InodeId(9_999))),
+        ]);
+    }
+
+    fn with_inode(op: Op, other: InodeId) -> Op {
+        match op {
+            Op::ArchiveAged { from, to, .. } => Op::ArchiveAged {
+                inode: other,
+                from,
+                to,
+            },
+            op => op,
+        }
     }
 }

@@ -291,6 +291,7 @@ pub fn run(txn: &mut Txn<'_>, op: &Op) -> Res<Reply> {
         Op::RegisterChunkserver { csid, address } => chunkserver::register(txn, *csid, *address),
         Op::ForgetChunkserver { csid } => chunkserver::forget(txn, *csid),
         Op::SetMaintenance { csid, until } => chunkserver::set_maintenance(txn, *csid, *until),
+        Op::ArchiveAged { inode, from, to } => archive::age(txn, *inode, (*from, *to)),
     }
 }
 

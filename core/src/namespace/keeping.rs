@@ -31,6 +31,8 @@ pub struct FileChunks {
     pub inode: InodeId,
     /// Its storage class.
     pub class: u8,
+    /// When it was changed last.
+    pub changed_at: WallTime,
     /// Chunks of it, holes left out.
     pub chunks: Vec<ChunkInfo>,
     /// Where the walk goes on.
@@ -123,6 +125,7 @@ impl<S: StateStore> Namespace<S> {
                 out.push(FileChunks {
                     inode: ino,
                     class: file.class.value(),
+                    changed_at: file.ctime.value(),
                     chunks,
                     cursor: FileCursor { after, next },
                 });

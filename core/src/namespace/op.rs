@@ -409,6 +409,16 @@ pub struct StorageClass {
     pub archive: Vec<LabelExpr>,
 }
 
+impl StorageClass {
+    /// Whether a file of this class, changed last then, is due to be archived. A delay that goes
+    /// beyond the end of MooseFS's time is none.
+    #[must_use]
+    pub fn archives(&self, changed_at: WallTime, now: WallTime) -> bool {
+        let delay = u64::from(self.archive_delay_days) * 86_400;
+        delay > 0 && u64::from(changed_at.0) + delay < u64::from(now.0)
+    }
+}
+
 /// One wanted copy: up to four masks of labels A to Z (bit 0 to 25), ORed; a mask demands all its
 /// labels; first mask 0 is "any server".
 pub type LabelExpr = [u32; 4];
@@ -835,6 +845,10 @@ pub enum Op {
     /// The session ends as by [`Op::CloseSession`], when nobody has spoken for it since exactly
     /// then. `BadSession` when it is gone, `Active` when somebody came back meanwhile.
     ExpireSession { session: SessionId, since: WallTime },
+    /// Chunks of a file in slots `[from, to)` follow the archive list of its class from now, if the
+    /// file is due for that ([`StorageClass::archives`]); nothing happens when it is not.
+    /// [`Reply::Changed64`], `NoEnt`; `Invalid` for more chunks than one command may touch.
+    ArchiveAged { inode: InodeId, from: u32, to: u32 },
 }
 
 /// What is asked without changing anything.

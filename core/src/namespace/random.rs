@@ -295,6 +295,11 @@ impl Stage {
                 start: u64::from(b % 7),
                 end: u64::from(c % 11),
             },
+            9 if c.is_multiple_of(4) => Op::ArchiveAged {
+                inode,
+                from: c / 4 % 3,
+                to: u32::MAX,
+            },
             9 => Op::SetArchived {
                 caller,
                 inode,
@@ -423,6 +428,7 @@ fn random_sequences_get_somewhere() {
     let done: Vec<_> = stage.done.iter().map(String::as_str).collect();
     let expected = [
         "AppendSlice",
+        "ArchiveAged",
         "ChangeClass",
         "Create",
         "DeleteClass",

@@ -227,6 +227,7 @@ impl Model {
             | Op::SetSclass { .. }
             | Op::SetEattr { .. }
             | Op::SetArchived { .. }
+            | Op::ArchiveAged { .. }
             | Op::SetQuota { .. } => self.run_subtree(step, op),
             Op::SetTrashPath { .. }
             | Op::Undelete { .. }

@@ -1,7 +1,7 @@
 //! Values of whole subtrees: trash time, class, extra attributes, archive flag, quota
 //! (section 3.8).
 
-use mfsha_core::id::InodeId;
+use mfsha_core::id::{ChunkId, InodeId};
 use mfsha_core::limits;
 use mfsha_core::namespace::error::FsError;
 use mfsha_core::namespace::op::{Caller, DirStats, Disable, NodeKind, Op, Reply, SetMode};
@@ -113,6 +113,31 @@ impl Model {
                     changed,
                     unchanged,
                     refused,
+                })
+            }
+            Op::ArchiveAged { inode, from, to } => {
+                let file = self.nodes.get(inode).ok_or(FsError::NoEnt)?;
+                if file.kind != NodeKind::File {
+                    return Err(FsError::NoEnt);
+                }
+                // Section 8.9: the change time and the delay lie before now; days are whole.
+                let delay = u64::from(self.classes[&file.class].archive_delay_days);
+                let end = u64::from(file.ctime.0) + delay * 24 * 3_600;
+                let due = delay != 0 && end < u64::from(step.now.0);
+                let slots = file.chunks.range(*from..(*to).max(*from));
+                let chunks: Vec<ChunkId> = slots.map(|(_, chunk)| *chunk).collect();
+                let (mut changed, mut unchanged) = (0, 0);
+                for chunk in chunks.iter().filter(|_| due) {
+                    let chunk = self.chunks.get_mut(chunk).expect("it is in a file");
+                    match std::mem::replace(&mut chunk.archived, true) {
+                        true => unchanged += 1,
+                        false => changed += 1,
+                    }
+                }
+                Ok(Reply::Changed64 {
+                    changed,
+                    unchanged,
+                    refused: 0,
                 })
             }
             Op::SetQuota {

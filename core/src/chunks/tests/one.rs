@@ -11,7 +11,9 @@ use crate::chunks::{
     Repairs, Report, Space,
 };
 use crate::id::{ChunkId, CsId, InodeId, NodeId, Term};
-use crate::namespace::op::{ChunkAction, ChunkInfo, Op, Reply, SetMode};
+use crate::namespace::op::{
+    Answer, ChunkAction, ChunkInfo, ClassMode, Op, Query, Reply, SetMode, StorageClass,
+};
 use crate::namespace::testing::{Bed, ROOT, root, unlink};
 use crate::rng::Seed;
 use crate::time::{Duration, Instant, WallTime};
@@ -653,6 +655,106 @@ fn a_chunkserver_that_comes_by_an_earlier_registration_is_sent_away() {
         "{acts:?}"
     );
     assert_eq!(one.keeper.map().servers().count(), 0);
+}
+
+#[test]
+fn a_chunkserver_that_was_removed_has_to_register_again() {
+    let (mut one, file, _) = led();
+    let csid = CsId(1);
+    let conn = one.servers[&csid].conn;
+    one.bed.ok(Op::ForgetChunkserver { csid });
+    one.keeper.on_forgotten(csid, &one.bed.tree).unwrap();
+    let unseated = |one: &mut One| {
+        one.keeper.run(&one.bed.tree).unwrap();
+        let mut unseated = Vec::new();
+        for act in one.keeper.take_acts() {
+            match act {
+                Act::Unseat(conn, _) => unseated.push(conn),
+                act => one.carry_out(act),
+            }
+        }
+        unseated
+    };
+    assert_eq!(unseated(&mut one), [conn]);
+    one.keeper.on_report(conn, Report::Gone);
+    assert!(one.keeper.map().by_csid(csid).is_none());
+    assert_eq!(one.keeper.map().registered().collect::<Vec<_>>(), []);
+    // What is said of the registration before counts no more.
+    let late = Joined {
+        csid,
+        registration: 1,
+        address: Address {
+            ip: Ipv4Addr::new(10, 0, 0, 1),
+            port: 9422,
+        },
+        version: 0x0003_00EA,
+        space: Space::default(),
+    };
+    let other = ConnId(conn.0 + 1_000);
+    one.keeper.on_report(other, Report::Joined(late));
+    assert_eq!(unseated(&mut one), [other]);
+    // Nor does it matter how often it is told: the next registration counts.
+    for _ in 0..10 {
+        one.keeper.on_forgotten(csid, &one.bed.tree).unwrap();
+    }
+    one.join(1, true);
+    assert!(one.keeper.map().by_csid(csid).is_some());
+    let info = one.info(file);
+    let length = 10;
+    let read = one.wish(ChunkWish::Read { info, length });
+    assert!(matches!(read, Some(ChunkAnswer::Located(_))), "{read:?}");
+}
+
+#[test]
+fn a_file_that_is_old_enough_for_its_class_is_archived() {
+    let mut one = One::with(Options {
+        upkeep_delay: Duration::from_millis(1),
+        upkeep_tick: Duration::from_millis(10),
+        ..Options::default()
+    });
+    one.lead(1);
+    one.join(1, true);
+    let (cold, _) = one.file("cold");
+    let (warm, _) = one.file("warm");
+    let session = one.bed.session_with(|_| ());
+    let copy = vec![[0; 4]];
+    let class = StorageClass {
+        name: b"archive".to_vec(),
+        admin_only: false,
+        mode: ClassMode::Std,
+        archive_delay_days: 1,
+        create: copy.clone(),
+        keep: copy.clone(),
+        archive: copy,
+    };
+    one.bed.ok(Op::CreateClass { session, class });
+    let Ok(Answer::Classes(classes)) = one.bed.ask(Query::ListClasses) else {
+        panic!("classes were expected");
+    };
+    let made = classes.iter().find(|(_, it)| it.name == b"archive");
+    one.bed.ok(Op::SetSclass {
+        caller: root(),
+        inode: cold,
+        class: made.unwrap().0,
+        only: None,
+        mode: SetMode::Set,
+        recursive: false,
+    });
+    let hour = Duration::from_secs(3_600);
+    for _ in 0..23 {
+        one.pass(hour);
+    }
+    assert!(!one.info(cold).archived);
+    one.pass(hour);
+    for _ in 0..1_000 {
+        one.pass(Duration::from_millis(100));
+    }
+    assert!(one.info(cold).archived);
+    assert!(!one.info(warm).archived);
+    // A writer takes it out of the archive.
+    let write = one.begin(cold, true);
+    assert!(!one.info(cold).archived);
+    assert!(matches!(one.wish(write), Some(ChunkAnswer::Located(_))));
 }
 
 // Deletion.

@@ -39,7 +39,7 @@ kinds! {
     Open 24, Truncate 30, TruncateEnd 18, WriteChunk 36, WriteChunkEnd 20, RollbackChunk 8,
     SetChunkVersion 5, SettleChunk 24, UnlockChunk 6, RepairChunk 5, ForgetChunk 8, AppendSlice 12,
     Flock 40, PosixLock 40,
-    SetTrashTime 12, SetSclass 14, SetEattr 14, SetArchived 6, SetQuota 14,
+    SetTrashTime 12, SetSclass 14, SetEattr 14, SetArchived 6, ArchiveAged 6, SetQuota 14,
     SetTrashPath 6, Undelete 10, PurgeTrash 6, Sweep 8,
     Snapshot 24, RemoveSnapshot 14,
     CreateClass 6, ChangeClass 8, DeleteClass 6, DuplicateClass 4, RenameClass 5,
@@ -105,9 +105,12 @@ impl Draw<'_> {
             | K::ForgetChunk => self.chunk_op(kind),
             K::Flock => self.flock(),
             K::PosixLock => self.posix_lock(),
-            K::SetTrashTime | K::SetSclass | K::SetEattr | K::SetArchived | K::SetQuota => {
-                self.subtree_op(kind)
-            }
+            K::SetTrashTime
+            | K::SetSclass
+            | K::SetEattr
+            | K::SetArchived
+            | K::ArchiveAged
+            | K::SetQuota => self.subtree_op(kind),
             K::SetTrashPath | K::Undelete | K::PurgeTrash | K::Sweep => self.trash_op(kind),
             K::Snapshot | K::RemoveSnapshot => self.snapshot_op(kind),
             K::CreateClass
@@ -729,6 +732,11 @@ impl Draw<'_> {
                 inode,
                 archived: self.flip(),
             },
+            CommandKind::ArchiveAged => Op::ArchiveAged {
+                inode: self.file_to_archive().unwrap_or(inode),
+                from: self.pick(&[0, 0, 0, 1, 2]),
+                to: self.pick(&[u32::MAX, u32::MAX, 2, 1, 0]),
+            },
             _ => Op::SetQuota {
                 caller,
                 inode: self.dir(),
@@ -738,6 +746,20 @@ impl Draw<'_> {
                 }),
             },
         }
+    }
+
+    /// A file with chunks whose class archives, if there is one.
+    fn file_to_archive(&mut self) -> Option<InodeId> {
+        let archives = |node: &Node| {
+            let class = self.model.classes.get(&node.class);
+            class.is_some_and(|class| class.archive_delay_days > 0) && !node.chunks.is_empty()
+        };
+        let nodes = self.model.nodes.iter();
+        let all: Vec<InodeId> = nodes
+            .filter(|(_, node)| archives(node))
+            .map(|(inode, _)| *inode)
+            .collect();
+        (!all.is_empty() && self.chance(7, 8)).then(|| self.pick(&all))
     }
 
     /// Small enough to be hit, large enough to let something happen.
