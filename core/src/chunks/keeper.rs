@@ -457,6 +457,19 @@ impl Keeper {
         self.on_changes(changes, records)
     }
 
+    /// A chunkserver was removed from the replicated state. If it is there all the same, it has to
+    /// register again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn on_forgotten(&mut self, csid: CsId, records: &dyn Records) -> Result<(), StoreError> {
+        let mut changes = Vec::new();
+        if let Some(next) = self.map.on_forgotten(csid, &mut changes) {
+            self.relay.on_registered(csid, next);
+        }
+        self.on_changes(changes, records)
+    }
+
     /// The newest term that this node knows of.
     pub fn on_term(&mut self, term: Term) {
         self.relay.on_term(term);

@@ -102,8 +102,11 @@ pub struct ChunkMap {
     servers: BTreeMap<PlaceNo, Server>,
     vias: BTreeMap<Via, PlaceNo>,
     copies: BTreeMap<ChunkId, Vec<Known>>,
-    /// The last registration of each chunkserver that the replicated state had here.
+    /// Registrations of each chunkserver below this number count no more: it is the last one that
+    /// the replicated state had here, or the next after it when it was removed from the state.
     registered: BTreeMap<CsId, u64>,
+    /// Those of them that were removed.
+    forgotten: BTreeSet<CsId>,
     #[cfg(feature = "planted-bugs")]
     bug: Option<Bug>,
 }
@@ -259,6 +262,12 @@ impl ChunkMap {
         last.is_some_and(|last| *last > joined.registration)
     }
 
+    /// Chunkservers that the replicated state had here when it was last told.
+    pub fn registered(&self) -> impl Iterator<Item = CsId> + '_ {
+        let all = self.registered.keys();
+        all.filter(|csid| !self.forgotten.contains(csid)).copied()
+    }
+
     fn on_joined(&mut self, now: Instant, via: Via, joined: Joined, changes: &mut Vec<Change>) {
         if self.is_superseded(&joined) {
             return;
@@ -297,6 +306,7 @@ impl ChunkMap {
 
     /// A chunkserver has registered: what was said of earlier registrations counts no more.
     pub fn on_registered(&mut self, csid: CsId, registration: u64, changes: &mut Vec<Change>) {
+        self.forgotten.remove(&csid);
         let last = self.registered.entry(csid).or_default();
         *last = registration.max(*last);
         #[cfg(feature = "planted-bugs")]
@@ -308,6 +318,18 @@ impl ChunkMap {
         {
             self.leave(place, changes);
         }
+    }
+
+    /// A chunkserver was removed from the replicated state: its registrations so far count no more.
+    /// Gives the number below which that is.
+    pub fn on_forgotten(&mut self, csid: CsId, changes: &mut Vec<Change>) -> Option<u64> {
+        if self.forgotten.contains(&csid) {
+            return None;
+        }
+        let next = self.registered.get(&csid)? + 1;
+        self.on_registered(csid, next, changes);
+        self.forgotten.insert(csid);
+        Some(next)
     }
 
     /// The way to a node is lost, or there again.

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::hello::ClusterId;
 use super::request::{CallId, NodeStatus};
+use crate::chunks::Space;
 use crate::id::{LogIndex, NodeId};
 use crate::membership::Role;
+use crate::namespace::op::ChunkserverInfo;
 use crate::wal::record::LogId;
 
 /// One question of an operator.
@@ -48,6 +50,8 @@ pub enum AdminRequest {
     },
     /// Reads `mfsha.cfg` again and takes over what may change while the node runs.
     ReloadSettings,
+    /// Chunkservers of the state, and what the node hears of them.
+    Chunkservers,
 }
 
 /// What an operator is told.
@@ -70,6 +74,8 @@ pub enum AdminAnswer {
         /// Keys whose new value takes a restart.
         need_restart: Vec<String>,
     },
+    /// Chunkservers, by their number.
+    Chunkservers(Vec<ChunkserverStatus>),
 }
 
 /// Why an operator is refused.
@@ -156,4 +162,38 @@ pub struct RaftStatus {
     pub matched: BTreeMap<NodeId, Option<LogIndex>>,
     /// Bytes of log entries held in memory.
     pub log_memory_bytes: u64,
+}
+
+/// A chunkserver as one node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkserverStatus {
+    /// What the replicated state has of it.
+    pub info: ChunkserverInfo,
+    /// What is heard of it; `None` when it is connected to no node that this one hears.
+    pub heard: Option<ChunkserverHeard>,
+}
+
+/// What a node hears of a chunkserver that is connected to it or to another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkserverHeard {
+    /// The node that it is connected to.
+    pub relay: NodeId,
+    /// Whether that node can be reached.
+    pub reachable: bool,
+    /// Its version, as it is on the wire.
+    pub version: u32,
+    /// Whether it has named all copies that it knew of.
+    pub listed: bool,
+    /// It said that it stops.
+    pub leaving: bool,
+    /// Its labels: `A` is bit 0.
+    pub labels: u32,
+    /// Its space.
+    pub space: Space,
+    /// Jobs that it has.
+    pub jobs: u32,
+    /// It says that they are too many.
+    pub overloaded: bool,
+    /// Errors of its disks since it registered.
+    pub disk_errors: u32,
 }

@@ -165,7 +165,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 op,
             } => Wish::Write {
                 request: RequestId::new(session, lane, seq),
-                op,
+                op: self.with_claim_judged(op),
             },
             RequestBody::Read { consistency, query } => Wish::Read { consistency, query },
             RequestBody::KeepSession { session } => Wish::Keep { session },
@@ -183,6 +183,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         op: Op,
         out: &mut Outbox<Effect>,
     ) {
+        let op = self.with_claim_judged(op);
         self.enter_ask(client, call, Wish::Write { request, op }, out);
     }
 

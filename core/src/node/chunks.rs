@@ -12,7 +12,7 @@ use crate::chunks::jobs::{Came, Ticket};
 use crate::chunks::keeper::{Act, Asker, Records};
 use crate::chunks::{ChunkWish, ConnId, Keeper, Report, Talk};
 use crate::disk::Disk;
-use crate::id::{ChunkId, InodeId, NodeId, Term};
+use crate::id::{ChunkId, CsId, InodeId, NodeId, Term};
 use crate::limits;
 use crate::machine::Outbox;
 use crate::namespace::error::FsError;
@@ -20,6 +20,7 @@ use crate::namespace::op::{
     ChunkAction, ChunkInfo, ChunkserverInfo, Notice, Op, Outcome, Reply, StorageClass, Unsettled,
 };
 use crate::namespace::{FileChunks, FileCursor, KnownChunk, Namespace};
+use crate::native::admin::{ChunkserverHeard, ChunkserverStatus};
 use crate::rng::Seed;
 use crate::store::{StateStore, StoreError};
 
@@ -147,6 +148,10 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                     let result = keeper.on_registered(csid, registration, &self.namespace);
                     self.judge_chunks(result, out);
                 }
+                Notice::ChunkserverForgotten { csid } => {
+                    let result = self.chunks.keeper.on_forgotten(csid, &self.namespace);
+                    self.judge_chunks(result, out);
+                }
                 Notice::ChunkUnused { chunk, .. } if ours => self.chunks.keeper.on_unused(chunk),
                 _ => {}
             }
@@ -229,6 +234,13 @@ impl<D: Disk, S: StateStore> Node<D, S> {
     pub(super) fn note_registrations(&mut self, out: &mut Outbox<Effect>) {
         match self.namespace.chunkservers() {
             Ok(known) => {
+                let there: BTreeSet<CsId> = known.iter().map(|info| info.csid).collect();
+                let before = self.chunks.keeper.map().registered();
+                let gone: Vec<CsId> = before.filter(|csid| !there.contains(csid)).collect();
+                for csid in gone {
+                    let result = self.chunks.keeper.on_forgotten(csid, &self.namespace);
+                    self.judge_chunks(result, out);
+                }
                 for info in known {
                     let keeper = &mut self.chunks.keeper;
                     let (csid, number) = (info.csid, info.registration);
@@ -237,6 +249,52 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 }
             }
             Err(error) => self.on_read_fault(&error, out),
+        }
+    }
+
+    /// Chunkservers of the state by number, each with what is heard of it here.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing is done about it.
+    pub fn chunkservers(&self) -> Result<Vec<ChunkserverStatus>, StoreError> {
+        let map = self.chunks.keeper.map();
+        let status = |info: ChunkserverInfo| {
+            let heard = map.by_csid(info.csid).map(|(_, server)| ChunkserverHeard {
+                relay: server.via.relay,
+                reachable: server.cut_off.is_none(),
+                version: server.joined.version,
+                listed: server.listed,
+                leaving: server.leaving,
+                labels: server.labels,
+                space: server.space,
+                jobs: server.jobs,
+                overloaded: server.overloaded,
+                disk_errors: server.errors,
+            });
+            ChunkserverStatus { info, heard }
+        };
+        Ok(self
+            .namespace
+            .chunkservers()?
+            .into_iter()
+            .map(status)
+            .collect())
+    }
+
+    /// A registration as it is to be asked for. The number of one that is connected from elsewhere
+    /// is left to it: two machines that claim one number, as after a copy of a disk or when a
+    /// number was given anew, would take it from each other for ever.
+    pub(super) fn with_claim_judged(&self, op: Op) -> Op {
+        let Op::RegisterChunkserver { csid, address } = op else {
+            return op;
+        };
+        let holder = self.chunks.keeper.map().by_csid(csid);
+        let is_held = holder.is_some_and(|(_, server)| {
+            server.cut_off.is_none() && !server.leaving && server.joined.address != address
+        });
+        Op::RegisterChunkserver {
+            csid: if is_held { CsId(0) } else { csid },
+            address,
         }
     }
 

@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use mfsha_core::codec;
-use mfsha_core::id::{LogIndex, NodeId, SessionId, Term};
+use mfsha_core::id::{CsId, LogIndex, NodeId, SessionId, Term};
 use mfsha_core::membership::{Membership, Role};
 use mfsha_core::namespace::Namespace;
-use mfsha_core::namespace::op::{Command, Op, Outcome, Query, RequestId};
+use mfsha_core::namespace::op::{ChunkserverInfo, Command, Op, Outcome, Query, RequestId};
 use mfsha_core::native::admin::{
-    AdminAnswer, AdminCall, AdminError, AdminReply, AdminRequest, PeerStatus, ProcessStatus,
-    RaftStatus, Setting,
+    AdminAnswer, AdminCall, AdminError, AdminReply, AdminRequest, ChunkserverHeard,
+    ChunkserverStatus, PeerStatus, ProcessStatus, RaftStatus, Setting,
 };
 use mfsha_core::native::request::{
     Consistency, NodeError, NodeStatus, RequestBody, Response, ResponseBody,
@@ -76,6 +76,8 @@ struct State {
     stuck: BTreeSet<NodeId>,
     postponed: Vec<RequestBody>,
     settings: BTreeMap<String, String>,
+    /// What is heard of chunkservers.
+    heard: BTreeMap<CsId, ChunkserverHeard>,
     /// Who was asked what.
     asked: Vec<(NodeId, RequestBody)>,
     hellos: u64,
@@ -127,6 +129,7 @@ impl Fake {
             stuck: BTreeSet::new(),
             postponed: Vec::new(),
             settings: BTreeMap::from([("LOG_LEVEL".to_owned(), "info".to_owned())]),
+            heard: BTreeMap::new(),
             asked: Vec::new(),
             hellos: 0,
         })))
@@ -206,6 +209,15 @@ impl Fake {
         } else {
             state.stuck.remove(&NodeId(node));
         }
+    }
+
+    /// What is heard of a chunkserver from now on; `None`: it is connected to no node.
+    pub fn hear(&self, csid: u16, heard: Option<ChunkserverHeard>) {
+        let mut state = self.lock();
+        match heard {
+            Some(heard) => state.heard.insert(CsId(csid), heard),
+            None => state.heard.remove(&CsId(csid)),
+        };
     }
 
     /// The members.
@@ -540,6 +552,7 @@ impl State {
             AdminRequest::Raft => Ok(AdminAnswer::Raft(Box::new(self.raft(node)))),
             AdminRequest::Addresses => Ok(AdminAnswer::Addresses(self.addresses())),
             AdminRequest::Settings => Ok(AdminAnswer::Settings(self.settings())),
+            AdminRequest::Chunkservers => Ok(AdminAnswer::Chunkservers(self.chunkservers())),
             AdminRequest::SetSetting { key, value } => match self.settings.get_mut(&key) {
                 Some(held) => {
                     *held = value;
@@ -566,6 +579,15 @@ impl State {
                 live: true,
             })
             .collect()
+    }
+
+    fn chunkservers(&self) -> Vec<ChunkserverStatus> {
+        let all = self.tree.chunkservers().expect("memory does not fail");
+        let status = |info: ChunkserverInfo| ChunkserverStatus {
+            heard: self.heard.get(&info.csid).copied(),
+            info,
+        };
+        all.into_iter().map(status).collect()
     }
 
     fn process(&self, node: NodeId) -> ProcessStatus {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use mfsha_client::{Address, ClientOptions, TlsFiles};
-use mfsha_core::id::NodeId;
+use mfsha_core::id::{CsId, NodeId};
 
 use super::from_file::FromFile;
 use super::output::Failure;
@@ -114,6 +114,9 @@ pub enum Command {
         #[command(flatten)]
         which: Which,
     },
+    /// Chunkservers: which there are, which will not come back, which are being worked on
+    #[command(subcommand)]
+    Chunkserver(Chunkserver),
     /// Work on the tree, as root
     #[command(subcommand)]
     Fs(Fs),
@@ -155,6 +158,38 @@ pub enum ConfigCommand {
         #[command(flatten)]
         which: Which,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Chunkserver {
+    /// Show all that have registered, as the leader sees them
+    List,
+    /// Remove one that will not come back: what it alone had is lost, and may be told so or
+    /// repaired. It must not be connected
+    Forget {
+        /// Its number, as list shows it
+        #[arg(value_parser = parse_chunkserver)]
+        csid: CsId,
+    },
+    /// While one is in maintenance and away, what it has is not copied anew
+    Maintenance {
+        /// Its number, as list shows it
+        #[arg(value_parser = parse_chunkserver)]
+        csid: CsId,
+        /// Begin or end it
+        #[arg(value_name = "on|off")]
+        wish: Switch,
+        /// It ends by itself after this time, as 30m or 12h; without it when it is told to
+        #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
+        duration: Option<Duration>,
+    },
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Debug, Subcommand)]
@@ -370,6 +405,13 @@ fn parse_node(text: &str) -> Result<NodeId, String> {
     match digits.parse() {
         Ok(node) if node > 0 => Ok(NodeId(node)),
         _ => Err("a node is named by its id, a number above zero, as 3 or n3".to_owned()),
+    }
+}
+
+fn parse_chunkserver(text: &str) -> Result<CsId, String> {
+    match text.parse() {
+        Ok(csid) if csid > 0 => Ok(CsId(csid)),
+        _ => Err("a chunkserver is named by its number, 1 to 65535".to_owned()),
     }
 }
 

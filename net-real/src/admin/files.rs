@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
-use std::time::Duration;
 
 use mfsha_client::Client;
 use mfsha_client::tree::{NewNode, Node, Place, Tree, Truncated};
@@ -15,27 +14,15 @@ use serde_json::{Value, json};
 
 use super::args::{Fs, SetTimeArg, Xattr};
 use super::output::{Failure, Output, pairs, put_bytes, readable, table};
+use super::session;
 
-/// Ending the session may take so long.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Nodes that `tree` shows at most: its answer is held in memory.
 const TREE_NODES_MAX: usize = 1_000_000;
 
 /// Carries out one command, and ends the session in whose name that was done.
 pub async fn fs(client: &Client, command: Fs, output: &mut Output) -> Result<(), Failure> {
     let result = run(&client.tree(), command, output).await;
-    let closed = client.with_timeout(CLOSE_TIMEOUT).close().await;
-    match (result, closed) {
-        (Err(failure), Ok(())) if failure.is_unknown() => {
-            output.remark("its session is closed: if it has not happened by now, it never will");
-            Err(failure)
-        }
-        (result, Ok(())) => result,
-        (result, Err(error)) => {
-            output.remark(&format!("the session could not be ended: {error}"));
-            result
-        }
-    }
+    session::end(client, result, output).await
 }
 
 async fn run(tree: &Tree, command: Fs, output: &mut Output) -> Result<(), Failure> {

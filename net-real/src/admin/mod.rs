@@ -4,11 +4,13 @@
 //! tables, JSON, exit codes. `docs/admin.md` describes all of it.
 
 mod args;
+mod chunkservers;
 mod cluster;
 mod files;
 mod from_file;
 mod members;
 mod output;
+mod session;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -120,6 +122,7 @@ async fn dispatch(
         Command::RemoveNode { node, force } => members::remove(&client, node, force, output).await,
         Command::Config { command } => settings::config(&client, command, output).await,
         Command::ReloadConfig { which } => settings::reload(&client, which, output).await,
+        Command::Chunkserver(command) => chunkservers::run(&client, command, output).await,
         Command::Fs(fs) => files::fs(&client, fs, output).await,
         Command::Completions { .. } | Command::Man => unreachable!("done above"),
     }

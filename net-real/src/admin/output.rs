@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table};
 use indicatif::{ProgressBar, ProgressStyle};
-use mfsha_client::admin::{AdminFail, MembersError};
+use mfsha_client::admin::{AdminFail, ChunkserverError, MembersError};
 use mfsha_client::{Error, Fail};
 use serde_json::{Value, json};
 
@@ -89,6 +89,16 @@ impl From<MembersError> for Failure {
     fn from(error: MembersError) -> Self {
         match error {
             MembersError::Admin(fail) => fail.into(),
+            error => Self::refused(error.to_string()),
+        }
+    }
+}
+
+impl From<ChunkserverError> for Failure {
+    fn from(error: ChunkserverError) -> Self {
+        match error {
+            ChunkserverError::Admin(fail) => fail.into(),
+            ChunkserverError::Write(error) => error.into(),
             error => Self::refused(error.to_string()),
         }
     }

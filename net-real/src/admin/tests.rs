@@ -205,6 +205,103 @@ async fn settings_are_shown_and_changed() {
 }
 
 #[tokio::test]
+async fn chunkservers_are_shown_removed_and_maintained() {
+    use mfsha_core::chunks::{Address, Space};
+    use mfsha_core::id::CsId;
+    use mfsha_core::namespace::op::Op;
+    use mfsha_core::native::admin::ChunkserverHeard;
+
+    let fake = Fake::new(3);
+    let text = admin(&fake, "chunkserver list").await.done();
+    assert!(text.contains("None has registered yet."), "{text}");
+    for host in [1, 2] {
+        let ip = std::net::Ipv4Addr::new(10, 0, 0, host);
+        let address = Address { ip, port: 9_422 };
+        let csid = CsId(0);
+        let registered = fake.apply(Op::RegisterChunkserver { csid, address });
+        assert!(registered.result.is_ok());
+    }
+    let heard = ChunkserverHeard {
+        relay: NodeId(3),
+        reachable: true,
+        version: 0x0003_00EA,
+        listed: true,
+        leaving: false,
+        labels: 0b101,
+        space: Space {
+            used: 3 << 30,
+            total: 1 << 40,
+            chunks: 17,
+            ..Space::default()
+        },
+        jobs: 2,
+        overloaded: false,
+        disk_errors: 1,
+    };
+    fake.hear(1, Some(heard));
+    assert_eq!(
+        admin(&fake, "chunkserver list").await.done(),
+        "\
+ID  ADDRESS        STATE      NODE  LABELS  COPIES  USED      TOTAL     JOBS  TROUBLE
+1   10.0.0.1:9422  connected  3     AC      17      3072 MiB  1024 GiB  2     disk errors: 1
+2   10.0.0.2:9422  gone       -     -       -       -         -         -
+"
+    );
+    let value = admin(&fake, "chunkserver list --json").await.json();
+    let (one, two) = (&value["chunkservers"][0], &value["chunkservers"][1]);
+    assert_eq!(one["version"], json!("3.0.117"));
+    assert_eq!(one["used_bytes"], json!(3_u64 << 30));
+    assert_eq!(
+        (&one["state"], &two["state"]),
+        (&json!("connected"), &json!("gone"))
+    );
+    assert_eq!(
+        (&two["node"], &two["maintenance"]),
+        (&Value::Null, &json!(false))
+    );
+
+    let ran = admin(&fake, "chunkserver forget 1").await;
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.err.contains("connected to node 3: stop it first"),
+        "{}",
+        ran.err
+    );
+    let ran = admin(&fake, "chunkserver forget 3").await;
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("there is no chunkserver 3"), "{}", ran.err);
+
+    let text = admin(&fake, "chunkserver maintenance 2 on").await.done();
+    assert_eq!(
+        text,
+        "chunkserver 2 is in maintenance until that is ended\n"
+    );
+    let value = admin(&fake, "chunkserver list --json").await.json();
+    assert_eq!(value["chunkservers"][1]["maintenance"], json!(true));
+    assert_eq!(value["chunkservers"][1]["maintenance_until"], Value::Null);
+    let text = admin(&fake, "chunkserver maintenance 2 on --for 2h").await;
+    let text = text.done();
+    assert!(
+        text.starts_with("chunkserver 2 is in maintenance for "),
+        "{text}"
+    );
+    let text = admin(&fake, "chunkserver list").await.done();
+    assert!(
+        text.contains("in maintenance for 1h 59m") || text.contains("for 2h 0m"),
+        "{text}"
+    );
+    let text = admin(&fake, "chunkserver maintenance 2 off").await.done();
+    assert_eq!(text, "chunkserver 2 is in maintenance no more\n");
+    let text = admin(&fake, "chunkserver list").await.done();
+    assert!(!text.contains("maintenance"), "{text}");
+
+    let value = admin(&fake, "chunkserver forget 2 --json").await.json();
+    assert_eq!(value, json!({ "id": 2 }));
+    let value = admin(&fake, "chunkserver list --json").await.json();
+    assert_eq!(value["chunkservers"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
 async fn the_tree_from_the_command_line() {
     let fake = Fake::new(3);
     for line in [
@@ -321,6 +418,11 @@ async fn exit_codes_tell_what_happened() {
         "fs tree --depth 0",
         "config set A",
         "config set A 1 --node 1 --all",
+        "chunkserver",
+        "chunkserver forget 0",
+        "chunkserver forget 65536",
+        "chunkserver maintenance 1",
+        "chunkserver maintenance 1 maybe",
         "status --tls-cert a.pem",
     ] {
         let ran = admin(&fake, line).await;

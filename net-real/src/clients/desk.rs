@@ -11,7 +11,7 @@ use mfsha_core::id::{LogIndex, NodeId};
 use mfsha_core::membership::Membership;
 use mfsha_core::native::ClusterId;
 use mfsha_core::native::admin::{
-    AdminAnswer, AdminError, AdminRequest, PeerStatus, ProcessStatus, RaftStatus,
+    AdminAnswer, AdminError, AdminRequest, ChunkserverStatus, PeerStatus, ProcessStatus, RaftStatus,
 };
 
 use super::Registry;
@@ -185,11 +185,24 @@ impl Desk {
     /// # Errors
     /// Why there is no answer.
     pub async fn inspect(&self) -> Result<Inspection, String> {
+        self.ask_node(async |handle| handle.inspect().await).await
+    }
+
+    /// Chunkservers, and what the node hears of them.
+    async fn chunkservers(&self) -> Result<Vec<ChunkserverStatus>, String> {
+        let asked = self.ask_node(async |handle| handle.chunkservers().await);
+        asked.await?.map_err(|error| error.to_string())
+    }
+
+    async fn ask_node<T>(
+        &self,
+        ask: impl AsyncFnOnce(&NodeHandle) -> Option<T>,
+    ) -> Result<T, String> {
         let Some(handle) = self.handle.get() else {
             return Err(self.closed_because().unwrap_or_default());
         };
-        match tokio::time::timeout(INSPECT_TIMEOUT, handle.inspect()).await {
-            Ok(Some(inspection)) => Ok(inspection),
+        match tokio::time::timeout(INSPECT_TIMEOUT, ask(handle)).await {
+            Ok(Some(told)) => Ok(told),
             Ok(None) => Err(self
                 .closed_because()
                 .unwrap_or_else(|| "the node's thread has ended".to_owned())),
@@ -337,6 +350,11 @@ impl Desk {
                 raft_status(inspection).map(|status| AdminAnswer::Raft(Box::new(status)))
             }
             AdminRequest::Addresses => Ok(AdminAnswer::Addresses(neighbours.addresses())),
+            AdminRequest::Chunkservers => self
+                .chunkservers()
+                .await
+                .map(AdminAnswer::Chunkservers)
+                .map_err(AdminError::Unavailable),
             AdminRequest::Settings
             | AdminRequest::SetSetting { .. }
             | AdminRequest::ReloadSettings => neighbours.settings(request),

@@ -22,6 +22,7 @@ use mfsha_core::id::{LogIndex, NodeId, SessionId};
 use mfsha_core::machine::{Machine, Outbox};
 use mfsha_core::membership::Membership;
 use mfsha_core::namespace::op::{Notice, Op, RequestId};
+use mfsha_core::native::admin::ChunkserverStatus;
 use mfsha_core::native::request::{CallId, ClientId, NodeStatus, Request, Response};
 use mfsha_core::node::{Effect, Event, Input, Node};
 use mfsha_core::raft;
@@ -144,6 +145,7 @@ pub struct Inspection {
 enum Work {
     Event(Event),
     Inspect(oneshot::Sender<Inspection>),
+    Chunkservers(oneshot::Sender<Result<Vec<ChunkserverStatus>, StoreError>>),
     Stop,
 }
 
@@ -233,6 +235,13 @@ impl NodeHandle {
     pub async fn inspect(&self) -> Option<Inspection> {
         let (answer, wait) = oneshot::channel();
         self.work.send(Work::Inspect(answer)).ok()?;
+        wait.await.ok()
+    }
+
+    /// Chunkservers, and what the node hears of them; `None` when its thread has ended.
+    pub async fn chunkservers(&self) -> Option<Result<Vec<ChunkserverStatus>, StoreError>> {
+        let (answer, wait) = oneshot::channel();
+        self.work.send(Work::Chunkservers(answer)).ok()?;
         wait.await.ok()
     }
 
@@ -346,6 +355,9 @@ impl<D: Disk, S: StateStore, W: World> Driver<D, S, W> {
                 Some(Work::Inspect(answer)) => {
                     // Whoever asked may have given up.
                     let _ = answer.send(self.inspect());
+                }
+                Some(Work::Chunkservers(answer)) => {
+                    let _ = answer.send(self.node.chunkservers());
                 }
                 Some(Work::Stop) => return Ended::Asked,
                 None => self.step(Event::Tick, &mut out),

@@ -304,3 +304,69 @@ fn create(name: &str) -> Op {
         open: false,
     }
 }
+
+#[test]
+fn the_number_of_a_chunkserver_that_is_connected_is_not_given_to_another_machine() {
+    use crate::chunks::{Address, ConnId, Joined, Report, Space};
+    use crate::id::CsId;
+
+    let mut cluster = Cluster::new(3);
+    let at = |host| Address {
+        ip: std::net::Ipv4Addr::new(10, 0, 0, host),
+        port: 9_422,
+    };
+    let relay = cluster.follower();
+    let register = |cluster: &mut Cluster, csid: u16, host| {
+        let op = Op::RegisterChunkserver {
+            csid: CsId(csid),
+            address: at(host),
+        };
+        cluster.calls += 1;
+        let (session, lane, seq) = (SessionId(0), Lane(0), RequestSeq(cluster.calls));
+        let body = RequestBody::Write {
+            session,
+            lane,
+            seq,
+            op,
+        };
+        let call = cluster.ask(relay, body);
+        let answer = cluster.await_answer(call, 200);
+        let Ok(ResponseBody::Written { outcome, .. }) = answer else {
+            panic!("{answer:?}");
+        };
+        match outcome.result {
+            Ok(Reply::ChunkserverRegistered { csid, registration }) => (csid.0, registration),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (csid, registration) = register(&mut cluster, 7, 1);
+    assert_eq!(csid, 7);
+    let conn = ConnId(1);
+    let joined = Joined {
+        csid: CsId(csid),
+        registration,
+        address: at(1),
+        version: 0x0003_00EA,
+        space: Space::default(),
+    };
+    let said = |report| Event::Chunkserver { conn, report };
+    cluster.step(relay, said(Report::Joined(joined)));
+    cluster.run_for(Duration::from_millis(100));
+    // Another machine claims it; it itself comes again.
+    assert_eq!(register(&mut cluster, 7, 2).0, 1);
+    assert_eq!(register(&mut cluster, 7, 1).0, 7);
+    let leader = cluster.leader();
+    let status = |cluster: &Cluster| {
+        let node = cluster.hosts[&leader].node.as_ref().unwrap();
+        node.chunkservers().unwrap()
+    };
+    // Its registration before counts no more, and is sent away.
+    cluster.run_for(Duration::from_millis(100));
+    let all = status(&cluster);
+    let heard = all.iter().map(|it| (it.info.csid.0, it.heard.is_some()));
+    assert_eq!(heard.collect::<Vec<_>>(), [(1, false), (7, false)]);
+    // Once it is gone, whoever claims the number is taken for it.
+    cluster.step(relay, said(Report::Gone));
+    cluster.run_for(Duration::from_millis(100));
+    assert_eq!(register(&mut cluster, 7, 3).0, 7);
+}

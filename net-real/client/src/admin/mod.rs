@@ -1,5 +1,6 @@
 //! The cluster as its operator sees it: how nodes stand, who leads, who takes part, settings.
 
+mod chunkservers;
 mod members;
 mod view;
 
@@ -16,6 +17,7 @@ use crate::client::{Miss, Tries, Why};
 use crate::error::{Fail, shortened};
 use crate::link::Ask;
 
+pub use chunkservers::ChunkserverError;
 pub use members::{AddStep, Added, MembersError, Removed};
 pub use view::{ClusterView, NodeView};
 
