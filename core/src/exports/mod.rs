@@ -12,12 +12,17 @@
 
 mod address;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzz;
 mod line;
 mod option;
 pub mod password;
 mod record;
 #[cfg(test)]
 mod tests;
+
+#[cfg(feature = "fuzzing")]
+pub use fuzz::fuzz_exports;
 
 pub use error::{ExportsError, Fault, Problem};
 pub use option::{Accounts, DISABLES, NoAccounts};

@@ -8,6 +8,8 @@
 //! Nothing here knows a socket. `docs/protocols/native.md` has the page.
 
 pub mod admin;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzz;
 mod hello;
 pub mod request;
 
@@ -16,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use admin::{AdminCall, AdminReply};
 use request::{Request, Response};
 
+#[cfg(feature = "fuzzing")]
+pub use fuzz::fuzz_native;
 pub use hello::{
     CLIENT_HELLO_KIND, ClientHello, ClusterId, HELLO_REPLY_KIND, HelloReply, PROTOCOL_NEWEST,
     PROTOCOL_OLDEST, Refusal, Welcome,
