@@ -271,7 +271,8 @@ impl Keeper {
         let Some(first) = left.next() else {
             return;
         };
-        let (from, to) = (first.index, left.last().unwrap_or(first).index + 1);
+        let last = left.next_back().unwrap_or(first);
+        let (from, to) = (first.index, last.index.saturating_add(1));
         let Some(leading) = &mut self.leading else {
             return;
         };

@@ -14,7 +14,7 @@ use mfsha_core::rng::Rng;
 use mfsha_core::time::WallTime;
 
 use super::Draw;
-use crate::state::{eattr, join};
+use crate::state::{Node, eattr, join};
 
 /// Sessions above which no more are opened.
 const SESSIONS_MANY: usize = 8;
