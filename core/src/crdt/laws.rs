@@ -7,7 +7,7 @@ use crate::id::NodeId;
 use crate::time::Stamp;
 
 /// Panics when a law does not hold for these three values.
-fn check<L: Lattice + Clone + PartialEq + std::fmt::Debug>(a: &L, b: &L, c: &L) {
+pub(crate) fn check<L: Lattice + Clone + PartialEq + std::fmt::Debug>(a: &L, b: &L, c: &L) {
     let join = |x: &L, y: &L| {
         let mut out = x.clone();
         out.join(y);
@@ -28,7 +28,8 @@ fn check<L: Lattice + Clone + PartialEq + std::fmt::Debug>(a: &L, b: &L, c: &L) 
     );
 }
 
-fn stamp() -> impl Strategy<Value = Stamp> {
+/// Few of them, so that ties are common.
+pub(crate) fn stamp() -> impl Strategy<Value = Stamp> {
     (0..4u64, 0..3u64).prop_map(|(time, node)| Stamp {
         time,
         node: NodeId(node),
@@ -43,7 +44,14 @@ fn dot() -> impl Strategy<Value = Dot> {
 }
 
 fn lww() -> impl Strategy<Value = Lww<u8>> {
-    prop::option::of((stamp(), 0..4u8))
+    lww_of(0..4u8)
+}
+
+/// A register of such values, or one that was never written.
+pub(crate) fn lww_of<T: Clone + Ord + std::fmt::Debug>(
+    value: impl Strategy<Value = T>,
+) -> impl Strategy<Value = Lww<T>> {
+    prop::option::of((stamp(), value))
         .prop_map(|w| w.map_or_else(Lww::default, |(stamp, value)| Lww::at(stamp, value)))
 }
 
@@ -59,7 +67,7 @@ fn lww_map() -> impl Strategy<Value = LwwMap<u8, u8>> {
     })
 }
 
-fn gcounter() -> impl Strategy<Value = GCounter> {
+pub(crate) fn gcounter() -> impl Strategy<Value = GCounter> {
     prop::collection::vec((0..3u64, 0..5u64), 0..5).prop_map(|adds| {
         adds.into_iter()
             .fold(GCounter::default(), |mut counter, (node, amount)| {
@@ -70,7 +78,7 @@ fn gcounter() -> impl Strategy<Value = GCounter> {
     })
 }
 
-fn pncounter() -> impl Strategy<Value = PnCounter> {
+pub(crate) fn pncounter() -> impl Strategy<Value = PnCounter> {
     prop::collection::vec((0..3u64, -5..5i128), 0..5).prop_map(|adds| {
         adds.into_iter()
             .fold(PnCounter::default(), |mut counter, (node, amount)| {
@@ -81,7 +89,7 @@ fn pncounter() -> impl Strategy<Value = PnCounter> {
     })
 }
 
-fn link_counter() -> impl Strategy<Value = LinkCounter> {
+pub(crate) fn link_counter() -> impl Strategy<Value = LinkCounter> {
     prop::collection::vec((0..3u64, any::<bool>()), 0..6).prop_map(|changes| {
         changes
             .into_iter()
@@ -99,10 +107,17 @@ fn link_counter() -> impl Strategy<Value = LinkCounter> {
 }
 
 fn orset() -> impl Strategy<Value = OrSet<u8>> {
-    prop::collection::vec((dot(), 0..3u8, any::<bool>()), 0..8).prop_map(|changes| {
+    orset_of(0..3u8)
+}
+
+/// A set of such values, after additions and removals.
+pub(crate) fn orset_of<T: Clone + Ord + std::fmt::Debug>(
+    value: impl Strategy<Value = T>,
+) -> impl Strategy<Value = OrSet<T>> {
+    prop::collection::vec((dot(), value, any::<bool>()), 0..8).prop_map(|changes| {
         changes
             .into_iter()
-            .fold(OrSet::default(), |mut set: OrSet<u8>, (dot, value, add)| {
+            .fold(OrSet::default(), |mut set: OrSet<T>, (dot, value, add)| {
                 let delta = if add {
                     OrSet::insert(dot, value)
                 } else {

@@ -2,13 +2,14 @@
 //! changes arrive (design: state is a join of deltas).
 //!
 //! A delta is a value of the same lattice that is mostly bottom. `join` is commutative,
-//! associative and idempotent, and bottom is `Default`; `laws` checks that for every type.
+//! associative and idempotent, and bottom is `Default`; `laws` checks that for every type here, and
+//! `namespace/record/laws.rs` for every value that is stored.
 
 mod counter;
 mod dots;
 mod hlc;
 #[cfg(test)]
-mod laws;
+pub(crate) mod laws;
 mod lww;
 mod orset;
 

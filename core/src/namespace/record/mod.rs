@@ -5,10 +5,13 @@
 
 mod chunkserver;
 mod inode;
+#[cfg(test)]
+mod laws;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::codec;
 use crate::crdt::{GCounter, LOG_REPLICA, Lattice, LinkCounter, Lww, OrSet, PnCounter};
 use crate::id::{ChunkId, InodeId, Lane, LogIndex, RequestSeq, SessionId};
 use crate::namespace::op::{
@@ -282,7 +285,7 @@ impl PartialOrd for SessionRecord {
 impl Ord for SessionRecord {
     /// Any total order will do: it breaks ties of equal stamps, which correct writers never make.
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        crate::codec::encode(self).cmp(&crate::codec::encode(other))
+        codec::encode(self).cmp(&codec::encode(other))
     }
 }
 
@@ -317,12 +320,25 @@ impl LaneLast {
             at,
         }
     }
+
+    /// Whether this one stays where both are joined. Two outcomes of one request break a promise
+    /// elsewhere (P-ONCE); the bytes decide then, so that replicas still agree.
+    fn wins_over(&self, other: &Self) -> bool {
+        let rank = |last: &Self| (last.gone, last.seq);
+        let order = rank(self).cmp(&rank(other));
+        let order = order.then_with(|| codec::encode(self).cmp(&codec::encode(other)));
+        order.is_gt()
+    }
 }
 
 impl Lattice for LaneRecord {
     fn join(&mut self, other: &Self) {
-        let rank = |record: &Self| record.0.as_ref().map(|last| (last.gone, last.seq));
-        if rank(other) > rank(self) {
+        let wins = match (&other.0, &self.0) {
+            (Some(theirs), Some(ours)) => theirs.wins_over(ours),
+            (theirs, None) => theirs.is_some(),
+            (None, Some(_)) => false,
+        };
+        if wins {
             self.0.clone_from(&other.0);
         }
     }
