@@ -392,6 +392,8 @@ impl Toy {
                 Role::Follower
             },
             term: Term(1),
+            vote: None,
+            vote_kept: None,
             leader: Some(self.leader()),
             last_log: Some(self.log_id(self.log.len())),
             committed: Some(self.log_id(self.committed)),

@@ -40,6 +40,8 @@ enum Waiter {
 /// The log of one group.
 pub(super) struct Log {
     vote: Option<OVote>,
+    /// The last vote that openraft was told is durable.
+    vote_kept: Option<OVote>,
     purged: Option<OLogId>,
     /// Highest committed entry, and how much of that the log on disk knows.
     committed: Option<OLogId>,
@@ -81,6 +83,7 @@ impl Log {
         };
         let mut log = Self {
             vote,
+            vote_kept: vote,
             purged: translate(recovered.purged)?,
             committed: translate(recovered.committed)?,
             committed_saved: translate(recovered.committed)?,
@@ -214,6 +217,10 @@ impl Log {
         self.vote
     }
 
+    pub(super) fn vote_kept(&self) -> Option<OVote> {
+        self.vote_kept
+    }
+
     /// What a node believes that never kept its vote: the term of its last entry.
     #[cfg(feature = "planted-bugs")]
     pub(super) fn forget_vote(&mut self) {
@@ -221,6 +228,7 @@ impl Log {
             let node = last.leader_id.node;
             OVote::new(last.leader_id.term, node)
         });
+        self.vote_kept = self.vote;
     }
 
     /// Bytes of the entries held.
@@ -452,7 +460,8 @@ impl RaftLogStorage<Types> for LogStore {
     async fn save_vote(&mut self, vote: &OVote) -> Result<(), io::Error> {
         #[cfg(feature = "planted-bugs")]
         if self.shell.has(crate::planted::Bug::VoteNotPersisted) {
-            self.shell.log().vote = Some(*vote);
+            let mut log = self.shell.log();
+            (log.vote, log.vote_kept) = (Some(*vote), Some(*vote));
             return Ok(());
         }
         let wait = {
@@ -468,6 +477,7 @@ impl RaftLogStorage<Types> for LogStore {
         if let Some(wait) = wait {
             wait.await.map_err(io::Error::other)?;
         }
+        self.shell.log().vote_kept = Some(*vote);
         Ok(())
     }
 

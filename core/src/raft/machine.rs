@@ -26,7 +26,7 @@ use super::reads::{Failure, ReadTimes, lengthened, read, read_here, shortened};
 use super::runtime::{Runtime, WatchedReceiver};
 use super::shell::{Counters, Shell};
 use super::state_machine::{StateMachine, their_snapshot};
-use super::types::{Answer, Command, OLogId, Types, our_stored_membership, ours};
+use super::types::{Answer, Command, OLogId, OVote, Types, our_stored_membership, ours};
 use super::{
     AppliedState, Effect, Input, Options, ProposalId, RaftError, ReadId, ReadPolicy, RecoverError,
     Recovered, Role, Status,
@@ -290,9 +290,12 @@ impl RaftMachine {
     #[must_use]
     pub fn status(&self) -> Status {
         let log = self.shell.log();
+        let shown = |vote: OVote| Ballot::of(&vote).shown();
         let mut status = Status {
             role: self.seen.role,
             term: self.seen.term,
+            vote: log.vote().map(shown),
+            vote_kept: log.vote_kept().map(shown),
             leader: self.seen.leader,
             last_log: log.last().as_ref().map(ours),
             committed: self.committed(&log).as_ref().map(ours),

@@ -11,7 +11,7 @@ use super::types::{
     Command, LeaderId, OEntry, OLogId, OPayload, OVote, entry, our_membership, ours,
     their_membership, theirs,
 };
-use super::{AppliedState, Membership};
+use super::{AppliedState, Membership, Vote};
 use crate::codec::{self, DecodeError};
 use crate::id::{LogIndex, NodeId, Term};
 use crate::wal::record::LogId;
@@ -52,6 +52,15 @@ impl Ballot {
                 node: self.node,
             },
             committed: self.granted,
+        }
+    }
+
+    /// As it is shown.
+    pub(super) fn shown(self) -> Vote {
+        Vote {
+            term: self.term,
+            candidate: self.node,
+            granted: self.granted,
         }
     }
 }

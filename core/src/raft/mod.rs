@@ -219,6 +219,17 @@ pub enum RaftError {
     },
 }
 
+/// Whom a node votes for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vote {
+    /// In which term.
+    pub term: Term,
+    /// Whom: once a majority granted it, the leader, whoever the node itself voted for.
+    pub candidate: NodeId,
+    /// Whether a majority granted it, as far as this node knows.
+    pub granted: bool,
+}
+
 /// What can be seen from outside at any time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -226,6 +237,10 @@ pub struct Status {
     pub role: Role,
     /// Present term.
     pub term: Term,
+    /// The last vote that the log was told to keep, durable or not.
+    pub vote: Option<Vote>,
+    /// The last vote that is durable: what this node may have told others.
+    pub vote_kept: Option<Vote>,
     /// The leader as far as known.
     pub leader: Option<NodeId>,
     /// Last entry in the log, flushed or not.

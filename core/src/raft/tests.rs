@@ -901,6 +901,65 @@ fn what_is_applied_while_a_vote_becomes_durable_shows_as_committed() {
     assert_eq!(status.applied, status.committed);
 }
 
+/// Whoever looks on can tell a vote that was asked for from one that others may have heard of.
+#[test]
+fn a_vote_shows_as_kept_once_it_is_durable() {
+    let first = LogId {
+        term: Term(0),
+        leader: NodeId(0),
+        index: LogIndex(1),
+    };
+    let members = Membership {
+        voters: vec![(1..=3).map(NodeId).collect()],
+        learners: BTreeSet::new(),
+        set_by: None,
+    };
+    let recovered = Recovered {
+        entries: vec![(first, WirePayload::Membership(members).encode())],
+        ..Recovered::default()
+    };
+    let mut machine = RaftMachine::new(
+        Options::new(NodeId(1)),
+        recovered,
+        Seed::from_u64(1),
+        Instant::ZERO,
+    );
+    let mut step = |input| {
+        let mut out = Outbox::new();
+        machine.step(Instant::ZERO, input, &mut out);
+        (out.drain().collect::<Vec<Effect>>(), machine.status())
+    };
+    let body = Request::Vote {
+        ballot: Ballot {
+            term: Term(1),
+            node: NodeId(2),
+            granted: false,
+        },
+        last_log: Some(first),
+        transfer: true,
+    };
+    let message = Message::Request {
+        life: 1,
+        id: 1,
+        body,
+    };
+    let (effects, status) = step(Input::Message {
+        from: NodeId(2),
+        message: message.encode(),
+    });
+    let Some(Effect::Persist { write, .. }) = effects.last().cloned() else {
+        panic!("the vote is kept before it is told: {effects:?}");
+    };
+    let vote = Vote {
+        term: Term(1),
+        candidate: NodeId(2),
+        granted: false,
+    };
+    assert_eq!((status.vote, status.vote_kept), (Some(vote), None));
+    let (_, status) = step(Input::Durable { write });
+    assert_eq!((status.vote, status.vote_kept), (Some(vote), Some(vote)));
+}
+
 /// A checkpoint can be thousands of commands old, and all of them known to be committed.
 #[test]
 fn a_node_restarts_with_many_entries_to_apply_again() {

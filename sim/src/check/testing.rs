@@ -195,6 +195,8 @@ pub fn status(term: u64, applied: Option<LogId>) -> Status {
     Status {
         role: Role::Follower,
         term: Term(term),
+        vote: None,
+        vote_kept: None,
         leader: None,
         last_log: applied,
         committed: applied,

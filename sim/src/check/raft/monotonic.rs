@@ -1,15 +1,21 @@
-//! RAFT, monotonic: within a life term, commit, applied, snapshot and purge marks never fall;
-//! across restarts the term does not fall below what the node had to make durable before it acted.
+//! RAFT, monotonic: within a life term, vote, commit, applied, snapshot and purge marks never fall;
+//! across restarts neither does a vote that was shown as durable, nor the term below what the node
+//! had to make durable before it acted.
+//!
+//! A vote rises with its term, and within a term once: from the candidate to whom it was given to
+//! the leader whom a majority made. So a vote that never falls names one candidate in a term, over
+//! all lives. One that was not durable yet binds nobody: it was told to nobody.
 //!
 //! A node leads a term, and flushes entries of a term, only after its vote in that term is on its
 //! disk: so no later life may begin below. A state that a node took over to heal may be of a later
-//! term than its vote: its log is newer for it, and it votes for nobody whose log is older. What a checkpoint held stays held, unless a fault
-//! damaged that seat's disk or state.
+//! term than its vote: its log is newer for it, and it votes for nobody whose log is older. What a
+//! checkpoint held stays held, unless a fault damaged that seat's disk or state.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use mfsha_core::id::{LogIndex, NodeId, Term};
-use mfsha_core::raft::{Role, Status};
+use mfsha_core::raft::{Role, Status, Vote};
 use mfsha_core::wal::record::LogId;
 
 use crate::check::{Checker, NodeView, Violation, broken};
@@ -23,6 +29,9 @@ use crate::time::SimTime;
 struct Shown {
     life: u32,
     term: Term,
+    /// Asked for, and durable.
+    vote: Option<Vote>,
+    vote_kept: Option<Vote>,
     committed: LogIndex,
     applied: LogIndex,
     snapshot: LogIndex,
@@ -42,7 +51,22 @@ pub struct Monotonic {
 }
 
 impl Monotonic {
+    fn judge(before: &Shown, now: &Shown) -> Result<(), String> {
+        judge_vote("its durable vote", before.vote_kept, now.vote_kept)?;
+        if before.life == now.life {
+            return Self::judge_life(before, now);
+        }
+        if now.term < before.kept {
+            return Err(format!(
+                "life {} began in {}, but {} had been made durable",
+                now.life, now.term, before.kept
+            ));
+        }
+        Ok(())
+    }
+
     fn judge_life(before: &Shown, now: &Shown) -> Result<(), String> {
+        judge_vote("its vote", before.vote, now.vote)?;
         let marks = [
             ("term", before.term.0, now.term.0),
             ("commit", before.committed.0, now.committed.0),
@@ -54,6 +78,34 @@ impl Monotonic {
             Some((mark, before, now)) => Err(format!("{mark} fell from {before} to {now}")),
             None => Ok(()),
         }
+    }
+}
+
+/// A vote does not fall, and is not given twice in a term.
+fn judge_vote(what: &str, before: Option<Vote>, now: Option<Vote>) -> Result<(), String> {
+    let Some(before) = before else {
+        return Ok(());
+    };
+    let told = |vote: Vote| {
+        let granted = if vote.granted { ", granted" } else { "" };
+        format!("{} in {}{granted}", vote.candidate, vote.term)
+    };
+    let Some(now) = now else {
+        return Err(format!("{what} for {} is forgotten", told(before)));
+    };
+    let rank = |vote: Vote| (vote.term, vote.granted);
+    match rank(now).cmp(&rank(before)) {
+        Ordering::Less => Err(format!(
+            "{what} fell from {} to {}",
+            told(before),
+            told(now)
+        )),
+        Ordering::Equal if now.candidate != before.candidate => Err(format!(
+            "{what} was for {}, and is for {}",
+            told(before),
+            told(now)
+        )),
+        Ordering::Equal | Ordering::Greater => Ok(()),
     }
 }
 
@@ -74,6 +126,8 @@ fn shown_by(life: u32, raft: &Status, durable: Option<LogId>, before: &Shown) ->
     Shown {
         life,
         term: raft.term,
+        vote: raft.vote,
+        vote_kept: raft.vote_kept,
         committed: index(raft.committed),
         applied: index(raft.applied),
         snapshot: index(raft.snapshot),
@@ -130,17 +184,8 @@ impl Checker for Monotonic {
         let before = self.shown.get(&node.node).copied().unwrap_or_default();
         let now = shown_by(node.life, raft, node.durable, &before);
         self.shown.insert(node.node, now);
-        let judged = if before.life == node.life {
-            Self::judge_life(&before, &now)
-        } else if now.term < before.kept {
-            Err(format!(
-                "life {} began in {}, but {} had been made durable",
-                node.life, now.term, before.kept
-            ))
-        } else {
-            Ok(())
-        };
-        judged.map_err(|what| broken(self, format!("{} on {}: {what}", node.node, node.seat)))
+        Self::judge(&before, &now)
+            .map_err(|what| broken(self, format!("{} on {}: {what}", node.node, node.seat)))
     }
 }
 
@@ -208,6 +253,67 @@ mod tests {
         let view_of = |life, term| view(0, life, status(term, Some(log_id(4, 1))));
         followed.after_step(NOW, &view_of(1, 4)).unwrap();
         assert!(followed.after_step(NOW, &view_of(2, 3)).is_err());
+    }
+
+    fn vote(term: u64, candidate: u64) -> Vote {
+        Vote {
+            term: Term(term),
+            candidate: NodeId(candidate),
+            granted: false,
+        }
+    }
+
+    fn granted(term: u64, leader: u64) -> Vote {
+        Vote {
+            granted: true,
+            ..vote(term, leader)
+        }
+    }
+
+    fn voted(life: u32, asked: Option<Vote>, kept: Option<Vote>) -> NodeView {
+        let mut raft = status(9, None);
+        (raft.vote, raft.vote_kept) = (asked, kept);
+        view(0, life, raft)
+    }
+
+    #[test]
+    fn a_vote_rises_to_the_leader_of_its_term_and_to_later_terms() {
+        let mut checker = Monotonic::default();
+        for (life, asked, kept) in [
+            (1, None, None),
+            (1, Some(vote(3, 2)), None),
+            (1, Some(vote(3, 2)), Some(vote(3, 2))),
+            // Whoever was voted for, the term's leader is followed.
+            (1, Some(granted(3, 3)), Some(vote(3, 2))),
+            (1, Some(granted(3, 3)), Some(granted(3, 3))),
+            (1, Some(vote(4, 1)), Some(granted(3, 3))),
+            // Nobody had heard of the last one.
+            (2, Some(granted(3, 3)), Some(granted(3, 3))),
+            (2, Some(vote(4, 2)), Some(vote(4, 2))),
+            (3, Some(vote(4, 2)), Some(vote(4, 2))),
+        ] {
+            checker.after_step(NOW, &voted(life, asked, kept)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_vote_that_falls_or_is_given_twice_is_caught() {
+        for (before, now) in [
+            (vote(4, 2), None),
+            (vote(4, 2), Some(granted(3, 2))),
+            (vote(4, 2), Some(vote(4, 3))),
+            (granted(4, 2), Some(vote(4, 2))),
+            (granted(4, 2), Some(granted(4, 3))),
+        ] {
+            // In one life also before it is durable, across two lives once it was.
+            for (life, kept_before, kept) in [(1, None, None), (2, Some(before), now)] {
+                let mut checker = Monotonic::default();
+                let first = voted(1, Some(before), kept_before);
+                checker.after_step(NOW, &first).unwrap();
+                let found = checker.after_step(NOW, &voted(life, now, kept));
+                assert!(found.is_err(), "{before:?}, then {now:?} in life {life}");
+            }
+        }
     }
 
     #[test]
