@@ -21,6 +21,14 @@ pub struct Planted {
     pub set: &'static [&'static str],
 }
 
+impl Planted {
+    /// How it is told of: its name, and its number among the mistakes of others.
+    #[must_use]
+    pub fn title(&self) -> String {
+        format!("{:<28} {:>2}", self.name, self.mistake)
+    }
+}
+
 /// Chunkservers that come and go under those who write.
 const TORN: &[&str] = &[
     "chunkservers=3",
@@ -325,6 +333,22 @@ mod tests {
         assert_eq!(named(""), None);
         assert!(!is_known("a-bug-of-another-house"));
     }
+
+    /// The mistakes of others that a cluster of whole nodes could make, too.
+    const MISTAKES: [u8; 12] = [3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18];
+
+    #[test]
+    fn every_mistake_of_others_is_put_in_and_told_by_its_number() {
+        let numbers: BTreeSet<u8> = ALL
+            .iter()
+            .filter(|planted| !planted.mistake.is_empty())
+            .map(|planted| planted.mistake.parse().expect("a number"))
+            .collect();
+        assert_eq!(numbers, BTreeSet::from(MISTAKES));
+        let told: Vec<String> = ALL.iter().map(Planted::title).collect();
+        assert_eq!(told[0], "ack-before-flush             10");
+    }
+
     #[test]
     fn every_checker_has_a_bug_that_it_must_find() {
         let proven: BTreeSet<&str> = ALL

@@ -438,8 +438,10 @@ fn find_bugs(args: &BugsArgs) -> Ended {
         }
         if args.list {
             println!(
-                "{:<28} {:<12} {}",
-                planted.name, planted.promise, planted.what
+                "{} {:<12} {}",
+                planted.title(),
+                planted.promise,
+                planted.what
             );
             continue;
         }
@@ -448,8 +450,8 @@ fn find_bugs(args: &BugsArgs) -> Ended {
                 Some((seed, report)) => {
                     let violation = report.verdict.violation().expect("it was found by one");
                     println!(
-                        "{:<28} found by {} ({}) after {} seeds",
-                        planted.name,
+                        "{} found by {} ({}) after {} seeds",
+                        planted.title(),
                         violation.checker,
                         violation.promise,
                         seed + 1
@@ -458,8 +460,9 @@ fn find_bugs(args: &BugsArgs) -> Ended {
                 None => {
                     escaped += 1;
                     println!(
-                        "{:<28} ESCAPED {judge} in {} seeds",
-                        planted.name, args.seeds
+                        "{} ESCAPED {judge} in {} seeds",
+                        planted.title(),
+                        args.seeds
                     );
                 }
             }

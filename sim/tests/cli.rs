@@ -151,6 +151,19 @@ fn bad_usage_has_its_own_code_and_help_is_none() {
 }
 
 #[test]
+fn bugs_are_listed_with_their_numbers_among_the_mistakes_of_others() {
+    let said = text(&sim(&["bugs", "--list"]));
+    let words = |name: &str| -> Vec<String> {
+        let line = said.lines().find(|line| line.starts_with(name));
+        let words = line.unwrap_or_default().split_whitespace().take(3);
+        words.map(str::to_owned).collect()
+    };
+    let numbered = ["vote-not-persisted", "10", "RAFT"];
+    assert_eq!(words("vote-not-persisted"), numbered, "{said}");
+    assert_eq!(words("half-frame-kept")[1], "STREAM", "{said}");
+}
+
+#[test]
 fn a_run_without_a_report_is_a_crash() {
     let output = sim(&["run", "--seeds", "1..2", "--timeout", "0"]);
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));
