@@ -5,7 +5,7 @@ mod harness;
 
 use std::collections::BTreeSet;
 
-use harness::{REFUSALS, Run, Seen, Subject};
+use harness::{Run, Seen, Subject};
 use mfsha_core::id::InodeId;
 use mfsha_core::namespace::error::FsError;
 use mfsha_core::namespace::op::{Answer, Command, NodeKind, Outcome, Query, Reply, Whereabouts};
@@ -68,7 +68,7 @@ fn requests_at_random_reach_every_operation_and_refusal_and_the_model_stays_a_tr
     }
     println!("{}", seen.table());
     assert_eq!(seen.operations_missing(), Vec::<String>::new());
-    assert_eq!(seen.refusals_missing(REFUSALS), Vec::<FsError>::new());
+    assert_eq!(seen.refusals_missing(), Vec::<FsError>::new());
     assert_eq!(seen.refusals_forbidden(), Vec::<FsError>::new());
     assert!(seen.refused_with(FsError::Quota).contains(&"Create"));
     assert!(seen.has_repeats());

@@ -26,73 +26,31 @@ pub enum Due {
     Never,
 }
 
-/// When each refusal has to come. A refusal that is new has to be put somewhere.
-pub fn due(error: FsError) -> Due {
-    match error {
-        FsError::NoSpace => Due::WhenFull,
-        FsError::ClassLimit => Due::Elsewhere,
-        FsError::ChunkLost | FsError::Interrupted => Due::Never,
-        FsError::Perm
-        | FsError::NotDir
-        | FsError::NoEnt
-        | FsError::Access
-        | FsError::Exist
-        | FsError::Invalid
-        | FsError::NotEmpty
-        | FsError::IndexTooBig
-        | FsError::Locked
-        | FsError::NoChunk
-        | FsError::ChunkBusy
-        | FsError::ReadOnly
-        | FsError::Quota
-        | FsError::BadSession
-        | FsError::NoAttr
-        | FsError::NotSupported
-        | FsError::Range
-        | FsError::NotOpened
-        | FsError::Again
-        | FsError::NoEntNoCache
-        | FsError::NotAdmin
-        | FsError::ClassExists
-        | FsError::NoClass
-        | FsError::ClassInUse
-        | FsError::CantCreatePath
-        | FsError::NotFound
-        | FsError::Active
-        | FsError::Stale => Due::Soon,
-    }
+/// One list for both directions: what is due is also demanded. A refusal that is new has to be put
+/// somewhere.
+macro_rules! refusals {
+    ($($when:ident: $($error:ident)+;)+) => {
+        /// When a refusal has to come.
+        pub fn due(error: FsError) -> Due {
+            match error {
+                $($(FsError::$error)|+ => Due::$when,)+
+            }
+        }
+
+        /// Every refusal.
+        const ALL: &[FsError] = &[$($(FsError::$error,)+)+];
+    };
 }
 
-/// What the requests must be refused with, over a few runs: all that is [`Due::Soon`].
-pub const REFUSALS: &[FsError] = &[
-    FsError::Perm,
-    FsError::NotDir,
-    FsError::NoEnt,
-    FsError::Access,
-    FsError::Exist,
-    FsError::Invalid,
-    FsError::NotEmpty,
-    FsError::IndexTooBig,
-    FsError::Locked,
-    FsError::NoChunk,
-    FsError::ChunkBusy,
-    FsError::ReadOnly,
-    FsError::Quota,
-    FsError::BadSession,
-    FsError::NoAttr,
-    FsError::NotSupported,
-    FsError::Range,
-    FsError::NotOpened,
-    FsError::Again,
-    FsError::NoEntNoCache,
-    FsError::NotAdmin,
-    FsError::ClassExists,
-    FsError::NoClass,
-    FsError::ClassInUse,
-    FsError::CantCreatePath,
-    FsError::NotFound,
-    FsError::Stale,
-];
+refusals! {
+    WhenFull: NoSpace;
+    Elsewhere: ClassLimit;
+    Never: ChunkLost Interrupted;
+    Soon:
+        Perm NotDir NoEnt Access Exist Invalid NotEmpty IndexTooBig Locked NoChunk ChunkBusy
+        ReadOnly Quota BadSession NoAttr NotSupported Range NotOpened Again NoEntNoCache NotAdmin
+        ClassExists NoClass ClassInUse CantCreatePath NotFound Active Stale;
+}
 
 /// Something that says it is the namespace.
 pub trait Subject {
@@ -149,10 +107,10 @@ impl Seen {
             .collect()
     }
 
-    /// Refusals that were never given.
-    pub fn refusals_missing(&self, all: &[FsError]) -> Vec<FsError> {
-        all.iter()
-            .filter(|error| !self.refused.keys().any(|(_, seen)| seen == *error))
+    /// Refusals that have to come soon and were never given.
+    pub fn refusals_missing(&self) -> Vec<FsError> {
+        let soon = ALL.iter().filter(|error| due(**error) == Due::Soon);
+        soon.filter(|error| !self.refused.keys().any(|(_, seen)| seen == *error))
             .copied()
             .collect()
     }
