@@ -39,6 +39,8 @@ pub struct Sweep {
 pub struct Summary {
     /// Seeds lived.
     pub seeds: u64,
+    /// Seeds that were asked for and not begun, after too many failures.
+    pub not_lived: u64,
     /// Seeds with a broken promise.
     pub failed: Vec<u64>,
     /// Seeds that made two different runs.
@@ -71,6 +73,7 @@ pub fn sweep(sweep: &Sweep, children: &Children) -> Summary {
     let mut waiting: BTreeMap<u64, Lived> = BTreeMap::new();
     let mut next = first;
     let queue = Arc::new(Mutex::new(first..end));
+    let mut not_lived = end..end;
     let (sender, receiver) = mpsc::channel();
     std::thread::scope(|scope| {
         for _ in 0..sweep.jobs.max(1) {
@@ -93,14 +96,19 @@ pub fn sweep(sweep: &Sweep, children: &Children) -> Summary {
                 next += 1;
             }
             progress.maybe_tell(&summary);
-            if summary.failed.len() as u64 >= sweep.failures_max {
+            if summary.failed.len() as u64 >= sweep.failures_max && not_lived.is_empty() {
                 // What is under way ends; nothing new begins.
-                *queue.lock().expect("no one panics with it") = 0..0;
+                let mut queue = queue.lock().expect("no one panics with it");
+                not_lived = std::mem::replace(&mut *queue, end..end);
             }
         }
     });
     for (seed, lived) in waiting {
         tell(sweep, seed, lived, &mut summary);
+    }
+    for seed in not_lived {
+        println!("seed {seed}: not lived");
+        summary.not_lived += 1;
     }
     tell_summary(sweep, &mut summary, began.elapsed());
     summary
@@ -188,6 +196,13 @@ fn tell_summary(sweep: &Sweep, summary: &mut Summary, took: Duration) {
                 summary.exit_code = verdict::EXIT_COVERAGE;
             }
         }
+    }
+    if summary.not_lived > 0 {
+        println!(
+            "\n{} seeds were not lived: {} had failed by then",
+            summary.not_lived,
+            summary.failed.len()
+        );
     }
     println!(
         "\n{} seeds, {} failed, {} of {} run twice differ",

@@ -62,6 +62,25 @@ fn a_failing_seed_prints_one_block_with_the_command_that_replays_it() {
 }
 
 #[test]
+fn seeds_that_a_sweep_gave_up_are_named() {
+    let mut arguments = vec!["run", "--seeds", "1..6", "--set", "canary=true"];
+    arguments.extend(["--failures-max", "1", "--jobs", "1"]);
+    arguments.extend(CALM);
+    let output = sim(&arguments);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output);
+    let lines: Vec<&str> = said.lines().collect();
+    for seed in 1..6 {
+        let lived = format!("seed {seed} trace hash ");
+        let lived = lines.iter().filter(|line| line.starts_with(&lived)).count();
+        let given_up = format!("seed {seed}: not lived");
+        let given_up = lines.iter().filter(|line| **line == given_up).count();
+        assert_eq!(lived + given_up, 1, "{said}");
+    }
+    assert!(lines.contains(&"seed 5: not lived"), "{said}");
+}
+
+#[test]
 fn a_shrunk_failure_is_written_down_and_fails_again() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("canary.toml");
