@@ -13,7 +13,10 @@ use crate::place::Seat;
 use crate::stream::Break;
 use crate::time::SimTime;
 
-/// Situations that a sweep of a thousand seeds must reach. The names are those of
+/// From so many seeds on a sweep has to reach everything in [`REQUIRED`].
+pub const SEEDS_MIN: u64 = 1_000;
+
+/// Situations that a sweep of so many seeds must reach. The names are those of
 /// [`Coverage::counts`].
 pub const REQUIRED: &[&str] = &[
     "fault partition",

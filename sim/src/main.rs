@@ -11,7 +11,7 @@ use mfsha_sim::plan::{Plan, PlanError};
 use mfsha_sim::real::Real;
 use mfsha_sim::runner::{self, Sweep};
 use mfsha_sim::verdict::{self, Report, Verdict};
-use mfsha_sim::{bugs, html, ideal, regression, shrink, task, trace};
+use mfsha_sim::{bugs, coverage, html, ideal, regression, shrink, task, trace};
 
 /// Breaks a cluster of mfsha nodes under a seed and judges what they promise.
 ///
@@ -274,7 +274,7 @@ fn run(args: RunArgs) -> Ended {
         jobs: args.children.jobs(),
         twice_percent: args.twice_percent.min(100),
         require_coverage: args.require_coverage
-            || (args.seeds.1 - args.seeds.0 >= 1_000 && args.set.set.is_empty()),
+            || (args.seeds.1 - args.seeds.0 >= coverage::SEEDS_MIN && args.set.set.is_empty()),
         failures_max: args.failures_max.max(1),
         set: args.set.set,
     };

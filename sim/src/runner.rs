@@ -196,6 +196,13 @@ fn tell_summary(sweep: &Sweep, summary: &mut Summary, took: Duration) {
                 summary.exit_code = verdict::EXIT_COVERAGE;
             }
         }
+        if !sweep.require_coverage {
+            println!(
+                "coverage was not demanded of {} seeds: it is from {} on, without --set, or with --require-coverage",
+                sweep.seeds.1 - sweep.seeds.0,
+                coverage::SEEDS_MIN
+            );
+        }
     }
     if summary.not_lived > 0 {
         println!(

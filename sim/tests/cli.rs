@@ -81,6 +81,22 @@ fn seeds_that_a_sweep_gave_up_are_named() {
 }
 
 #[test]
+fn a_sweep_that_demands_no_coverage_says_so() {
+    let mut arguments = vec!["run", "--seeds", "1..2"];
+    arguments.extend(CALM);
+    let said = text(&sim(&arguments));
+    assert!(
+        said.contains("coverage was not demanded of 1 seeds"),
+        "{said}"
+    );
+    arguments.push("--require-coverage");
+    let output = sim(&arguments);
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(!said.contains("was not demanded"), "{said}");
+}
+
+#[test]
 fn a_shrunk_failure_is_written_down_and_fails_again() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("canary.toml");
