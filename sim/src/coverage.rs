@@ -1,4 +1,4 @@
-//! Which rare situations a run reached: what kind of fault, to whom, in which phase.
+//! Which rare situations a run reached: what kind of fault, to whom, and while what was under way.
 //!
 //! A simulator that never reaches a situation proves nothing about it. Every run counts; many
 //! runs together must reach everything in [`REQUIRED`].
@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mfsha_core::node::request::{Consistency, NodeError, RequestBody, ResponseBody};
 use mfsha_core::raft::Role;
 
+use crate::check::NodeView;
 use crate::event::{AppliedPayload, Event, FaultStage, FileFact, LossReason, Phase, StopReason};
 use crate::place::Seat;
 use crate::stream::Break;
@@ -94,11 +95,52 @@ pub const REQUIRED: &[&str] = &[
     "healed core of all",
 ];
 
+/// What is under way at a node, so that a fault there or elsewhere is worth more.
+#[derive(Clone, Copy, Debug, Default)]
+struct UnderWay {
+    election: bool,
+    joint: bool,
+    arrival: bool,
+    healing: bool,
+}
+
+impl UnderWay {
+    fn at(node: &NodeView) -> Self {
+        let raft = node.raft.as_ref();
+        Self {
+            election: raft.is_some_and(|raft| raft.role == Role::Candidate),
+            joint: raft.is_some_and(|raft| raft.membership.voters.len() > 1),
+            arrival: node.receives_state,
+            healing: node.status.repairing,
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            election: self.election || other.election,
+            joint: self.joint || other.joint,
+            arrival: self.arrival || other.arrival,
+            healing: self.healing || other.healing,
+        }
+    }
+
+    fn names(self) -> impl Iterator<Item = &'static str> {
+        let all = [
+            (self.election, "an election"),
+            (self.joint, "a change of membership"),
+            (self.arrival, "the arrival of a state"),
+            (self.healing, "healing"),
+        ];
+        all.into_iter().filter_map(|(is, name)| is.then_some(name))
+    }
+}
+
 /// What one run reached.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
     counts: BTreeMap<String, u64>,
     roles: BTreeMap<Seat, Role>,
+    under_way: BTreeMap<Seat, UnderWay>,
     flushing: BTreeMap<Seat, u32>,
     checkpointing: BTreeMap<Seat, u32>,
     delivered: BTreeMap<u64, ()>,
@@ -135,6 +177,11 @@ impl Coverage {
                 self.counts.insert(situation.to_owned(), 1);
             }
         }
+    }
+
+    /// A node took a step.
+    pub fn after_step(&mut self, node: &NodeView) {
+        self.under_way.insert(node.seat, UnderWay::at(node));
     }
 
     /// Something happened.
@@ -367,6 +414,11 @@ impl Coverage {
                     let role = format!("{role:?}").to_lowercase();
                     self.reached(&format!("fault {name} {role}"));
                 }
+                let anywhere = self.under_way.values().copied();
+                let anywhere = anywhere.fold(UnderWay::default(), UnderWay::and);
+                for what in anywhere.names() {
+                    self.reached(&format!("fault during {what}"));
+                }
             }
             FaultStage::Ends => {}
             FaultStage::Skipped(_) => self.reached(&format!("fault {name} left out")),
@@ -380,7 +432,13 @@ impl Coverage {
         if self.checkpointing.remove(&seat).is_some() {
             self.reached("crash while a checkpoint is under way");
         }
+        let under_way = self.under_way.remove(&seat).unwrap_or_default();
         match reason {
+            StopReason::Killed | StopReason::PowerLost => {
+                for what in under_way.names() {
+                    self.reached(&format!("crash of a node during {what}"));
+                }
+            }
             StopReason::Stopped(_) => self.reached("node stopped by itself"),
             StopReason::RefusedToOpen(_) => self.reached("node refused to start"),
             _ => {}
@@ -410,7 +468,10 @@ pub fn missing(counts: &BTreeMap<String, u64>) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use mfsha_core::id::NodeId;
+
     use super::*;
+    use crate::check::testing::{status, stopped, view};
     use crate::fault::{Fault, FaultKind};
 
     #[test]
@@ -438,5 +499,35 @@ mod tests {
         assert_eq!(missing(coverage.counts()).len(), REQUIRED.len() - 1);
         coverage.on_fault(&fault, FaultStage::Skipped("why not"));
         assert_eq!(missing(coverage.counts()).len(), REQUIRED.len() - 1);
+    }
+
+    #[test]
+    fn a_fault_is_told_by_what_is_under_way_anywhere_and_a_crash_by_what_is_there() {
+        let mut coverage = Coverage::new(3);
+        let mut healing = view(0, 1, status(1, None));
+        healing.status.repairing = true;
+        healing.receives_state = true;
+        coverage.after_step(&healing);
+        let mut candidate = view(1, 1, status(1, None));
+        let raft = candidate.raft.as_mut().expect("it is no healing node");
+        raft.role = Role::Candidate;
+        raft.membership.voters.push([9].map(NodeId).into());
+        coverage.after_step(&candidate);
+        let fault = Fault::Reset {
+            a: Seat(0),
+            b: Seat(2),
+        };
+        coverage.on_fault(&fault, FaultStage::Begins);
+        for seat in [0, 2] {
+            coverage.on_event(SimTime::ZERO, &stopped(seat, StopReason::Killed));
+        }
+        coverage.on_fault(&fault, FaultStage::Begins);
+        let counted = |name: &str| coverage.counts().get(name).copied();
+        assert_eq!(counted("fault during an election"), Some(2));
+        assert_eq!(counted("fault during a change of membership"), Some(2));
+        assert_eq!(counted("fault during healing"), Some(1));
+        assert_eq!(counted("fault during the arrival of a state"), Some(1));
+        assert_eq!(counted("crash of a node during healing"), Some(1));
+        assert_eq!(counted("crash of a node during an election"), None);
     }
 }

@@ -41,6 +41,9 @@ pub trait SimNode: Machine<Input = Input, Effect = Effect> + 'static {
     /// as it tells clients.
     fn shows(&self) -> (Option<raft::Status>, NodeStatus);
 
+    /// Whether a peer's state is arriving at it.
+    fn receives_state(&self) -> bool;
+
     /// Metadata version of its state.
     fn version(&self) -> u64;
 

@@ -50,6 +50,10 @@ impl SimNode for Node<SimDisk, SimStore> {
         (raft, status)
     }
 
+    fn receives_state(&self) -> bool {
+        Node::receives_state(self)
+    }
+
     fn version(&self) -> u64 {
         self.namespace().version()
     }

@@ -35,6 +35,8 @@ pub struct Stepped {
     pub raft: Option<raft::Status>,
     /// How it stands, as it tells clients.
     pub status: NodeStatus,
+    /// Whether a peer's state is arriving.
+    pub receives_state: bool,
     /// Last durable log entry, when it can tell.
     pub durable: Option<LogId>,
     /// Metadata version.
@@ -244,6 +246,7 @@ fn obey<N: SimNode>(node: &mut N, order: Order) -> Answer {
         deadline: node.deadline(),
         raft,
         status,
+        receives_state: node.receives_state(),
         durable: node.durable(),
         version: node.version(),
     }))

@@ -425,6 +425,10 @@ impl SimNode for Toy {
         (self.raft(), self.status())
     }
 
+    fn receives_state(&self) -> bool {
+        false
+    }
+
     fn version(&self) -> u64 {
         self.applied as u64
     }

@@ -705,6 +705,7 @@ impl<K: Kind> World<K> {
             life,
             raft: stepped.raft,
             status: stepped.status,
+            receives_state: stepped.receives_state,
             durable: stepped.durable,
             version: stepped.version,
         };
@@ -713,6 +714,7 @@ impl<K: Kind> World<K> {
                 self.violation.get_or_insert((self.now, violation));
             }
         }
+        self.coverage.after_step(&view);
         self.state(seat).view = Some(view);
         self.wake_at(seat, stepped.deadline);
         for effect in stepped.effects {

@@ -281,6 +281,12 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         self.raft.as_ref().map(RaftMachine::status)
     }
 
+    /// Whether a peer's state is arriving here, or is complete and not yet taken over.
+    #[must_use]
+    pub fn receives_state(&self) -> bool {
+        self.incoming.is_some()
+    }
+
     /// The tree, to look at.
     #[must_use]
     pub fn namespace(&self) -> &Namespace<S> {

@@ -35,7 +35,7 @@ pub mod reference;
 pub mod session;
 pub mod stream;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod tree;
 pub mod version;
 
@@ -77,6 +77,8 @@ pub struct NodeView {
     pub raft: Option<consensus::Status>,
     /// How it stands, as it tells clients.
     pub status: NodeStatus,
+    /// Whether a peer's state is arriving at it.
+    pub receives_state: bool,
     /// Last log entry that is durable on its disk, when the node can tell.
     pub durable: Option<LogId>,
     /// Metadata version of its state.

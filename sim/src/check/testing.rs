@@ -215,6 +215,7 @@ pub fn view(seat: u8, life: u32, raft: Status) -> NodeView {
         seat: Seat(seat),
         node: node_of(seat),
         life,
+        receives_state: false,
         durable: raft.last_log,
         version: 0,
         status: node_status(node_of(seat), &raft),
