@@ -3,6 +3,7 @@
 
 pub mod case;
 pub mod operations;
+pub mod questions;
 pub mod stage;
 pub mod variant;
 pub mod world;
