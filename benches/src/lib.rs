@@ -2,6 +2,7 @@
 //! what is timed. The lists are data, so that a test can walk them.
 
 pub mod case;
+pub mod memory;
 pub mod operations;
 pub mod questions;
 pub mod stage;
