@@ -69,4 +69,5 @@ variants![
     ForgetChunkserver,
     SetMaintenance,
     ExpireSession,
+    ArchiveAged,
 ];

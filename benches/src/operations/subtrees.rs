@@ -1,6 +1,6 @@
 //! Values that are set for a node, or for all below it.
 
-use mfsha_core::namespace::op::{Op, QuotaLimits, SetMode};
+use mfsha_core::namespace::op::{ClassChange, Op, QuotaLimits, SetMode};
 
 use crate::case::Case;
 
@@ -37,10 +37,44 @@ pub fn cases() -> Vec<Case> {
             inode: stage.written(),
             archived: true,
         }),
+        Case::new("archive aged", archive_aged),
         Case::new("set quota", |stage| Op::SetQuota {
             caller: stage.world.root(),
             inode: stage.dir(),
             limits: Some((QuotaLimits::default(), QuotaLimits::default(), 60)),
         }),
     ]
+}
+
+/// A file whose class archives after a day, a day and a second later.
+fn archive_aged(stage: &mut Stage) -> Op {
+    const GOAL: u8 = 8;
+    stage.world.now = START;
+    let change = ClassChange {
+        archive_delay_days: Some(1),
+        force: true,
+        ..ClassChange::default()
+    };
+    let (session, name) = (stage.world.session, GOAL.to_string().into_bytes());
+    stage.world.ok(Op::ChangeClass {
+        session,
+        name,
+        change,
+    });
+    let inode = stage.written();
+    let caller = stage.world.root();
+    stage.world.ok(Op::SetSclass {
+        caller,
+        inode,
+        class: GOAL,
+        only: None,
+        mode: SetMode::Set,
+        recursive: false,
+    });
+    stage.world.now.0 += 86_401;
+    Op::ArchiveAged {
+        inode,
+        from: 0,
+        to: u32::MAX,
+    }
 }
