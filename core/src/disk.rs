@@ -21,7 +21,7 @@ pub struct FlushId(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DiskError {
     /// No space is left. Nothing was changed; the caller may free space and try again.
-    #[error("no space left for file {file}")]
+    #[error("no space left for file {file}: free some space on its disk, or use another disk")]
     Full {
         /// The file that was to grow or be made.
         file: FileName,

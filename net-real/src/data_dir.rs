@@ -24,6 +24,7 @@ use mfsha_core::native::ClusterId;
 use mfsha_core::transport::{DiskId, Identity};
 use serde::{Deserialize, Serialize};
 
+use crate::advice::advice;
 use crate::cli::exit;
 
 /// Version of the layout of a data directory that this program makes, and the newest it reads.
@@ -252,27 +253,6 @@ fn holder(process: &Option<u32>) -> String {
 /// Name and version of this program.
 fn program() -> &'static str {
     concat!("mfsha ", env!("CARGO_PKG_VERSION"))
-}
-
-fn advice(error: &io::Error) -> &'static str {
-    // The standard library has no name for these yet: EMFILE and ENFILE.
-    if matches!(error.raw_os_error(), Some(23 | 24)) {
-        return "raise the limit of open files (LimitNOFILE in the unit, or ulimit -n)";
-    }
-    match error.kind() {
-        ErrorKind::PermissionDenied => {
-            "let mfsha's user own it, and enter the directories above it"
-        }
-        ErrorKind::ReadOnlyFilesystem => {
-            "the file system is mounted read-only: mount it for writing, or look in the system's \
-             log for the error that made it so"
-        }
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "the disk or a quota is full: free some space, or use another disk"
-        }
-        ErrorKind::NotFound => "it was there a moment ago: is somebody clearing it away?",
-        _ => "look at the disk and the system's log",
-    }
 }
 
 impl DataDirError {

@@ -22,6 +22,7 @@ use std::thread::JoinHandle;
 use mfsha_core::disk::{Disk, DiskError, FileName, FlushId};
 
 use self::spare::Spare;
+use crate::advice::{advice, with_advice};
 
 /// Name of the lock file; no file of the log.
 const LOCK_FILE: &str = "lock";
@@ -45,7 +46,7 @@ pub enum OpenError {
         directory: PathBuf,
     },
     /// The system refused. The administrator looks at path, owner and mount options.
-    #[error("cannot {action} {}: {source}", .path.display())]
+    #[error("cannot {action} {}: {source}; {}", .path.display(), advice(.source))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -233,7 +234,7 @@ fn fault(file: &str, error: &io::Error) -> DiskError {
         io::ErrorKind::NotFound => DiskError::Missing { file },
         _ => DiskError::Io {
             file,
-            reason: error.to_string(),
+            reason: with_advice(error),
         },
     }
 }

@@ -16,6 +16,7 @@
 //! | [`logs`], [`metrics`] | what is told and what is counted |
 
 pub mod admin;
+mod advice;
 pub mod chunkservers;
 pub mod cli;
 pub mod clients;

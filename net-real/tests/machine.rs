@@ -5,7 +5,7 @@ mod support;
 use std::fs::{self, File};
 use std::io::Write;
 
-use support::{Cluster, SmallFileSystem, fault_library};
+use support::{Cluster, SmallFileSystem, fault_library, switch_on};
 
 /// Makes files until one is refused, and gives the names that were acknowledged.
 fn create_until_refused(cluster: &Cluster, prefix: &str, most: usize) -> Vec<String> {
@@ -91,6 +91,36 @@ fn a_failing_flush_ends_the_node_and_nothing_is_acknowledged_after_it() {
     assert_eq!(status.code(), Some(74), "{}", cluster.said(1));
     let said = cluster.said(1);
     assert!(said.contains("Input/output error"), "{said}");
+    fs::remove_file(&switch).unwrap();
+    cluster.start(1);
+    cluster.ready(1);
+    cluster.all_there(&made);
+}
+
+#[test]
+fn a_file_system_that_becomes_read_only_ends_the_node_and_loses_nothing() {
+    let mut cluster = Cluster::new(1);
+    let library = fault_library(cluster.directory.path());
+    let switch = cluster.directory.path().join("read-only");
+    let mut command = cluster.command(1);
+    command
+        .env("LD_PRELOAD", &library)
+        .env("MFSHA_TEST_READ_ONLY", &switch);
+    cluster.start_by(1, command);
+    cluster.ready(1);
+    let made = create_until_refused(&cluster, "before", 5);
+    assert_eq!(made.len(), 5);
+    switch_on(&switch, &cluster.data(1));
+    let after = create_until_refused(&cluster, "after", 1);
+    assert!(
+        after.is_empty(),
+        "acknowledged though nothing can be written"
+    );
+    let status = cluster.ended(1);
+    assert_eq!(status.code(), Some(74), "{}", cluster.said(1));
+    let said = cluster.said(1);
+    assert!(said.contains("Read-only file system"), "{said}");
+    assert!(said.contains("mount it for writing"), "{said}");
     fs::remove_file(&switch).unwrap();
     cluster.start(1);
     cluster.ready(1);

@@ -38,7 +38,7 @@ pub enum StoreError {
         reason: String,
     },
     /// No space is left. What is stored is as it was: make room and start again.
-    #[error("no space left in the state store")]
+    #[error("no space left in the state store: free some space on its disk, or use another disk")]
     Full,
     /// Reading or writing failed.
     #[error("state store: {reason}")]

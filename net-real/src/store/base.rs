@@ -14,6 +14,8 @@ use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, FlagSetMode, 
 use heed::{RoTxn, RwTxn, WithoutTls};
 use mfsha_core::store::StoreError;
 
+use crate::advice::with_advice;
+
 use super::reaper::{Reaped, Reaper};
 use super::sum::{KEYS_BEGIN, KEYS_END, SUM_KEY, StateSum, StoredKey, user_key};
 
@@ -296,7 +298,7 @@ pub(super) fn io_fault(error: &io::Error) -> StoreError {
             StoreError::Full
         }
         _ => StoreError::Io {
-            reason: error.to_string(),
+            reason: with_advice(error),
         },
     }
 }

@@ -112,7 +112,7 @@ pub enum OpenError {
         directory: PathBuf,
     },
     /// The system refused. The administrator looks at path, owner, space and mount options.
-    #[error("cannot {action} {}: {source}", .path.display())]
+    #[error("cannot {action} {}: {source}; {}", .path.display(), crate::advice::advice(.source))]
     Io {
         /// What was tried.
         action: &'static str,

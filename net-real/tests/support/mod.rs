@@ -309,6 +309,14 @@ impl Drop for Cluster {
     }
 }
 
+/// Turns a fault of `faults.c` on, for the files whose path begins so; for all when it is empty.
+pub fn switch_on(switch: &Path, prefix: &Path) {
+    // Under its name at once whole: an empty one is for all files.
+    let whole = switch.with_extension("new");
+    fs::write(&whole, prefix.as_os_str().as_encoded_bytes()).expect("a switch");
+    fs::rename(&whole, switch).expect("a switch under its name");
+}
+
 /// The faults of `faults.c`, built by the C compiler that LMDB needed as well.
 pub fn fault_library(directory: &Path) -> PathBuf {
     let library = directory.join("faults.so");
