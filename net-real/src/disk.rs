@@ -130,13 +130,14 @@ impl FileDisk {
         {
             sync_directory(parent).map_err(refused("flush directory", parent))?;
         }
+        // Kept open: a flush must not need a descriptor that the system may not give.
+        let handle = File::open(directory).map_err(refused("open directory", directory))?;
         let spare =
             Spare::start(directory).map_err(refused("make files ahead in directory", directory))?;
         let (jobs, todo) = mpsc::channel();
-        let flushed = directory.to_owned();
         let flusher = std::thread::Builder::new()
             .name("wal-flush".into())
-            .spawn(move || flush_all(&flushed, &todo, &report))
+            .spawn(move || flush_all(&handle, &todo, &report))
             .map_err(refused("start the flushing thread for", directory))?;
         let mut disk = Self {
             directory: directory.to_owned(),
@@ -240,7 +241,7 @@ fn fault(file: &str, error: &io::Error) -> DiskError {
 }
 
 /// The flushing thread: one flush after the other; after a failure all fail.
-fn flush_all(directory: &Path, todo: &Receiver<Job>, report: &dyn Fn(FlushDone)) {
+fn flush_all(directory: &File, todo: &Receiver<Job>, report: &dyn Fn(FlushDone)) {
     let mut failed: Option<DiskError> = None;
     while let Ok(job) = todo.recv() {
         let result = match &failed {
@@ -255,12 +256,12 @@ fn flush_all(directory: &Path, todo: &Receiver<Job>, report: &dyn Fn(FlushDone))
     }
 }
 
-fn flush_one(directory: &Path, job: &Job) -> Result<(), DiskError> {
+fn flush_one(directory: &File, job: &Job) -> Result<(), DiskError> {
     for (name, file) in &job.files {
         file.sync_data().map_err(|error| fault(name, &error))?;
     }
     if job.directory {
-        sync_directory(directory).map_err(|error| fault(".", &error))?;
+        directory.sync_all().map_err(|error| fault(".", &error))?;
     }
     Ok(())
 }
@@ -540,7 +541,8 @@ mod tests {
         jobs.send(job(2, vec![("a".into(), unflushable)])).unwrap();
         jobs.send(job(3, Vec::new())).unwrap();
         drop(jobs);
-        flush_all(directory.path(), &todo, &|end| sender.send(end).unwrap());
+        let directory = File::open(directory.path()).unwrap();
+        flush_all(&directory, &todo, &|end| sender.send(end).unwrap());
         let results: Vec<_> = done.try_iter().map(|end| end.result.is_ok()).collect();
         assert_eq!(results, [true, false, false]);
     }

@@ -11,6 +11,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use crate::clients::Desk;
+use crate::room::{Pages, Room};
 
 const PAGES: &str = "/metrics  for Prometheus\n/livez    200 while the process works\n\
                      /readyz   200 while this node can serve, otherwise 503 and why not\n";
@@ -19,14 +20,18 @@ const PAGES: &str = "/metrics  for Prometheus\n/livez    200 while the process w
 ///
 /// # Errors
 /// When the listener fails for good.
-pub async fn serve(listener: TcpListener, desk: Arc<Desk>) -> std::io::Result<()> {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    room: Room,
+    desk: Arc<Desk>,
+) -> std::io::Result<()> {
     let routes = Router::new()
         .route("/", get(status))
         .route("/metrics", get(metrics))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .with_state(desk);
-    axum::serve(listener, routes).await
+    axum::serve(Pages { listener, room }, routes).await
 }
 
 /// Opens the port.

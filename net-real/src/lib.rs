@@ -30,6 +30,7 @@ pub mod http;
 pub mod logs;
 pub mod metrics;
 pub mod mounts;
+mod room;
 mod sockets;
 pub mod store;
 pub mod tls;

@@ -76,6 +76,7 @@ pub struct Metrics {
     pub(crate) step_seconds: Histogram,
     pub(crate) reports: Counter,
     pub(crate) orders: Counter,
+    pub(crate) connections_turned_away: Counter,
     gauges: Gauges,
 }
 
@@ -146,6 +147,7 @@ impl Metrics {
             step_seconds: latencies(),
             reports: Counter::default(),
             orders: Counter::default(),
+            connections_turned_away: Counter::default(),
             gauges: Gauges::default(),
         };
         metrics.register();
@@ -190,6 +192,11 @@ impl Metrics {
                 "orders",
                 "Orders for chunkservers and news for clients decided here",
                 &self.orders,
+            ),
+            (
+                "connections_turned_away",
+                "Connections that there was no room for",
+                &self.connections_turned_away,
             ),
         ];
         for (name, help, counter) in counters {

@@ -8,13 +8,15 @@ use std::time::Duration;
 use mfsha_core::moosefs::connection::{Closed, Effect, Input};
 use mfsha_core::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tracing::{debug, warn};
 
+use crate::advice::with_advice;
 use crate::driver::Clock;
+use crate::room::{Port, Seat};
 
 /// What sockets say that may wait for the task: readers wait beyond it.
 const SAID_MAX: usize = 256;
@@ -44,13 +46,13 @@ struct Socket {
     reading: watch::Sender<bool>,
     write: mpsc::UnboundedSender<Vec<u8>>,
     tasks: [AbortHandle; 2],
+    /// Its place, until it is closed.
+    _seat: Seat,
 }
 
 /// Sockets by the names of their connections.
 pub(crate) struct Sockets<K> {
-    listener: TcpListener,
-    /// Who connects there, for the log.
-    who: &'static str,
+    port: Port,
     sockets: BTreeMap<K, Socket>,
     name: fn(u64) -> K,
     next: u64,
@@ -60,16 +62,10 @@ pub(crate) struct Sockets<K> {
 
 impl<K: Copy + Ord + Send + 'static> Sockets<K> {
     /// None yet. Connections get the names of numbers from `first` on.
-    pub(crate) fn new(
-        listener: TcpListener,
-        who: &'static str,
-        first: u64,
-        name: fn(u64) -> K,
-    ) -> Self {
+    pub(crate) fn new(port: Port, first: u64, name: fn(u64) -> K) -> Self {
         let (said, heard) = mpsc::channel(SAID_MAX);
         Self {
-            listener,
-            who,
+            port,
             sockets: BTreeMap::new(),
             name,
             next: first,
@@ -85,13 +81,14 @@ impl<K: Copy + Ord + Send + 'static> Sockets<K> {
         loop {
             tokio::select! {
                 Some((key, said)) = self.heard.recv() => return Happened::Said(key, said),
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, from)) => match self.open(stream, from.ip()) {
+                accepted = self.port.accept() => match accepted {
+                    Ok((stream, from, seat)) => match self.open(stream, from, seat) {
                         Ok((key, ip)) => return Happened::Accepted(key, ip),
-                        Err(reason) => debug!(ip = %from.ip(), "{} is not served: {reason}", self.who),
+                        Err(reason) => debug!(ip = %from, "{} is not served: {reason}", self.port.who),
                     },
                     Err(error) => {
-                        warn!("{} cannot be accepted: {error}", self.who);
+                        let error = with_advice(&error);
+                        warn!("{} cannot be accepted: {error}", self.port.who);
                         tokio::time::sleep(ACCEPT_RETRY).await;
                     }
                 },
@@ -102,7 +99,12 @@ impl<K: Copy + Ord + Send + 'static> Sockets<K> {
 
     /// Takes a connection that was accepted; gives its name and where it comes from, or why it is
     /// not taken.
-    fn open(&mut self, stream: TcpStream, from: IpAddr) -> Result<(K, Ipv4Addr), String> {
+    fn open(
+        &mut self,
+        stream: TcpStream,
+        from: IpAddr,
+        seat: Seat,
+    ) -> Result<(K, Ipv4Addr), String> {
         let ip = match from {
             IpAddr::V4(ip) => Some(ip),
             IpAddr::V6(ip) => ip.to_ipv4_mapped(),
@@ -123,6 +125,7 @@ impl<K: Copy + Ord + Send + 'static> Sockets<K> {
             reading,
             write: to_write,
             tasks: [reader.abort_handle(), writer.abort_handle()],
+            _seat: seat,
         };
         self.sockets.insert(key, socket);
         Ok((key, ip))

@@ -2,8 +2,15 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::TcpStream;
+use std::path::Path;
+
+use mfsha_client::{Address, Client, ClientOptions};
+use mfsha_core::id::InodeId;
+use mfsha_core::namespace::op::{Caller, NodeKind, Op, Reply, SessionParams, XattrMode};
 
 use support::{Cluster, SmallFileSystem, fault_library, switch_on};
 
@@ -148,28 +155,107 @@ fn a_read_only_file_system_is_named() {
     cluster.all_there(&made);
 }
 
+/// Names of the log's segments.
+fn segments(cluster: &Cluster) -> BTreeSet<String> {
+    let files = fs::read_dir(cluster.data(1).join("log")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("wal-")).collect()
+}
+
+fn caller(session: mfsha_core::id::SessionId) -> Caller {
+    let (uid, gids) = (0, vec![0]);
+    Caller { session, uid, gids }
+}
+
+async fn client_with_a_file(cluster: &Cluster) -> (Client, InodeId) {
+    let addresses = Address::parse_list(&cluster.peers()).unwrap();
+    let options = ClientOptions {
+        session: SessionParams::unrestricted(),
+        ..ClientOptions::new(addresses)
+    };
+    let client = Client::connect(options).await.unwrap().unwrap();
+    let made = client.write(|session| Op::Create {
+        caller: caller(session),
+        parent: InodeId::ROOT,
+        name: b"written".to_vec(),
+        kind: NodeKind::File,
+        mode: 0o644,
+        umask: 0,
+        rdev: 0,
+        open: false,
+    });
+    match made.await {
+        Ok(Reply::Node { inode, .. }) => (client, inode),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_node_out_of_file_descriptors_goes_on_serving_those_who_are_there() {
     let mut cluster = Cluster::new(1);
     let plain = cluster.command(1);
+    // The log is cut late, so that it has no file to take again.
+    let late = |argument: &std::ffi::OsStr| match argument.to_str() {
+        Some("--set=HA_SNAPSHOT_LOG_SIZE=4M") => "--set=HA_SNAPSHOT_LOG_SIZE=8M".into(),
+        _ => argument.to_owned(),
+    };
     let mut command = std::process::Command::new("sh");
     command
-        .args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""])
+        .args(["-c", "ulimit -n 256; exec \"$0\" \"$@\""])
         .arg(plain.get_program())
-        .args(plain.get_args());
+        .args(plain.get_args().map(late));
     cluster.start_by(1, command);
     cluster.ready(1);
+    let said = cluster.said(1);
+    assert!(
+        said.contains("files that may be open are limited to 256"),
+        "{said}"
+    );
     let made = create_until_refused(&cluster, "before", 3);
-    // Far more connections than there are descriptors.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (client, inode) = runtime.block_on(client_with_a_file(&cluster));
+    // Far more connections than there are descriptors; those of HTTP stay.
     let mut held = Vec::new();
-    for _ in 0..200 {
-        if let Ok(stream) = std::net::TcpStream::connect((cluster.ip(1), 9430)) {
-            held.push(stream);
+    for port in [9432, 9430] {
+        for _ in 0..400 {
+            if let Ok(stream) = TcpStream::connect((cluster.ip(1), port)) {
+                held.push(stream);
+            }
         }
     }
-    cluster.until(1, "says that it is out of descriptors", || {
-        cluster.said(1).to_lowercase().contains("open files")
+    cluster.until(1, "turns somebody away", || {
+        cluster.said(1).contains("no room for more connections")
     });
+    let open = fs::read_dir(
+        Path::new("/proc")
+            .join(cluster.pid(1).to_string())
+            .join("fd"),
+    );
+    let open = open.unwrap().count();
+    assert!((180..240).contains(&open), "{open} descriptors are in use");
+    // Whoever is there writes on, and the log goes over to new files.
+    let before = segments(&cluster);
+    runtime.block_on(async {
+        for number in 0..170_u8 {
+            let written = client.write(move |session| Op::SetXattr {
+                caller: caller(session),
+                inode,
+                opened: false,
+                name: format!("user.x{}", number % 10).into_bytes(),
+                value: vec![b'a' + number % 26; 60_000],
+                mode: XattrMode::CreateOrReplace,
+            });
+            if let Err(error) = written.await {
+                panic!(
+                    "write {number}: {error}; the node said:\n{}",
+                    cluster.said(1)
+                );
+            }
+        }
+    });
+    let after = segments(&cluster);
+    let new = after.difference(&before).count();
+    assert!(new >= 2, "{new} new segments: {after:?}");
     drop(held);
     cluster.until(1, "serves again", || {
         cluster
@@ -177,7 +263,16 @@ fn a_node_out_of_file_descriptors_goes_on_serving_those_who_are_there() {
             .0
             || cluster.admin(&["fs", "stat", "/after"]).0
     });
+    let turned_away = cluster.metric(1, "mfsha_connections_turned_away_total");
+    assert!(turned_away > Some(100.0), "{turned_away:?}");
     cluster.all_there(&made);
+    cluster.kill(1);
+    cluster.start(1);
+    cluster.ready(1);
+    cluster.all_there(&made);
+    let value = cluster.admin_ok(&["fs", "xattr", "get", "/written", "user.x9"]);
+    assert!(value.trim() == "n".repeat(60_000), "the last write is gone");
+    runtime.block_on(async { drop(client) });
 }
 
 #[test]

@@ -8,10 +8,10 @@ use mfsha_core::chunkservers::{Chunkservers, Event, Options};
 use mfsha_core::native::request::{ClientId, Response};
 use mfsha_core::rng::Seed;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::driver::{Clock, NodeHandle};
+use crate::room::Port;
 
 /// Connections of this face have numbers from here on, those of mounts are above and those of
 /// native clients below.
@@ -56,19 +56,19 @@ impl Handle {
 pub struct Face {
     handle: Handle,
     inbox: mpsc::UnboundedReceiver<Event>,
-    listener: TcpListener,
+    port: Port,
     seed: Seed,
 }
 
 impl Face {
     /// A face that listens and serves nobody yet. The seed makes challenges for the secret.
     #[must_use]
-    pub fn new(listener: TcpListener, seed: Seed) -> Self {
+    pub(crate) fn new(port: Port, seed: Seed) -> Self {
         let (events, inbox) = mpsc::unbounded_channel();
         Self {
             handle: Handle { events },
             inbox,
-            listener,
+            port,
             seed,
         }
     }
@@ -82,13 +82,10 @@ impl Face {
     /// Serves until the process ends; `count` is how many chunkservers are registered.
     pub async fn serve(self, options: Options, node: NodeHandle, clock: Clock, count: Gauge) {
         let Self {
-            inbox,
-            listener,
-            seed,
-            ..
+            inbox, port, seed, ..
         } = self;
         let machine = Chunkservers::new(options, &seed);
-        pump::Pump::new(machine, node, clock, count, listener)
+        pump::Pump::new(machine, node, clock, count, port)
             .run(inbox)
             .await;
     }

@@ -10,12 +10,12 @@ use mfsha_core::machine::{Machine, Outbox};
 use mfsha_core::moosefs::connection::{self, Closed};
 use mfsha_core::moosefs::version::Version;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::FIRST_CONN;
 use crate::driver::{Clock, NodeHandle};
+use crate::room::Port;
 use crate::sockets::{Happened, Sockets};
 
 /// See the module's documentation.
@@ -35,14 +35,14 @@ impl Pump {
         node: NodeHandle,
         clock: Clock,
         count: Gauge,
-        listener: TcpListener,
+        port: Port,
     ) -> Self {
         Self {
             machine,
             node,
             clock,
             count,
-            sockets: Sockets::new(listener, "a chunkserver", FIRST_CONN, ConnId),
+            sockets: Sockets::new(port, FIRST_CONN, ConnId),
             joined: BTreeMap::new(),
         }
     }

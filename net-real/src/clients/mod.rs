@@ -23,7 +23,7 @@ const CALLS_PER_CLIENT_MAX: usize = 1_024;
 /// Requests of all connections that may be under way.
 const CALLS_MAX: usize = 65_536;
 /// Connections of clients at once.
-const CLIENTS_MAX: usize = 10_000;
+pub(crate) const CLIENTS_MAX: usize = 10_000;
 
 /// Who is connected, and how answers reach them.
 #[derive(Clone, Default)]

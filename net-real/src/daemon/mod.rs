@@ -32,6 +32,7 @@ use crate::driver::{self, Clock, Ended, NodeHandle};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::mounts;
+use crate::room::{Port, Room};
 use crate::transport::{self, AcceptedClient, TransportEvent};
 
 use self::neighbours::Surroundings;
@@ -226,6 +227,7 @@ impl Process {
         } = ports;
         let settings = prepared.configuration.settings().clone();
         let metrics = Arc::new(Metrics::new());
+        let room = Room::new(prepared.places, metrics.connections_turned_away.clone());
         let registry = Registry::default();
         let identity = prepared.directory.identity().clone();
         let token = settings.auth_token().unwrap_or_default();
@@ -248,8 +250,13 @@ impl Process {
         let life = starting::random_u64()?;
         let machine = settings.transport_options(prepared.address, life, prepared.start);
         let seed = starting::random_seed()?;
-        let options =
-            transport::TransportOptions::new(machine, seed, prepared.tls.clone(), persist);
+        let options = transport::TransportOptions::new(
+            machine,
+            seed,
+            prepared.tls.clone(),
+            persist,
+            room.clone(),
+        );
         let connected = Connected::default();
         let hear = hear(Arc::clone(&desk), connected.clone(), tell_formed);
         let peers = transport::spawn(options, identity, vec![listener], hear, accepted)
@@ -259,7 +266,8 @@ impl Process {
         let face = match mounts.zip(exports) {
             Some((listener, exports)) => {
                 let seed = starting::random_seed()?;
-                Some(mounts::Face::new(listener, exports, seed))
+                let port = Port::new(listener, room.clone(), "a mount or tool");
+                Some(mounts::Face::new(port, exports, seed))
             }
             None => None,
         };
@@ -267,7 +275,8 @@ impl Process {
         let chunkservers = match chunkservers {
             Some(listener) => {
                 let seed = starting::random_seed()?;
-                Some(chunkservers::Face::new(listener, seed))
+                let port = Port::new(listener, room.clone(), "a chunkserver");
+                Some(chunkservers::Face::new(port, seed))
             }
             None => None,
         };
@@ -283,7 +292,7 @@ impl Process {
         if let Some(pages) = pages {
             let desk = Arc::clone(&desk);
             tokio::spawn(async move {
-                if let Err(error) = http::serve(pages, desk).await {
+                if let Err(error) = http::serve(pages, room, desk).await {
                     // Nobody hears of it only when the process is ending anyway.
                     let _ = fail.send(format!("HTTP has failed: {error}"));
                 }

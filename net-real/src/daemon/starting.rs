@@ -6,10 +6,12 @@ use mfsha_core::transport::{Address, Start};
 use tracing::{info, warn};
 
 use crate::cli::{Cli, exit};
+use crate::clients::CLIENTS_MAX;
 use crate::config::{Configuration, Environment, is_this_machine};
 use crate::data_dir::{DataDir, Expected};
 use crate::logs::{self, LogControl};
 use crate::mounts;
+use crate::room;
 use crate::tls::{Tls, TlsFiles};
 
 /// Everything that a process needs before it opens a port.
@@ -22,6 +24,8 @@ pub(super) struct Prepared {
     pub(super) tls: Option<Tls>,
     /// Who may mount what, when there is a port for mounts.
     pub(super) exports: Option<Exports>,
+    /// Connections that there is room for.
+    pub(super) places: usize,
 }
 
 /// Why a process does not start.
@@ -83,6 +87,8 @@ pub(super) fn prepare(cli: &Cli) -> Result<Prepared, Failure> {
         }
         None => None,
     };
+    let segments_max = settings.wal_options(identity.node).segments_max;
+    let places = room::places(segments_max, CLIENTS_MAX as u64);
     let exports = match settings.mounts_port() {
         Some(_) => {
             let (exports, warnings) =
@@ -108,6 +114,7 @@ pub(super) fn prepare(cli: &Cli) -> Result<Prepared, Failure> {
         start,
         tls,
         exports,
+        places,
         directory,
         configuration,
     })

@@ -14,10 +14,10 @@ use mfsha_core::mounts::Options;
 use mfsha_core::namespace::op::Notice;
 use mfsha_core::native::request::{ClientId, Response};
 use mfsha_core::rng::Seed;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::driver::{Clock, NodeHandle};
+use crate::room::Port;
 
 pub use pump::Work;
 
@@ -78,7 +78,7 @@ impl Handle {
 pub struct Face {
     handle: Handle,
     inbox: mpsc::UnboundedReceiver<Work>,
-    listener: TcpListener,
+    port: Port,
     exports: Exports,
     seed: Seed,
 }
@@ -86,12 +86,12 @@ pub struct Face {
 impl Face {
     /// A face that listens and serves nobody yet. The seed makes challenges for passwords.
     #[must_use]
-    pub fn new(listener: TcpListener, exports: Exports, seed: Seed) -> Self {
+    pub(crate) fn new(port: Port, exports: Exports, seed: Seed) -> Self {
         let (work, inbox) = mpsc::unbounded_channel();
         Self {
             handle: Handle { work },
             inbox,
-            listener,
+            port,
             exports,
             seed,
         }
@@ -107,15 +107,13 @@ impl Face {
     pub async fn serve(self, options: Options, node: NodeHandle, clock: Clock) {
         let Self {
             inbox,
-            listener,
+            port,
             exports,
             seed,
             ..
         } = self;
         let machine = mfsha_core::mounts::Mounts::new(options, exports, &seed);
-        pump::Pump::new(machine, node, clock, listener)
-            .run(inbox)
-            .await;
+        pump::Pump::new(machine, node, clock, port).run(inbox).await;
     }
 }
 

@@ -8,12 +8,12 @@ use mfsha_core::moosefs::connection;
 use mfsha_core::mounts::{Effect, Event, Input, Mounts};
 use mfsha_core::namespace::op::Notice;
 use mfsha_core::native::request::{ClientId, Response};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::FIRST_CLIENT;
 use crate::driver::{Clock, NodeHandle};
+use crate::room::Port;
 use crate::sockets::{Happened, Sockets};
 
 /// What others tell the task.
@@ -63,17 +63,12 @@ pub(super) struct Pump {
 }
 
 impl Pump {
-    pub(super) fn new(
-        machine: Mounts,
-        node: NodeHandle,
-        clock: Clock,
-        listener: TcpListener,
-    ) -> Self {
+    pub(super) fn new(machine: Mounts, node: NodeHandle, clock: Clock, port: Port) -> Self {
         Self {
             machine,
             node,
             clock,
-            sockets: Sockets::new(listener, "a mount or tool", FIRST_CLIENT, ClientId),
+            sockets: Sockets::new(port, FIRST_CLIENT, ClientId),
         }
     }
 

@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 
 use mfsha_core::codec;
 use mfsha_core::limits;
-use mfsha_core::native::CLIENT_HELLO_KIND;
+use mfsha_core::native::{CLIENT_HELLO_KIND, HelloReply, Refusal};
 use mfsha_core::transport::{PEER_HELLO_KIND, Speaker};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::pump::Happening;
 use super::{AcceptedClient, Stream};
+use crate::room::{Room, Seat};
 use crate::tls::{self, Tls};
 
 /// Why the port cannot be listened on.
@@ -60,6 +61,8 @@ fn listen_one(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// How long a client may take to hear that there is no room for it.
+const FAREWELL: Duration = Duration::from_millis(500);
 /// Bytes that a socket takes and has not sent yet: what control may wait behind.
 const UNSENT_BYTES: u32 = 64 << 10;
 
@@ -73,13 +76,13 @@ pub(super) fn tune(socket: &TcpStream) -> io::Result<()> {
 
 /// Reports at most one thing a second, and how many it kept back.
 #[derive(Default)]
-pub(super) struct Throttle {
+pub(crate) struct Throttle {
     last: Option<Instant>,
     kept_back: u64,
 }
 
 impl Throttle {
-    pub fn pass(&mut self, text: String) -> Option<String> {
+    pub(crate) fn pass(&mut self, text: String) -> Option<String> {
         let now = Instant::now();
         let recent = |last: Instant| now.duration_since(last) < Duration::from_secs(1);
         if self.last.is_some_and(recent) {
@@ -100,6 +103,7 @@ pub(super) struct Door {
     pub tls: Option<Tls>,
     pub hello_timeout: Duration,
     pub hello_waiting_max: usize,
+    pub room: Room,
     pub happenings: mpsc::Sender<Happening>,
     pub clients: mpsc::Sender<AcceptedClient>,
     pub throttle: Arc<Mutex<Throttle>>,
@@ -141,20 +145,25 @@ impl Door {
                 }
             };
             pause = Duration::from_millis(10);
+            let Some(seat) = self.room.take_for_peer() else {
+                self.room.turn_away("a peer or client", from.ip());
+                continue;
+            };
             oldest.retain(|task| !task.is_finished());
             if oldest.len() >= self.hello_waiting_max
                 && let Some(task) = oldest.pop_front()
             {
                 task.abort();
             }
-            oldest.push_back(greetings.spawn(self.clone().greet(socket, from)));
+            oldest.push_back(greetings.spawn(self.clone().greet(socket, from, seat)));
         }
     }
 
-    async fn greet(self, socket: TcpStream, from: SocketAddr) {
+    async fn greet(self, socket: TcpStream, from: SocketAddr, seat: Seat) {
         let timeout = self.hello_timeout;
-        let greeted = tokio::time::timeout(timeout, self.first_record(socket)).await;
-        let (stream, speaker, read, kind) = match greeted {
+        let kept = seat.is_kept();
+        let greeted = tokio::time::timeout(timeout, self.first_record(socket, seat)).await;
+        let (mut stream, speaker, read, kind) = match greeted {
             Ok(Ok(greeted)) => greeted,
             Ok(Err(reason)) => {
                 return self
@@ -176,8 +185,13 @@ impl Door {
                 // A transport that has ended closes everything.
                 let _ = self.happenings.send(accepted).await;
             }
+            // What is kept is for peers.
+            _ if kept => {
+                self.room.turn_away("a client", from.ip());
+                refuse(&mut stream).await;
+            }
             _ => {
-                let certified = matches!(stream, Stream::Tls(_));
+                let certified = stream.is_tls();
                 let client = AcceptedClient {
                     stream,
                     read,
@@ -196,15 +210,16 @@ impl Door {
     async fn first_record(
         &self,
         socket: TcpStream,
+        seat: Seat,
     ) -> Result<(Stream, Speaker, Vec<u8>, u16), String> {
         tune(&socket).map_err(|error| error.to_string())?;
         let (mut stream, speaker) = match &self.tls {
-            None => (Stream::Plain(socket), Speaker::Anyone),
+            None => (Stream::plain(socket, Some(seat)), Speaker::Anyone),
             Some(tls) => {
                 let stream = tls.accept(socket).await;
                 let stream = stream.map_err(|error| tls::explain(&error))?;
                 let speaker = tls::speaker(&stream);
-                (Stream::Tls(Box::new(stream)), speaker)
+                (Stream::tls(stream, Some(seat)), speaker)
             }
         };
         let mut read = Vec::new();
@@ -236,4 +251,16 @@ impl Door {
             }
         }
     }
+}
+
+/// Tells a client that there is no room for it, so that it asks another node at once.
+async fn refuse(stream: &mut Stream) {
+    let reason = "too many are connected to this node; ask another".to_owned();
+    let refusal = HelloReply::Refused(Refusal::NotReady { reason }).to_bytes();
+    let farewell = async {
+        stream.write_all(&refusal).await?;
+        stream.flush().await
+    };
+    // Whether it hears that is its own affair.
+    let _ = tokio::time::timeout(FAREWELL, farewell).await;
 }

@@ -20,6 +20,7 @@ use mfsha_core::id::NodeId;
 use mfsha_core::transport::{Address, Identity, PeerRefusal};
 
 pub use handle::Handle;
+pub(crate) use listen::Throttle;
 pub use listen::{ListenError, listen};
 pub use options::{Persist, TransportOptions};
 pub use pump::spawn;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use mfsha_core::rng::Seed;
 use mfsha_core::transport::{Identity, Options};
 
+use crate::room::Room;
 use crate::tls::Tls;
 
 /// Makes an identity durable, in place of what was stored before: a new file, flushed, renamed,
@@ -30,6 +31,8 @@ pub struct TransportOptions {
     /// Accepted connections that may be on their way to a first record; the oldest make room for
     /// new ones.
     pub hello_waiting_max: usize,
+    /// Where accepted connections find a place.
+    pub(crate) room: Room,
     /// Bytes of messages that may wait for the transport's own task; what does not fit is dropped.
     pub inbox_bytes_max: usize,
 }
@@ -37,7 +40,13 @@ pub struct TransportOptions {
 impl TransportOptions {
     /// Options of production for everything that is not given.
     #[must_use]
-    pub fn new(machine: Options, seed: Seed, tls: Option<Tls>, persist: Persist) -> Self {
+    pub(crate) fn new(
+        machine: Options,
+        seed: Seed,
+        tls: Option<Tls>,
+        persist: Persist,
+        room: Room,
+    ) -> Self {
         Self {
             machine,
             seed,
@@ -45,6 +54,7 @@ impl TransportOptions {
             persist,
             hello_timeout: Duration::from_secs(5),
             hello_waiting_max: 256,
+            room,
             inbox_bytes_max: 128 << 20,
         }
     }

@@ -64,6 +64,7 @@ pub fn spawn(
         tls: options.tls.clone(),
         hello_timeout: options.hello_timeout,
         hello_waiting_max: options.hello_waiting_max,
+        room: options.room,
         happenings: happenings.clone(),
         clients,
         throttle: Arc::default(),
@@ -345,10 +346,10 @@ async fn greet(
 ) -> Result<(Stream, Speaker), String> {
     tune(&socket).map_err(|error| error.to_string())?;
     let Some(tls) = tls else {
-        return Ok((Stream::Plain(socket), Speaker::Anyone));
+        return Ok((Stream::plain(socket, None), Speaker::Anyone));
     };
     let stream = tls.connect(socket, node).await;
     let stream = stream.map_err(|error| tls::explain(&error))?;
     let speaker = tls::speaker(&stream);
-    Ok((Stream::Tls(Box::new(stream)), speaker))
+    Ok((Stream::tls(stream, None), speaker))
 }

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use mfsha_core::codec;
 use mfsha_core::id::NodeId;
-use mfsha_core::native::{ClientHello, ClusterId};
+use mfsha_core::native::{ClientHello, ClusterId, HelloReply, Refusal};
 use mfsha_core::rng::Seed;
 use mfsha_core::transport::{Address, Class, DiskId, Identity, Options, Start};
+use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::{AcceptedClient, Handle, TransportEvent, TransportOptions, listen, spawn};
+use crate::room::Room;
 use crate::tls::Tls;
 use crate::tls::tests::Ca;
 
@@ -60,9 +62,21 @@ impl Node {
 
 struct Setup {
     tls: Option<Ca>,
+    /// Connections that each node takes, beside those of peers.
+    places: usize,
 }
 
 impl Setup {
+    /// Without TLS.
+    fn clear() -> Self {
+        let (tls, places) = (None, 1_000);
+        Self { tls, places }
+    }
+
+    fn room(&self) -> Room {
+        Room::new(self.places, Counter::default())
+    }
+
     fn node(&self, id: u64, listener: TcpListener, start: Start, identity: Identity) -> Node {
         let (events, heard) = mpsc::unbounded_channel();
         let (to_daemon, clients) = mpsc::channel(4);
@@ -82,7 +96,8 @@ impl Setup {
         machine.unheard_max = Duration::from_secs(30);
         machine.handshake_timeout = Duration::from_secs(20);
         let tls = self.tls.as_ref().map(|ca| Tls::load(ca.node(id)).unwrap());
-        let mut options = TransportOptions::new(machine, Seed::from_u64(id), tls, persist);
+        let mut options =
+            TransportOptions::new(machine, Seed::from_u64(id), tls, persist, self.room());
         options.hello_timeout = 10 * LONG;
         options.hello_waiting_max = 8;
         let tell = move |event| {
@@ -221,15 +236,36 @@ async fn three_nodes_talk(setup: Setup) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_talk_in_the_clear() {
-    three_nodes_talk(Setup { tls: None }).await;
+    three_nodes_talk(Setup::clear()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_talk_under_tls() {
     three_nodes_talk(Setup {
         tls: Some(Ca::new()),
+        ..Setup::clear()
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_there_is_no_room_for_clients_there_is_for_peers() {
+    let setup = Setup {
+        places: 0,
+        ..Setup::clear()
+    };
+    let node = alone(&setup).await;
+    let mut socket = TcpStream::connect(node.address.as_str()).await.unwrap();
+    socket.write_all(&client_hello()).await.unwrap();
+    let mut said = Vec::new();
+    let read = socket.read_to_end(&mut said);
+    tokio::time::timeout(LONG, read).await.unwrap().unwrap();
+    let reply = HelloReply::from_bytes(&said).unwrap();
+    let HelloReply::Refused(Refusal::NotReady { reason }) = reply else {
+        panic!("{reply:?}");
+    };
+    assert!(reason.contains("ask another"), "{reason}");
+    three_nodes_talk(setup).await;
 }
 
 fn client_hello() -> Vec<u8> {
@@ -251,7 +287,7 @@ async fn alone(setup: &Setup) -> Node {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_is_handed_on_with_what_it_said() {
-    let mut node = alone(&Setup { tls: None }).await;
+    let mut node = alone(&Setup::clear()).await;
     let mut socket = TcpStream::connect(node.address.as_str()).await.unwrap();
     let hello = client_hello();
     // Cut in two, and the beginning of more behind it.
@@ -275,7 +311,7 @@ async fn a_client_is_handed_on_with_what_it_said() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_are_closed_and_reported() {
-    let mut node = alone(&Setup { tls: None }).await;
+    let mut node = alone(&Setup::clear()).await;
     for (bytes, wanted) in [
         (&b"GET / HTTP/1.1\r\n\r\n"[..], "not a record of mfsha"),
         (
@@ -306,7 +342,7 @@ async fn strangers_are_closed_and_reported() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_says_nothing_makes_room_for_others() {
-    let setup = Setup { tls: None };
+    let setup = Setup::clear();
     let mut node = alone(&setup).await;
     let mut silent = Vec::new();
     for _ in 0..20 {
