@@ -105,6 +105,44 @@ fn a_failing_flush_ends_the_node_and_nothing_is_acknowledged_after_it() {
 }
 
 #[test]
+fn a_state_that_cannot_be_flushed_ends_the_node_and_loses_nothing() {
+    let mut cluster = Cluster::new(1);
+    let library = fault_library(cluster.directory.path());
+    let switch = cluster.directory.path().join("fail-flush");
+    let mut command = cluster.command(1);
+    command
+        .env("LD_PRELOAD", &library)
+        .env("MFSHA_TEST_FAIL_FLUSH", &switch);
+    cluster.start_by(1, command);
+    cluster.ready(1);
+    let mut made = create_until_refused(&cluster, "before", 5);
+    assert_eq!(made.len(), 5);
+    switch_on(&switch, &cluster.data(1).join("state"));
+    // The log is sound, so this is acknowledged, and the state is to be made durable.
+    made.extend(create_until_refused(&cluster, "meanwhile", 5));
+    assert_eq!(made.len(), 10, "{}", cluster.said(1));
+    let (good, said) = cluster.admin(&["--timeout", "3", "snapshot"]);
+    assert!(!good, "{said}");
+    made.extend(create_until_refused(&cluster, "later", 10_000));
+    let status = cluster.ended(1);
+    assert_eq!(status.code(), Some(74), "{}", cluster.said(1));
+    let said = cluster.said(1);
+    for part in [
+        "a checkpoint failed, 2 in a row",
+        "Input/output error",
+        "look at the disk",
+        "start the node again",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    fs::remove_file(&switch).unwrap();
+    cluster.start(1);
+    cluster.ready(1);
+    cluster.all_there(&made);
+    cluster.admin_ok(&["snapshot"]);
+}
+
+#[test]
 fn a_file_system_that_becomes_read_only_ends_the_node_and_loses_nothing() {
     let mut cluster = Cluster::new(1);
     let library = fault_library(cluster.directory.path());

@@ -131,6 +131,8 @@ pub struct Node<D, S: StateStore> {
     pub(super) checkpoint: Option<Running<S::Snapshot>>,
     /// Checkpoints to begin when it has ended.
     pub(super) wanted: VecDeque<Purpose>,
+    /// Checkpoints that failed since the last good one, but for want of room.
+    pub(super) failed_checkpoints: u32,
     /// Index in the last finished checkpoint.
     pub(super) durable: LogIndex,
     /// The snapshot that can be sent.
@@ -218,6 +220,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             timers: Timers::default(),
             checkpoint: None,
             wanted: VecDeque::new(),
+            failed_checkpoints: 0,
             durable,
             held: None,
             next_snapshot: 0,

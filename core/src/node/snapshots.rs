@@ -20,6 +20,9 @@ use crate::time::Duration;
 
 /// Parts of states that are read in one step: one takes some milliseconds.
 pub(super) const PARTS_PER_STEP: usize = 1;
+/// A disk that fails a checkpoint so often, and makes none in between, will not make the next one
+/// either: the node stops while its log is short, and an operator hears of it.
+const FAILED_CHECKPOINTS_MAX: u32 = 3;
 /// When the window has room for more, they are read after this.
 const NEXT_PARTS: Duration = Duration::from_millis(1);
 
@@ -183,15 +186,16 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         if let Err(error) = result {
             // Nothing is lost: the checkpoint before still holds, and the log since then. It is
             // tried again soon, for consensus may wait for it.
-            out.push(Effect::Report {
-                message: format!("a checkpoint failed: {error}"),
-            });
+            if self.count_failed(&error, out) {
+                return self.become_unfit(&error, out);
+            }
             self.wanted.push_front(ended.purpose);
             self.unsaved_bytes += ended.bytes;
             let retry = self.options.checkpoint_retry;
             self.timers.arm(Timer::Checkpoint, self.now, retry);
             return;
         }
+        self.failed_checkpoints = 0;
         self.durable = ended.applied;
         match ended.purpose {
             Purpose::Periodic => {}
@@ -210,6 +214,23 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             Purpose::Heal => self.on_healed(out),
         }
         self.begin_checkpoint(out);
+    }
+
+    /// Tells of a checkpoint that failed, counts it, and says whether the next one would fail, too.
+    /// Room may come back while the node waits; a broken disk does not mend itself.
+    fn count_failed(&mut self, error: &StoreError, out: &mut Outbox<Effect>) -> bool {
+        let message = if *error == StoreError::Full {
+            format!("a checkpoint failed, and is tried again until there is room: {error}")
+        } else {
+            self.failed_checkpoints += 1;
+            let failed = self.failed_checkpoints;
+            format!(
+                "a checkpoint failed, {failed} in a row; with {FAILED_CHECKPOINTS_MAX} the node \
+                 stops: {error}"
+            )
+        };
+        out.push(Effect::Report { message });
+        self.failed_checkpoints >= FAILED_CHECKPOINTS_MAX
     }
 
     fn answer_snapshotted(&mut self, applied: LogIndex, out: &mut Outbox<Effect>) {

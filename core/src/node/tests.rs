@@ -243,7 +243,7 @@ struct Cluster {
     flush_ns: u64,
     /// Most segments of each log.
     segments_max: u32,
-    /// Nodes whose checkpoints all fail.
+    /// Nodes whose checkpoints all fail, for want of room.
     stuck: BTreeSet<NodeId>,
     apply_entries_max: usize,
     checkpoint_log_bytes: u64,
@@ -458,12 +458,14 @@ impl Cluster {
                     result: Ok(()),
                 }
             }
-            Arrival::Checkpointed(checkpoint)
-                if self.failing_checkpoints > 0 || self.stuck.contains(&to) =>
-            {
-                self.failing_checkpoints = self.failing_checkpoints.saturating_sub(1);
+            Arrival::Checkpointed(checkpoint) if self.failing_checkpoints > 0 => {
+                self.failing_checkpoints -= 1;
                 let reason = "write error".to_owned();
                 let result = Err(StoreError::Io { reason });
+                Event::Checkpointed { checkpoint, result }
+            }
+            Arrival::Checkpointed(checkpoint) if self.stuck.contains(&to) => {
+                let result = Err(StoreError::Full);
                 Event::Checkpointed { checkpoint, result }
             }
             Arrival::Checkpointed(checkpoint) => {
@@ -782,7 +784,8 @@ fn a_failed_checkpoint_does_not_keep_help_from_a_node_far_behind() {
         }
     }
     cluster.leader();
-    cluster.failing_checkpoints = 3;
+    // One more, and the leader would take its disk for broken.
+    cluster.failing_checkpoints = 2;
     cluster.start(late).unwrap();
     cluster.run_for(Duration::from_secs(8));
     assert_eq!(cluster.failing_checkpoints, 0, "checkpoints were tried");
@@ -1113,6 +1116,33 @@ fn a_node_that_dies_while_it_replays_goes_on_from_its_last_checkpoint() {
     assert!(lives > 1, "the replay was never interrupted");
     let leader = cluster.leader();
     assert_eq!(cluster.names(leader).len(), 100);
+}
+
+#[test]
+fn a_node_whose_checkpoints_keep_failing_stops_and_what_was_acknowledged_is_in_its_log() {
+    let mut cluster = Cluster::new(1);
+    cluster.open_session();
+    let id = NodeId(1);
+    // Now and then one fails: that is none of it.
+    for seq in 1..=5 {
+        cluster.failing_checkpoints = 2;
+        cluster.mkdir(&format!("d{seq}"), seq);
+        cluster.run_for(Duration::from_secs(5));
+        assert_eq!(cluster.failing_checkpoints, 0, "checkpoints were tried");
+        assert_eq!(cluster.node(id).stopped(), None);
+    }
+    cluster.failing_checkpoints = 3;
+    cluster.mkdir("d6", 6);
+    let before = cluster.node(id).checkpointed();
+    cluster.run_for(Duration::from_secs(5));
+    let why = cluster.node(id).stopped().expect("it stops");
+    assert!(why.contains("write error"), "{why}");
+    assert!(why.contains("start the node again"), "{why}");
+    assert_eq!(cluster.node(id).checkpointed(), before);
+    cluster.kill(id);
+    cluster.start(id).unwrap();
+    let leader = cluster.leader();
+    assert_eq!(cluster.names(leader).len(), 6);
 }
 
 #[test]
