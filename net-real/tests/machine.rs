@@ -7,12 +7,15 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use mfsha_client::{Address, Client, ClientOptions};
 use mfsha_core::id::InodeId;
 use mfsha_core::namespace::op::{Caller, NodeKind, Op, Reply, SessionParams, XattrMode};
 
-use support::{Cluster, SmallFileSystem, fault_library, switch_on};
+use support::{Cluster, PATIENCE, SmallFileSystem, fault_library, switch_on};
 
 /// Makes files until one is refused, and gives the names that were acknowledged.
 fn create_until_refused(cluster: &Cluster, prefix: &str, most: usize) -> Vec<String> {
@@ -140,6 +143,77 @@ fn a_state_that_cannot_be_flushed_ends_the_node_and_loses_nothing() {
     cluster.ready(1);
     cluster.all_there(&made);
     cluster.admin_ok(&["snapshot"]);
+}
+
+#[test]
+fn a_leader_whose_flush_fails_costs_three_nodes_nothing_that_was_acknowledged() {
+    let mut cluster = Cluster::new(3);
+    let library = fault_library(cluster.directory.path());
+    let directory = cluster.directory.path().to_owned();
+    let switch = |node: u64| directory.join(format!("fail-flush{node}"));
+    for node in 1..=3 {
+        let mut command = cluster.command(node);
+        command
+            .env("LD_PRELOAD", &library)
+            .env("MFSHA_TEST_FAIL_FLUSH", switch(node));
+        cluster.start_by(node, command);
+    }
+    for node in 1..=3 {
+        cluster.ready(node);
+    }
+    let leader = cluster.leader().expect("a node leads");
+    let (made, over) = (Mutex::new(Vec::new()), AtomicBool::new(false));
+    let until = |what: &str, holds: &dyn Fn() -> bool| {
+        let end = Instant::now() + PATIENCE;
+        while !holds() {
+            if Instant::now() > end {
+                over.store(true, Ordering::Relaxed);
+                panic!(
+                    "{what} never came; the leader said:\n{}",
+                    cluster.said(leader)
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let count = || made.lock().unwrap().len();
+    std::thread::scope(|threads| {
+        for writer in 0..3 {
+            let (cluster, made, over) = (&cluster, &made, &over);
+            threads.spawn(move || {
+                for number in 0.. {
+                    if over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let path = format!("/writer{writer}_{number}");
+                    let tried = cluster.admin(&["--timeout", "10", "fs", "create", &path]);
+                    if tried.0 {
+                        made.lock().unwrap().push(path);
+                    }
+                }
+            });
+        }
+        until("the first files", &|| count() >= 10);
+        File::create(switch(leader)).unwrap();
+        until("the leader's end", &|| cluster.is_over(leader));
+        let before = count();
+        until("further files", &|| count() >= before + 10);
+        over.store(true, Ordering::Relaxed);
+    });
+    let status = cluster.ended(leader);
+    assert_eq!(status.code(), Some(74), "{}", cluster.said(leader));
+    let said = cluster.said(leader);
+    assert!(said.contains("Input/output error"), "{said}");
+    assert!(said.contains("look at the disk"), "{said}");
+    let made = made.into_inner().unwrap();
+    cluster.all_there(&made);
+    // Also when it is back, and one of those that went on without it is not.
+    fs::remove_file(switch(leader)).unwrap();
+    cluster.start(leader);
+    cluster.ready(leader);
+    let other = (1..=3).find(|node| *node != leader).unwrap();
+    cluster.kill(other);
+    cluster.all_there(&made);
 }
 
 #[test]
