@@ -33,5 +33,7 @@ pub mod mounts;
 mod room;
 mod sockets;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 pub mod transport;

@@ -261,7 +261,7 @@ fn what_is_no_file_is_refused_by_what_it_is() {
         let said = setup.refusal();
         assert!(said.contains("let mfsha's user read it"), "{said}");
     } else {
-        eprintln!("SKIPPED: this user reads files that nobody may read");
+        crate::testing::skipped("this user reads files that nobody may read");
     }
 }
 

@@ -372,7 +372,7 @@ impl Mounted {
         if mount.output().is_ok_and(|output| output.status.success()) {
             return Some(Self { path, _root: root });
         }
-        eprintln!("SKIPPED: this user may not mount a file system; run the tests as root");
+        crate::testing::skipped("this user may not mount a file system; run the tests as root");
         None
     }
 
@@ -456,7 +456,9 @@ fn without_permission_it_is_said_what_to_do() {
     };
     let error = DataDir::open(&path, NODE).unwrap_err();
     if path.starts_with("/sys") && !error.to_string().contains("ermission") {
-        eprintln!("SKIPPED: root is denied nothing here ({error}); run the tests as another user");
+        crate::testing::skipped(&format!(
+            "root is denied nothing here ({error}); run the tests as another user"
+        ));
         return;
     }
     says(&error, &["ermission", "let mfsha's user own it"]);

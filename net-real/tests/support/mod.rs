@@ -309,6 +309,12 @@ impl Drop for Cluster {
     }
 }
 
+/// Says that a test was not tried, where `./check` sees it.
+pub fn skipped(why: &str) {
+    // Not `eprintln!`, which a test that passes does not show.
+    let _ = std::io::stderr().write_all(format!("!!! SKIPPED: {why}\n").as_bytes());
+}
+
 /// Turns a fault of `faults.c` on, for the files whose path begins so; for all when it is empty.
 pub fn switch_on(switch: &Path, prefix: &Path) {
     // Under its name at once whole: an empty one is for all files.
@@ -346,7 +352,7 @@ impl SmallFileSystem {
         if mounted.is_ok_and(|status| status.success()) {
             return Some(Self(at.to_owned()));
         }
-        eprintln!("SKIPPED: no file system can be mounted here (it takes root)");
+        skipped("no file system can be mounted here (it takes root)");
         None
     }
 

@@ -110,7 +110,7 @@ impl Drop for Small {
 fn a_full_disk_fails_the_checkpoint_until_there_is_room() {
     let directory = tempfile::tempdir().unwrap();
     let Some(small) = Small::mount(&directory.path().join("small")) else {
-        eprintln!("SKIPPED: a full disk was not tried, for this process may not mount one");
+        crate::testing::skipped("a full disk was not tried, for this process may not mount one");
         return;
     };
     let (mut store, done) = open(options(&small.0.join("state")));
