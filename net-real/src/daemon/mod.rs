@@ -425,7 +425,7 @@ impl Process {
                 info!(by, "ending");
                 self.desk.enter(Phase::Ending);
                 tokio::select! {
-                    () = ending::hand_over(&self.desk, &self.registry) => {}
+                    () = ending::hand_over(&self.desk, &self.registry, &self.connected) => {}
                     _ = signals.term.recv() => warn!("asked again: ending without handing over"),
                     _ = signals.int.recv() => warn!("asked again: ending without handing over"),
                 }
