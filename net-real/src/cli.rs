@@ -298,8 +298,8 @@ impl Cli {
             return start.join(settings, own);
         }
         match (start.init_cluster, formed) {
-            (true, _) => Ok(Start::Alone),
-            (false, true) => Ok(Start::Known),
+            (_, true) => Ok(known(settings, own)),
+            (true, false) => Ok(Start::Alone),
             (false, false) => Err(CliError::NoStart {
                 data_path: settings.data_path().display().to_string(),
             }),
@@ -363,6 +363,12 @@ impl SettingArgs {
 }
 
 impl StartArgs {
+    /// The option that says how a new data directory comes into a cluster, when one is given.
+    #[must_use]
+    pub fn option(&self) -> Option<&'static str> {
+        self.chosen().first().copied()
+    }
+
     fn chosen(&self) -> Vec<&'static str> {
         let all = [
             (self.bootstrap, "--bootstrap"),
@@ -383,13 +389,32 @@ impl StartArgs {
             nodes.extend(peers.iter().map(|peer| peer.address(settings.port())));
         }
         nodes.extend(settings.peer_addresses());
-        nodes.retain(|peer| peer.node != Some(own.0) && &peer.address != own.1);
-        nodes.sort();
-        nodes.dedup();
+        let nodes = others(nodes, own);
         match nodes.is_empty() {
             true => Err(CliError::JoinWhom),
             false => Ok(Start::Join { nodes }),
         }
+    }
+}
+
+/// Those who are not this node, each once.
+fn others(mut nodes: Vec<PeerAddress>, own: (NodeId, &Address)) -> Vec<PeerAddress> {
+    nodes.retain(|peer| peer.node != Some(own.0) && &peer.address != own.1);
+    nodes.sort();
+    nodes.dedup();
+    nodes
+}
+
+/// A node of a cluster looks for its peers at the addresses that it remembers, and at those of
+/// `MFSHA_PEERS`: all may have moved, or the data directory is of another cluster than they are.
+fn known(settings: &Settings, own: (NodeId, &Address)) -> Start {
+    let mut nodes = others(settings.peer_addresses(), own);
+    // With and without its id, or its port, is the same node.
+    nodes.sort_by(|a, b| (&a.address, b.node).cmp(&(&b.address, a.node)));
+    nodes.dedup_by(|a, b| a.address == b.address);
+    match nodes.is_empty() {
+        true => Start::Known,
+        false => Start::Together { nodes },
     }
 }
 
@@ -524,7 +549,17 @@ mod tests {
     #[test]
     fn the_way_into_a_cluster_is_needed_once() {
         let line = "mfsha --node-id=1 --bind=a --peers=a,b --data-path=/srv/x";
-        assert_eq!(start(line, true), Ok(Start::Known));
+        let Ok(Start::Together { nodes }) = start(line, true) else {
+            panic!("its peers are looked for where the list has them");
+        };
+        assert_eq!(shown(&nodes), ["0@b:9430"]);
+        let nobody = "mfsha --node-id=1 --bind=a --init-cluster";
+        assert_eq!(start(nobody, true), Ok(Start::Known));
+        let twice = "mfsha --node-id=1 --bind=a --peers=b,3@b:9430";
+        let Ok(Start::Together { nodes }) = start(twice, true) else {
+            panic!("it knows a peer");
+        };
+        assert_eq!(shown(&nodes), ["3@b:9430"]);
         let said = start(line, false).unwrap_err().to_string();
         assert!(
             said.starts_with("/srv/x belongs to no cluster yet"),

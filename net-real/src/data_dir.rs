@@ -20,7 +20,6 @@ use std::path::{Path, PathBuf};
 
 use mfsha_core::codec::{self, DecodeError};
 use mfsha_core::id::NodeId;
-use mfsha_core::native::ClusterId;
 use mfsha_core::transport::{DiskId, Identity};
 use serde::{Deserialize, Serialize};
 
@@ -71,15 +70,6 @@ struct Format {
 struct Notes {
     /// The log has held something: from then on an empty one is a lost one.
     log_began: bool,
-}
-
-/// What the caller knows of the directory that it opens.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Expected {
-    /// The node, when it is given; a new directory needs it.
-    pub node: Option<NodeId>,
-    /// The cluster, when a certain one is meant.
-    pub cluster: Option<ClusterId>,
 }
 
 /// Why a data directory cannot be used.
@@ -210,19 +200,6 @@ pub enum DataDirError {
         /// Who asked.
         given: NodeId,
     },
-    /// It belongs to another cluster.
-    #[error(
-        "{} belongs to cluster {own}, not to cluster {given}; set DATA_PATH to the right directory, \
-         or to an empty one to join that cluster", .path.display()
-    )]
-    OtherCluster {
-        /// The data directory.
-        path: PathBuf,
-        /// Its cluster.
-        own: ClusterId,
-        /// The cluster that is meant.
-        given: ClusterId,
-    },
     /// What is to be stored contradicts what is: a bug in the program.
     #[error("{} may not change: {what}; this is a bug", .file.display())]
     Rewritten {
@@ -264,7 +241,6 @@ impl DataDirError {
             | Self::NotADirectory { .. }
             | Self::NoNode { .. }
             | Self::OtherNode { .. }
-            | Self::OtherCluster { .. }
             | Self::Foreign { .. } => exit::USAGE,
             Self::IdentityLost { .. }
             | Self::LogLost { .. }
@@ -301,12 +277,12 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Opens a data directory, or makes it one. Reads and writes files: not for a thread that may
-    /// not wait.
+    /// Opens a data directory, or makes it one. A new one needs its node. Reads and writes files:
+    /// not for a thread that may not wait.
     ///
     /// # Errors
     /// [`DataDirError`]; nothing but an empty directory and its lock was made.
-    pub fn open(path: &Path, expected: Expected) -> Result<Self, DataDirError> {
+    pub fn open(path: &Path, node: Option<NodeId>) -> Result<Self, DataDirError> {
         make_directory(path)?;
         let lock = lock(path)?;
         let file = path.join(IDENTITY_FILE);
@@ -318,7 +294,7 @@ impl DataDir {
         let known = found.is_some();
         let (identity, notes) = match found {
             Some(found) => found,
-            None => (new_identity(path, expected)?, Notes::default()),
+            None => (new_identity(path, node)?, Notes::default()),
         };
         let mut directory = Self {
             path: path.to_owned(),
@@ -327,7 +303,7 @@ impl DataDir {
             unsure: false,
             _lock: lock,
         };
-        directory.check(expected)?;
+        check_owner(path, directory.identity.node, node)?;
         directory.make_subdirectories()?;
         if directory.notes.log_began && is_empty(&directory.log_path())? {
             return Err(DataDirError::LogLost {
@@ -339,24 +315,6 @@ impl DataDir {
             directory.write()?;
         }
         Ok(directory)
-    }
-
-    fn check(&self, expected: Expected) -> Result<(), DataDirError> {
-        let path = || self.path.clone();
-        if let Some(given) = expected.node.filter(|given| *given != self.identity.node) {
-            return Err(DataDirError::OtherNode {
-                path: path(),
-                owner: self.identity.node,
-                given,
-            });
-        }
-        let own = self.identity.cluster();
-        let formed = self.identity.is_formed();
-        if let Some(given) = expected.cluster.filter(|given| formed && *given != own) {
-            let path = path();
-            return Err(DataDirError::OtherCluster { path, own, given });
-        }
-        Ok(())
     }
 
     fn make_subdirectories(&self) -> Result<(), DataDirError> {
@@ -538,8 +496,19 @@ fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+fn check_owner(path: &Path, owner: NodeId, given: Option<NodeId>) -> Result<(), DataDirError> {
+    match given.filter(|given| *given != owner) {
+        Some(given) => Err(DataDirError::OtherNode {
+            path: path.to_owned(),
+            owner,
+            given,
+        }),
+        None => Ok(()),
+    }
+}
+
 /// The identity for a directory that has none, after a look at whether it may get one.
-fn new_identity(path: &Path, expected: Expected) -> Result<Identity, DataDirError> {
+fn new_identity(path: &Path, node: Option<NodeId>) -> Result<Identity, DataDirError> {
     for name in [LOG_DIRECTORY, STATE_DIRECTORY] {
         let holds = path.join(name);
         if holds.is_dir() && !is_empty(&holds)? {
@@ -557,7 +526,7 @@ fn new_identity(path: &Path, expected: Expected) -> Result<Identity, DataDirErro
         let (path, found) = (path.to_owned(), foreign.join(", "));
         return Err(DataDirError::Foreign { path, found });
     }
-    let Some(node) = expected.node else {
+    let Some(node) = node else {
         let path = path.to_owned();
         return Err(DataDirError::NoNode { path });
     };

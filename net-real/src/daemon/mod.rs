@@ -10,11 +10,14 @@ mod join;
 mod neighbours;
 mod opening;
 mod starting;
+mod strangers;
 mod world;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use mfsha_core::id::NodeId;
 use mfsha_core::native::ClusterId;
@@ -37,10 +40,13 @@ use crate::transport::{self, AcceptedClient, TransportEvent};
 
 use self::neighbours::Surroundings;
 use self::starting::Prepared;
+use self::strangers::Answers;
 use self::world::ProcessWorld;
 
 /// Clients that may wait to be served by a task of their own.
 const ACCEPTED_MAX: usize = 256;
+/// How often it is looked at whether only strangers answer.
+const STRANGERS_LOOK: Duration = Duration::from_millis(500);
 
 /// Runs a node in the foreground until a signal or a fault ends it.
 #[must_use]
@@ -107,6 +113,8 @@ enum End {
     Node(Ended),
     /// A part of the process has failed for good.
     Failed(String),
+    /// The data directory is of another cluster than all who answer.
+    Strangers(String),
 }
 
 struct Signals {
@@ -206,7 +214,9 @@ struct Process {
     surroundings: Arc<Surroundings>,
     peers: transport::Handle,
     connected: Connected,
+    answers: Answers,
     directory: SharedDir,
+    data_path: PathBuf,
     joins: bool,
     formed: oneshot::Receiver<Identity>,
     clients: mpsc::Receiver<AcceptedClient>,
@@ -242,6 +252,7 @@ impl Process {
         let (accepted, clients) = mpsc::channel(ACCEPTED_MAX);
         let (fail, failed) = mpsc::unbounded_channel();
         let joins = matches!(prepared.start, Start::Join { .. });
+        let data_path = prepared.directory.path().to_owned();
         let directory = SharedDir(Arc::new(Mutex::new(prepared.directory)));
         let keep = directory.clone();
         let persist = Arc::new(move |identity: &Identity| {
@@ -258,7 +269,13 @@ impl Process {
             room.clone(),
         );
         let connected = Connected::default();
-        let hear = hear(Arc::clone(&desk), connected.clone(), tell_formed);
+        let answers = Answers::new(Instant::now());
+        let hear = hear(
+            Arc::clone(&desk),
+            connected.clone(),
+            answers.clone(),
+            tell_formed,
+        );
         let peers = transport::spawn(options, identity, vec![listener], hear, accepted)
             .map_err(|error| format!("the transport cannot start: {error}"))?;
         let log_path = directory.get().log_path();
@@ -304,7 +321,9 @@ impl Process {
             surroundings,
             peers,
             connected,
+            answers,
             directory,
+            data_path,
             joins,
             formed,
             clients,
@@ -318,8 +337,9 @@ impl Process {
     async fn run(mut self, signals: &mut Signals) -> u8 {
         starting::notify_ready();
         let (tell_ended, mut ended) = mpsc::unbounded_channel();
-        let mut waiting = tokio::time::interval(std::time::Duration::from_secs(10));
+        let mut waiting = tokio::time::interval(Duration::from_secs(10));
         waiting.tick().await;
+        let mut look = tokio::time::interval(STRANGERS_LOOK);
         let mut is_formed = false;
         let end = loop {
             tokio::select! {
@@ -338,6 +358,12 @@ impl Process {
                 _ = waiting.tick(), if !is_formed => {
                     for line in self.peers.waiting() {
                         info!("waiting: {line}");
+                    }
+                }
+                _ = look.tick(), if is_formed => {
+                    if let Some(others) = self.answers.only_strangers(Instant::now()) {
+                        let own = self.desk.cluster();
+                        break End::Strangers(strangers::explain(&self.data_path, own, &others));
                     }
                 }
                 _ = signals.term.recv() => break End::Asked("SIGTERM"),
@@ -446,11 +472,15 @@ impl Process {
                 error!("{reason}");
                 (exit::SYSTEM, true)
             }
+            End::Strangers(reason) => {
+                error!("{reason}");
+                (exit::USAGE, true)
+            }
         };
         if node_runs && let Some(handle) = self.desk.handle() {
             handle.stop();
             // A thread that flushes for ever must not keep the process.
-            let patience = std::time::Duration::from_secs(10);
+            let patience = Duration::from_secs(10);
             if tokio::time::timeout(patience, ended.recv()).await.is_err() {
                 warn!("the node's thread does not end; leaving it");
             }
@@ -472,6 +502,7 @@ fn metaid(cluster: ClusterId) -> u64 {
 fn hear(
     desk: Arc<Desk>,
     connected: Connected,
+    answers: Answers,
     tell_formed: oneshot::Sender<Identity>,
 ) -> impl Fn(TransportEvent) + Send + 'static {
     let tell_formed = Mutex::new(Some(tell_formed));
@@ -491,6 +522,7 @@ fn hear(
         TransportEvent::PeerUp { peer, priority } => {
             info!(peer = peer.0, "connected");
             connected.get().insert(peer, priority);
+            answers.on_peer();
             if let Some(node) = desk.handle() {
                 node.peer_up(peer, priority);
             }
@@ -503,7 +535,10 @@ fn hear(
             }
         }
         TransportEvent::AddressesChanged(_) => {}
-        TransportEvent::Refused { by, refusal } => error!(by = by.0, "refused: {refusal}"),
+        TransportEvent::Refused { by, refusal } => {
+            error!(by = by.0, "refused: {refusal}");
+            answers.on_refused(by, &refusal, Instant::now());
+        }
         TransportEvent::Report(message) => warn!("{message}"),
     }
 }

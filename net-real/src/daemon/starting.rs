@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use crate::cli::{Cli, exit};
 use crate::clients::CLIENTS_MAX;
 use crate::config::{Configuration, Environment, is_this_machine};
-use crate::data_dir::{DataDir, Expected};
+use crate::data_dir::DataDir;
 use crate::logs::{self, LogControl};
 use crate::mounts;
 use crate::room;
@@ -62,11 +62,7 @@ pub(super) fn prepare(cli: &Cli) -> Result<Prepared, Failure> {
     for warning in configuration.warnings() {
         warn!("{warning}");
     }
-    let expected = Expected {
-        node: settings.node_id(),
-        cluster: None,
-    };
-    let directory = DataDir::open(settings.data_path(), expected)
+    let directory = DataDir::open(settings.data_path(), settings.node_id())
         .map_err(|error| Failure::new(error.exit_code(), error))?;
     let identity = directory.identity();
     let address = settings
@@ -75,6 +71,13 @@ pub(super) fn prepare(cli: &Cli) -> Result<Prepared, Failure> {
     let start = cli
         .start(settings, (identity.node, &address), identity.is_formed())
         .map_err(|error| usage(error.to_string()))?;
+    if let Some(option) = cli.start.option().filter(|_| identity.is_formed()) {
+        info!(
+            data = %directory.path().display(),
+            cluster = %identity.cluster(),
+            "{option} has no effect: the data directory belongs to a cluster already"
+        );
+    }
     let tls = match settings.tls() {
         Some(paths) => {
             let files = TlsFiles {

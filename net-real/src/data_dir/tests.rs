@@ -2,14 +2,11 @@
 
 use std::process::Command;
 
-use mfsha_core::transport::{Address, KnownPeer, Standing, cluster_of};
+use mfsha_core::transport::{Address, KnownPeer, Standing};
 
 use super::*;
 
-const NODE: Expected = Expected {
-    node: Some(NodeId(7)),
-    cluster: None,
-};
+const NODE: Option<NodeId> = Some(NodeId(7));
 
 struct Place {
     root: tempfile::TempDir,
@@ -71,8 +68,8 @@ fn a_directory_is_made_once_and_remembers() {
     assert_eq!(first.identity(), &identity);
     drop(first);
     // The id may be left to the directory.
-    for expected in [NODE, Expected::default()] {
-        let again = DataDir::open(&place.path(), expected).unwrap();
+    for given in [NODE, None] {
+        let again = DataDir::open(&place.path(), given).unwrap();
         assert_eq!(again.identity(), &identity);
     }
     let other = Place::new().open().unwrap();
@@ -80,36 +77,20 @@ fn a_directory_is_made_once_and_remembers() {
 }
 
 #[test]
-fn only_its_own_node_and_cluster_may_have_it() {
+fn only_its_own_node_may_have_it() {
     let place = Place::new();
-    let expect = |node, cluster| {
-        let node = Some(NodeId(node));
-        DataDir::open(&place.path(), Expected { node, cluster })
-    };
-    let mut directory = expect(7, Some(ClusterId(5))).expect("of no cluster, so of any");
-    let identity = formed(directory.identity());
-    directory.store(&identity).unwrap();
+    let node = |node| Some(NodeId(node));
+    let directory = place.open().unwrap();
     drop(directory);
-    let error = expect(9, None).unwrap_err();
-    says(&error, &["belongs to node 7", "MFSHA_NODE_ID is 9"]);
-    assert_eq!(error.exit_code(), exit::USAGE);
-    let error = expect(7, Some(ClusterId(5))).unwrap_err();
-    let own = cluster_of(identity.standing.founders().unwrap());
-    says(
-        &error,
-        &[
-            &own.to_string(),
-            &ClusterId(5).to_string(),
-            "belongs to cluster",
-        ],
-    );
-    expect(7, Some(own)).unwrap();
+    let opened = DataDir::open(&place.path(), node(9)).unwrap_err();
+    says(&opened, &["belongs to node 7", "MFSHA_NODE_ID is 9"]);
+    assert_eq!(opened.exit_code(), exit::USAGE);
 }
 
 #[test]
 fn a_new_directory_needs_an_id_and_its_parent() {
     let place = Place::new();
-    let error = DataDir::open(&place.path(), Expected::default()).unwrap_err();
+    let error = DataDir::open(&place.path(), None).unwrap_err();
     says(&error, &["is new and the node has no id", "--node-id"]);
     place.open().expect("what was left behind is no obstacle");
     let deep = place.root.path().join("not/mounted");
