@@ -419,7 +419,10 @@ fn known(settings: &Settings, own: (NodeId, &Address)) -> Start {
 }
 
 /// What the list says of this node must be what this node says of itself.
-fn check_own(settings: &Settings, (node, own): (NodeId, &Address)) -> Result<(), CliError> {
+pub(crate) fn check_own(
+    settings: &Settings,
+    (node, own): (NodeId, &Address),
+) -> Result<(), CliError> {
     for peer in settings.peer_addresses() {
         let Some(listed) = peer.node else { continue };
         if listed == node && &peer.address != own {

@@ -317,6 +317,25 @@ impl DataDir {
         Ok(directory)
     }
 
+    /// Whose a directory is that no process has to have: its node when it has one, else the one
+    /// that is given. Writes nothing, and takes no lock.
+    ///
+    /// # Errors
+    /// [`DataDirError::OtherNode`], [`DataDirError::NoNode`], and what its `identity` is wrong in.
+    pub fn owner(path: &Path, given: Option<NodeId>) -> Result<NodeId, DataDirError> {
+        let file = path.join(IDENTITY_FILE);
+        let owner = match read_bounded(&file) {
+            Ok(bytes) => parse(path, &bytes)?.0.node,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let path = path.to_owned();
+                return given.ok_or(DataDirError::NoNode { path });
+            }
+            Err(error) => return Err(refused("read", &file)(error)),
+        };
+        check_owner(path, owner, given)?;
+        Ok(owner)
+    }
+
     fn make_subdirectories(&self) -> Result<(), DataDirError> {
         for path in [self.log_path(), self.state_path()] {
             match new_directory(&path) {

@@ -1,5 +1,6 @@
 //! What settings demand of each other, and what an operator should hear though nothing is wrong.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::key::{KEYS, Key};
@@ -59,9 +60,15 @@ pub enum Contradiction {
         /// What it is cut at, bytes.
         bytes: u64,
     },
-    /// Both servers on one port.
-    #[error("MFSHA_PORT and MFSHA_HTTP_PORT are both {port}; give one of them another port")]
+    /// Two servers on one port of one address.
+    #[error(
+        "{} and {} are both {port}; give one of them another port", .first.name(), .second.name()
+    )]
     OnePort {
+        /// One server's key.
+        first: Key,
+        /// The other's.
+        second: Key,
         /// The port.
         port: u16,
     },
@@ -174,10 +181,7 @@ pub(super) fn contradictions(settings: &Settings) -> Vec<Contradiction> {
             bytes,
         });
     }
-    let port = settings.port();
-    if settings.http_port() == Some(port) {
-        found.push(Contradiction::OnePort { port });
-    }
+    found.extend(shared_ports(settings));
     if let Some(host) = settings
         .advertise_host()
         .filter(|host| is_every_address(host))
@@ -186,6 +190,52 @@ pub(super) fn contradictions(settings: &Settings) -> Vec<Contradiction> {
         found.push(Contradiction::AdvertisedWildcard { host });
     }
     found
+}
+
+/// Servers that would listen at one port of one address.
+fn shared_ports(settings: &Settings) -> Vec<Contradiction> {
+    let bound = settings.bind_host();
+    let servers = [
+        (Key::Port, bound, Some(settings.port())),
+        (Key::HttpPort, bound, settings.http_port()),
+        (
+            Key::MountsPort,
+            settings.mounts_host(),
+            settings.mounts_port(),
+        ),
+        (
+            Key::ChunkserversPort,
+            settings.chunkservers_host(),
+            settings.chunkservers_port(),
+        ),
+    ];
+    let mut found = Vec::new();
+    for (at, (second, host, port)) in servers.into_iter().enumerate() {
+        let Some(port) = port else { continue };
+        let before = servers[..at].iter();
+        let same = before.filter(|(_, other, taken)| *taken == Some(port) && overlap(host, other));
+        found.extend(same.map(|(first, ..)| Contradiction::OnePort {
+            first: *first,
+            second,
+            port,
+        }));
+    }
+    found
+}
+
+/// Whether one port cannot be listened at on both hosts, as far as the texts tell.
+fn overlap(one: &str, other: &str) -> bool {
+    let ip = |host: &str| bare(host).parse::<IpAddr>().ok();
+    match (ip(one), ip(other)) {
+        (Some(one), Some(other)) if one.is_unspecified() || other.is_unspecified() => {
+            // Every IPv6 address takes those of IPv4 in.
+            let both = |ip: IpAddr| ip.is_unspecified() && ip.is_ipv6();
+            both(one) || both(other) || one.is_ipv4() == other.is_ipv4()
+        }
+        (Some(one), Some(other)) => one == other,
+        (Some(ip), None) | (None, Some(ip)) => ip.is_unspecified(),
+        (None, None) => one.eq_ignore_ascii_case(other),
+    }
 }
 
 const TLS_FILES: [Key; 3] = [Key::TlsCertPath, Key::TlsKeyPath, Key::TlsCaPath];
@@ -216,7 +266,11 @@ pub(super) fn warnings(settings: &Settings) -> Vec<Warning> {
 
 /// Whether a host means every address of the machine.
 pub(super) fn is_every_address(host: &str) -> bool {
-    let ip = host.trim_start_matches('[').trim_end_matches(']');
-    ip.parse::<std::net::IpAddr>()
+    bare(host)
+        .parse::<IpAddr>()
         .is_ok_and(|ip| ip.is_unspecified())
+}
+
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
 }

@@ -9,6 +9,7 @@
 //! | `checks.rs` | what several keys demand of each other |
 //! | `running.rs` | layers, loading, reloading, setting |
 //! | `machines.rs` | settings as options of the core's machines |
+//! | `obstacles.rs` | what else keeps a node from starting: its id, its address, files |
 //! | `report.rs` | what `check-config` says |
 //! | `sample.rs` | the commented sample, and the reference for the manual |
 //!
@@ -18,6 +19,7 @@ mod checks;
 mod file;
 mod key;
 mod machines;
+mod obstacles;
 mod peers;
 mod problem;
 mod report;

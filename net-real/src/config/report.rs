@@ -7,7 +7,9 @@ use comfy_table::{ContentArrangement, Table};
 use mfsha_core::native::admin::Setting;
 use serde::Serialize;
 
-use super::problem::Problem;
+use super::machines::is_this_machine;
+use super::obstacles::{self, Obstacles};
+use super::problem::{Place, Problem};
 use super::running::{self, Inputs};
 use crate::cli::exit;
 
@@ -34,7 +36,7 @@ pub struct ReportedError {
 }
 
 impl Report {
-    /// Reads all layers.
+    /// Reads all layers and, when nothing is wrong with them, looks at what else a start needs.
     #[must_use]
     pub fn of(inputs: &Inputs) -> Self {
         let checked = running::check(inputs, &BTreeMap::new());
@@ -42,11 +44,24 @@ impl Report {
             place: problem.place.to_string(),
             message: problem.fault.to_string(),
         };
+        // In the place of a bad value stands the default, which nobody means to start with.
+        let obstacles = match checked.problems.is_empty() {
+            true => obstacles::look(&checked.settings, &is_this_machine),
+            false => Obstacles::default(),
+        };
+        let warnings = checked.warnings.iter().map(ToString::to_string);
+        let obstacle = |message: String| ReportedError {
+            place: Place::Together.to_string(),
+            message,
+        };
+        let errors = checked.problems.iter().map(error);
         Self {
             file: inputs.file.as_ref().map(|path| path.display().to_string()),
             settings: checked.settings.listing(),
-            warnings: checked.warnings.iter().map(ToString::to_string).collect(),
-            errors: checked.problems.iter().map(error).collect(),
+            warnings: warnings.chain(obstacles.warnings).collect(),
+            errors: errors
+                .chain(obstacles.errors.into_iter().map(obstacle))
+                .collect(),
         }
     }
 

@@ -482,10 +482,168 @@ fn an_operator_is_told_why_a_key_cannot_be_set() {
     }
 }
 
+/// What `check-config` says of these lines, with a data directory that can be made; without the
+/// paths of the test.
+fn checked(lines: &str) -> Report {
+    let setup = Setup::new("");
+    checked_in(&setup, lines)
+}
+
+fn checked_in(setup: &Setup, lines: &str) -> Report {
+    let data = setup.directory.path().join("data");
+    let file = format!("DATA_PATH = {}\n{lines}", data.display());
+    fs::write(setup.path(), file).unwrap();
+    Report::of(&setup.inputs)
+}
+
+fn only_error(report: &Report) -> &str {
+    let [error] = &report.errors[..] else {
+        panic!("there is one error: {:?}", report.errors);
+    };
+    assert_eq!(report.exit_code(), 64);
+    &error.message
+}
+
+#[test]
+fn nothing_given_is_not_enough_for_a_start() {
+    let report = checked("");
+    assert_eq!(report.exit_code(), 64);
+    let text = report.to_text();
+    assert!(text.contains("the node has no id"), "{text}");
+    assert!(text.contains("set MFSHA_ADVERTISE_HOST"), "{text}");
+    assert!(!text.contains("a node can start"), "{text}");
+
+    let report = checked("MFSHA_NODE_ID = 1");
+    assert!(only_error(&report).contains("set MFSHA_ADVERTISE_HOST"));
+    let report = checked("BIND_HOST = 127.0.0.1");
+    assert!(only_error(&report).contains("the node has no id"));
+    // With its id the list would say where it is.
+    let report = checked("MFSHA_PEERS = 1@a, 2@b");
+    assert!(only_error(&report).contains("the node has no id"));
+    let report = checked("MFSHA_NODE_ID = 1\nMFSHA_PEERS = 1@a, 2@b");
+    assert_eq!(report.exit_code(), 0, "{}", report.to_text());
+    let report = checked("MFSHA_NODE_ID = 1\nMFSHA_PEERS = 127.0.0.1, 192.0.2.1");
+    assert_eq!(report.exit_code(), 0, "{}", report.to_text());
+}
+
+#[test]
+fn a_data_directory_says_which_node_starts() {
+    let setup = Setup::new("");
+    let data = setup.directory.path().join("data");
+    let directory = crate::data_dir::DataDir::open(&data, Some(mfsha_core::id::NodeId(7)));
+    // Held as by a node that runs.
+    let _directory = directory.unwrap();
+    let report = checked_in(&setup, "BIND_HOST = 127.0.0.1");
+    assert_eq!(report.exit_code(), 0, "{}", report.to_text());
+    let report = checked_in(&setup, "BIND_HOST = 127.0.0.1\nMFSHA_NODE_ID = 8");
+    assert!(only_error(&report).contains("belongs to node 7, but MFSHA_NODE_ID is 8"));
+    let report = checked_in(&setup, "MFSHA_PEERS = 8@127.0.0.1\nBIND_HOST = 127.0.0.1");
+    let said = only_error(&report);
+    assert!(said.contains("node 8 at 127.0.0.1:9430, but that is this node"));
+}
+
+#[test]
+fn a_list_that_has_this_node_elsewhere_is_an_error() {
+    let report = checked("MFSHA_NODE_ID = 1\nMFSHA_PEERS = 1@a, 2@b\nMFSHA_ADVERTISE_HOST = c");
+    let said = only_error(&report);
+    assert!(said.contains("has node 1 at a:9430"), "{said}");
+}
+
+#[test]
+fn files_that_a_start_reads_are_read() {
+    let node = "MFSHA_NODE_ID = 1\nBIND_HOST = 127.0.0.1\n";
+    let setup = Setup::new("");
+    let exports = setup.directory.path().join("exports");
+    let lines = format!(
+        "{node}MATOCL_LISTEN_PORT = 9421\nEXPORTS_FILENAME = {}\n",
+        exports.display()
+    );
+    let report = checked_in(&setup, &lines);
+    assert!(only_error(&report).contains("exports cannot be read"));
+    fs::write(&exports, "* rw\n").unwrap();
+    let report = checked_in(&setup, &lines);
+    assert!(only_error(&report).contains("exports cannot be used"));
+    fs::write(&exports, "* / rw,minversion=3.0.117\n").unwrap();
+    let report = checked_in(&setup, &lines);
+    assert_eq!(report.exit_code(), 0, "{}", report.to_text());
+    assert!(report.to_text().contains("warning: "), "of the version");
+    // Nobody reads it without a port for mounts.
+    fs::remove_file(&exports).unwrap();
+    let off = lines.replace("9421", "0");
+    assert_eq!(checked_in(&setup, &off).exit_code(), 0);
+
+    let ca = crate::tls::tests::Ca::new();
+    let tls = |files: &crate::tls::TlsFiles| {
+        format!(
+            "{node}MFSHA_TLS_ENABLE = 1\nMFSHA_TLS_CERT_PATH = {}\nMFSHA_TLS_KEY_PATH = {}\n\
+             MFSHA_TLS_CA_PATH = {}\n",
+            files.certificate.display(),
+            files.key.display(),
+            files.ca.display()
+        )
+    };
+    let own = ca.node(1);
+    let report = checked_in(&setup, &tls(&own));
+    assert_eq!(report.exit_code(), 0, "{}", report.to_text());
+    let report = checked_in(&setup, &tls(&ca.node(2)));
+    let said = only_error(&report);
+    assert!(said.contains("lacks the DNS name node-1.mfsha"), "{said}");
+    let missing = crate::tls::TlsFiles {
+        key: "/nowhere/key".into(),
+        ..own
+    };
+    let report = checked_in(&setup, &tls(&missing));
+    assert!(only_error(&report).contains("cannot read /nowhere/key"));
+}
+
+#[test]
+fn two_servers_need_two_ports_where_their_addresses_meet() {
+    let mounts = "MATOCL_LISTEN_PORT";
+    for (lines, first, second) in [
+        (
+            "MATOCL_LISTEN_PORT = 9430",
+            "MFSHA_PORT",
+            "MATOCL_LISTEN_PORT",
+        ),
+        (
+            "MATOCS_LISTEN_PORT = 9432",
+            "MFSHA_HTTP_PORT",
+            "MATOCS_LISTEN_PORT",
+        ),
+        (
+            "MATOCL_LISTEN_PORT = 5\nMATOCS_LISTEN_PORT = 5",
+            "MATOCL_LISTEN_PORT",
+            "MATOCS_LISTEN_PORT",
+        ),
+        (
+            "BIND_HOST = 10.0.0.1\nMATOCL_LISTEN_HOST = [::]\nMATOCL_LISTEN_PORT = 9430",
+            "MFSHA_PORT",
+            "MATOCL_LISTEN_PORT",
+        ),
+        (
+            "MATOCL_LISTEN_HOST = a\nMATOCL_LISTEN_PORT = 9430",
+            "MFSHA_PORT",
+            mounts,
+        ),
+    ] {
+        let said = refusal(lines);
+        let wanted = format!("settings: {first} and {second} are both ");
+        assert!(said.starts_with(&wanted), "{lines}: {said}");
+    }
+    for apart in [
+        "BIND_HOST = 10.0.0.1\nMATOCL_LISTEN_HOST = 10.0.0.2\nMATOCL_LISTEN_PORT = 9430",
+        "MATOCL_LISTEN_HOST = [::1]\nMATOCL_LISTEN_PORT = 9430",
+        "MFSHA_HTTP_PORT = 0\nMATOCL_LISTEN_PORT = 0\nMATOCS_LISTEN_PORT = 0",
+    ] {
+        Setup::new(apart).load();
+    }
+}
+
 #[test]
 fn a_report_has_every_key_and_says_whether_a_node_can_start() {
-    let good = Report::of(&Setup::new("MFSHA_PORT = 5").inputs);
-    assert_eq!(good.exit_code(), 0);
+    let good = checked("MFSHA_PORT = 5\nMFSHA_NODE_ID = 1\nBIND_HOST = 127.0.0.1");
+    assert_eq!(good.exit_code(), 0, "{}", good.to_text());
+    assert!(good.to_text().contains("a node can start"));
     let text = good.to_text();
     for spec in &KEYS {
         assert!(text.contains(spec.name), "{text}");

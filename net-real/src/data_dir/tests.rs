@@ -80,11 +80,21 @@ fn a_directory_is_made_once_and_remembers() {
 fn only_its_own_node_may_have_it() {
     let place = Place::new();
     let node = |node| Some(NodeId(node));
+    let error = DataDir::owner(&place.path(), None).unwrap_err();
+    says(&error, &["is new and the node has no id"]);
+    assert_eq!(DataDir::owner(&place.path(), node(9)).unwrap(), NodeId(9));
+    assert!(!place.path().exists(), "a look makes nothing");
     let directory = place.open().unwrap();
+    // Also while a process has it.
+    assert_eq!(DataDir::owner(&place.path(), None).unwrap(), NodeId(7));
+    assert_eq!(DataDir::owner(&place.path(), node(7)).unwrap(), NodeId(7));
+    let looked = DataDir::owner(&place.path(), node(9)).unwrap_err();
     drop(directory);
     let opened = DataDir::open(&place.path(), node(9)).unwrap_err();
-    says(&opened, &["belongs to node 7", "MFSHA_NODE_ID is 9"]);
-    assert_eq!(opened.exit_code(), exit::USAGE);
+    for error in [looked, opened] {
+        says(&error, &["belongs to node 7", "MFSHA_NODE_ID is 9"]);
+        assert_eq!(error.exit_code(), exit::USAGE);
+    }
 }
 
 #[test]
