@@ -111,6 +111,8 @@ pub struct Gauges {
     pub memory_bytes_max: Gauge,
     /// Bytes of the state on disk.
     pub state_bytes: Gauge,
+    /// Bytes of the log on disk.
+    pub log_bytes: Gauge,
     /// Bytes of log entries held in memory.
     pub log_memory_bytes: Gauge,
     /// Peer messages dropped because too much waited.
@@ -276,6 +278,7 @@ impl Metrics {
                 &g.memory_bytes_max,
             ),
             ("state_bytes", "Bytes of the state on disk", &g.state_bytes),
+            ("log_bytes", "Bytes of the log on disk", &g.log_bytes),
             (
                 "log_memory_bytes",
                 "Bytes of log entries held in memory",

@@ -328,6 +328,7 @@ impl Desk {
             gauges.memory_bytes.set(number(memory));
             gauges.memory_bytes_max.set(number(most));
             gauges.state_bytes.set(number(neighbours.state_bytes()));
+            gauges.log_bytes.set(number(neighbours.log_bytes()));
         }
     }
 

@@ -382,6 +382,7 @@ impl Process {
     ) -> Result<(), String> {
         let cluster = identity.cluster();
         info!(node = identity.node.0, %cluster, "of a cluster");
+        starting::notify_phase("opens log and state");
         let world = ProcessWorld {
             peers: self.peers.clone(),
             registry: self.registry.clone(),

@@ -3,6 +3,7 @@
 use mfsha_core::exports::Exports;
 use mfsha_core::rng::Seed;
 use mfsha_core::transport::{Address, Start};
+use sd_notify::NotifyState;
 use tracing::{info, warn};
 
 use crate::cli::{Cli, exit};
@@ -123,17 +124,27 @@ pub(super) fn prepare(cli: &Cli) -> Result<Prepared, Failure> {
     })
 }
 
-/// Tells systemd, when it started the process, that the ports are open.
+/// Tells systemd, when it started the process, that the ports are open. It is not told later, when
+/// the node serves: with others still to come that may take as long as they like, and a start must
+/// not be given up for it.
 pub(super) fn notify_ready() {
-    notify(&[sd_notify::NotifyState::Ready]);
+    notify(&[
+        NotifyState::Ready,
+        NotifyState::Status("waits for its cluster"),
+    ]);
+}
+
+/// Tells systemd what the process does now.
+pub(super) fn notify_phase(phase: &str) {
+    notify(&[NotifyState::Status(phase)]);
 }
 
 /// Tells systemd that the process is ending.
 pub(super) fn notify_stopping() {
-    notify(&[sd_notify::NotifyState::Stopping]);
+    notify(&[NotifyState::Stopping, NotifyState::Status("ends")]);
 }
 
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
+fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         warn!("systemd cannot be told: {error}");
     }

@@ -9,6 +9,7 @@ use mfsha_core::native::request::{ClientId, Response};
 use mfsha_core::transport::Class;
 use tracing::{debug, info, warn};
 
+use super::starting;
 use crate::clients::{Desk, Phase, Registry};
 use crate::driver::{Note, World};
 use crate::{chunkservers, mounts, transport};
@@ -52,7 +53,10 @@ impl World for ProcessWorld {
     fn note(&mut self, note: Note<'_>) {
         let metrics = self.desk.metrics();
         match note {
-            Note::Began => self.desk.enter(Phase::Running),
+            Note::Began => {
+                self.desk.enter(Phase::Running);
+                starting::notify_phase("takes part in its cluster");
+            }
             Note::Role(change) => {
                 metrics.role_changes.inc();
                 if change.role == Role::Leader && change.before != Some(Role::Leader) {
