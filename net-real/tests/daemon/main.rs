@@ -6,6 +6,7 @@ mod support;
 mod chunkservers;
 mod corruption;
 mod leadership;
+mod lifecycle;
 mod sessions;
 mod settings;
 mod tls;
