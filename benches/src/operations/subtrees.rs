@@ -3,6 +3,8 @@
 use mfsha_core::namespace::op::{ClassChange, Op, QuotaLimits, SetMode};
 
 use crate::case::Case;
+use crate::stage::Stage;
+use crate::world::START;
 
 /// What is timed of them.
 pub fn cases() -> Vec<Case> {
