@@ -8,7 +8,13 @@ fn main() {
     let is_bench = std::env::args().any(|argument| argument == "--bench");
     let wanted = std::env::var("MFSHA_BENCH_FILES").ok();
     let files = match wanted {
-        Some(number) => number.parse().expect("MFSHA_BENCH_FILES is a number"),
+        Some(number) => match number.parse() {
+            Ok(files) => files,
+            Err(error) => {
+                eprintln!("MFSHA_BENCH_FILES is a number of files, not {number:?}: {error}");
+                std::process::exit(64);
+            }
+        },
         None if is_bench => 1_000_000,
         None => 1_000,
     };
