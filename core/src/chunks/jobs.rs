@@ -807,6 +807,9 @@ impl Keeper {
             return Ok(());
         };
         if came == Came::Nothing {
+            // Who has done what it was told may be gone before the next round, and come back with
+            // this version: what is written next must have another.
+            leading.raised.remove(&chunk);
             self.finish_again(chunk);
             return Ok(());
         }

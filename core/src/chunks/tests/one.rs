@@ -528,6 +528,42 @@ fn who_writes_a_chunk_is_left_alone_and_so_is_what_a_deposed_leader_judged() {
 }
 
 #[test]
+fn who_did_a_round_that_nobody_could_settle_never_has_the_version_that_is_written() {
+    let mut one = One::new();
+    one.lead(1);
+    one.join(1, true);
+    let file = one.bed.file(&root(), ROOT, "new");
+    let wish = one.begin(file, false);
+    one.held = Some(Vec::new());
+    assert_eq!(one.wish(wish.clone()), None);
+    let chunk = one.info(file).chunk;
+    assert_eq!(one.disk(1)[&chunk], 1, "the round is complete");
+    let [(ticket, Op::SettleChunk { .. })] = &one.held.take().unwrap()[..] else {
+        panic!("to settle it is proposed");
+    };
+    // The node had no room for the proposal.
+    let tree = &one.bed.tree;
+    one.keeper
+        .on_proposed(*ticket, Came::Nothing, tree)
+        .unwrap();
+    one.run();
+    assert_eq!(one.again.len(), 1);
+    one.leave(1);
+    one.join(2, true);
+    let answer = one.wish(wish);
+    assert!(
+        matches!(answer, Some(ChunkAnswer::Located(_))),
+        "{answer:?}"
+    );
+    let written = one.info(file).version;
+    assert_eq!(one.disk(2)[&chunk], written);
+    assert!(
+        one.disk(1)[&chunk] < written,
+        "it misses what is written now"
+    );
+}
+
+#[test]
 fn a_chunk_that_was_to_be_made_is_made_and_not_repaired() {
     let (mut one, ..) = led();
     let file = one.bed.file(&root(), ROOT, "new");
