@@ -121,8 +121,8 @@ struct ReplayArgs {
 struct ShrinkArgs {
     /// A seed, or the file of a plan.
     run: String,
-    /// Where to write what is left; a name made from the failure in sim/regressions when not
-    /// given.
+    /// Where to write what is left: a file, or a directory for a name made from the failure;
+    /// sim/regressions when not given.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Most runs.
@@ -374,14 +374,20 @@ fn shrink(args: ShrinkArgs) -> Ended {
             return Ok(verdict::EXIT_OK);
         }
     };
-    let out = args.out.unwrap_or_else(|| {
-        let name = shrink::slug(&shrunk.plan, &shrunk.report);
-        Path::new("sim/regressions").join(format!("{name}.toml"))
-    });
+    let name = format!("{}.toml", shrink::slug(&shrunk.plan, &shrunk.report));
+    let out = match args.out {
+        None => Path::new("sim/regressions").join(name),
+        Some(out) if out.is_dir() => out.join(name),
+        Some(out) => out,
+    };
     if let Some(parent) = out.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    std::fs::write(&out, shrunk.plan.text())?;
+    if let Err(error) = std::fs::write(&out, shrunk.plan.text()) {
+        // It took many runs: what was found is not thrown away.
+        println!("{}", shrunk.plan.text());
+        return Err(Stopped(format!("cannot write {}: {error}", out.display())));
+    }
     println!(
         "{} faults and {} operations are left of {} and {}, after {} runs",
         shrunk.plan.faults.len(),

@@ -204,3 +204,21 @@ fn a_run_without_a_report_is_a_crash() {
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));
     assert!(text(&output).contains("longer than"));
 }
+
+#[test]
+fn the_failure_that_the_documentation_walks_through_is_still_one() {
+    let page = include_str!("../../docs/simulator.md");
+    let plan = "docs/examples/retry-executes-twice.toml";
+    assert!(page.contains(plan), "the page names the plan");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(plan);
+    let file = file.to_str().expect("a path of this repository is text");
+    let replayed = sim(&["replay", file, "--whole"]);
+    let said = text(&replayed);
+    assert_eq!(replayed.status.code(), Some(1), "{said}");
+    assert!(said.contains("  checker   once\n"), "{said}");
+    assert!(said.contains("0 faults, 2 operations"), "{said}");
+    let mkdirs = said.lines().filter(|line| {
+        line.contains("seat2    apply") && line.contains("n3") && line.contains("Mkdir")
+    });
+    assert_eq!(mkdirs.count(), 2, "carried out twice at the leader: {said}");
+}
