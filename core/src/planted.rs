@@ -71,4 +71,9 @@ pub enum Bug {
     /// A transport keeps the half frame of a connection that broke, and reads on with it on the
     /// next one: a connection that was torn within a frame costs another one. STREAM.
     HalfFrameKept,
+    /// A transport takes frames for what was sent without comparing their checksums. STREAM.
+    FrameUnchecked,
+    /// A log that is opened takes what was flushed and is damaged for the end of what was ever
+    /// written. P-DURABLE.
+    DamageTakenForTornTail,
 }

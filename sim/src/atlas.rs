@@ -148,6 +148,7 @@ pub fn may_cost_a_disk(kind: FaultKind) -> bool {
             kind,
             FaultKind::FullDisk
                 | FaultKind::FailFlush
+                | FaultKind::FailWrite
                 | FaultKind::FailCheckpoint
                 | FaultKind::ReadErrors
         )

@@ -292,6 +292,31 @@ pub const ALL: &[Planted] = &[
         judges: &["stream"],
         set: &["net.streams=true"],
     },
+    Planted {
+        name: "frame-unchecked",
+        bug: Bug::FrameUnchecked,
+        mistake: "",
+        what: "frames between nodes are taken without comparing their checksums",
+        promise: "STREAM",
+        judges: &["stream"],
+        set: &["net.streams=true", "faults.weights.corrupt-burst=20"],
+    },
+    Planted {
+        name: "damage-taken-for-torn-tail",
+        bug: Bug::DamageTakenForTornTail,
+        mistake: "",
+        what: "what was flushed and is damaged is taken for a write that a crash tore",
+        promise: "P-DURABLE",
+        judges: &["durable"],
+        set: &[
+            "chunkservers=0",
+            "mounts=0",
+            "faults.detection_only=true",
+            "faults.mean_ms=200",
+            "faults.weights.rot-log=20",
+            "faults.weights.kill=10",
+        ],
+    },
 ];
 
 /// The bug of this name; `None` for the empty name.

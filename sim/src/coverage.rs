@@ -30,6 +30,7 @@ pub const REQUIRED: &[&str] = &[
     "fault loss-burst",
     "fault duplicate-burst",
     "fault reorder-burst",
+    "fault corrupt-burst",
     "fault reset",
     "fault kill leader",
     "fault kill follower",
@@ -46,6 +47,8 @@ pub const REQUIRED: &[&str] = &[
     "fault full-disk follower",
     "fault fail-flush leader",
     "fault fail-flush follower",
+    "fault fail-write leader",
+    "fault fail-write follower",
     "fault bit-flip-on-read leader",
     "fault bit-flip-on-read follower",
     "fault read-errors leader",
@@ -80,6 +83,9 @@ pub const REQUIRED: &[&str] = &[
     "identity could not be stored",
     "frame torn by a reset",
     "frame torn by a death",
+    "frame spoilt on the way",
+    "node stopped by itself",
+    "only detection is judged",
     "stream broken between frames",
     "peer lost by its silence",
     "second connection of two nodes given up",
@@ -251,6 +257,7 @@ impl Coverage {
             Event::IdentityStored { .. }
             | Event::StreamClosed { .. }
             | Event::StreamBroken { .. }
+            | Event::Nonsense { .. }
             | Event::PeerUp { .. } => self.on_stream(event),
             Event::Applied { entry, .. } => {
                 if matches!(entry.payload, AppliedPayload::Membership(_)) {
@@ -288,6 +295,7 @@ impl Coverage {
                 fact: FileFact::Holds(_),
                 ..
             } => self.reached("chunk written"),
+            Event::DetectionJudged => self.reached("only detection is judged"),
             Event::PhaseBegins {
                 phase: Phase::Liveness,
                 core,
@@ -323,6 +331,7 @@ impl Coverage {
                 "what is sent to it does not arrive" => self.reached("peer lost by its deafness"),
                 _ => {}
             },
+            Event::Nonsense { .. } => self.reached("frame spoilt on the way"),
             Event::PeerUp {
                 peer,
                 amid_snapshot,

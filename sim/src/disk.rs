@@ -95,6 +95,8 @@ pub type Files = BTreeMap<FileName, Vec<u8>>;
 pub struct DiskCounts {
     /// Reads that failed.
     pub read_errors: u64,
+    /// Writes, and makings and renamings of files, that failed.
+    pub write_errors: u64,
     /// Reads with a flipped bit.
     pub read_flips: u64,
     /// Writes that went elsewhere.
@@ -120,6 +122,8 @@ struct State {
     capacity_bytes: u64,
     /// A torn write spoils whole pages.
     pages_tear: bool,
+    /// What is written next fails.
+    fail_next: bool,
     faults: DiskFaults,
     counts: DiskCounts,
     rng: Rng,
@@ -174,6 +178,7 @@ impl SimDisk {
             next_flush: 0,
             capacity_bytes,
             pages_tear: false,
+            fail_next: false,
             faults: DiskFaults::default(),
             counts: DiskCounts::default(),
             rng,
@@ -184,6 +189,18 @@ impl SimDisk {
     /// Sets what goes wrong from now on.
     pub fn set_faults(&self, faults: DiskFaults) {
         self.state().faults = faults;
+    }
+
+    /// The next write, or making or renaming of a file, fails, and may have been done in part.
+    pub fn fail_next_write(&self) {
+        self.state().fail_next = true;
+    }
+
+    /// Nothing fails any more: a fault that was to come is called off.
+    pub fn heal(&self) {
+        let mut state = self.state();
+        state.fail_next = false;
+        state.faults = DiskFaults::default();
     }
 
     /// Sets the capacity; files that are there stay, also above it.
@@ -353,6 +370,28 @@ impl State {
         let (id, covered) = oldest.expect("a flush ends that does not run");
         assert_eq!(id, flush, "flushes end in the order they began");
         covered
+    }
+
+    /// Takes an operation on, or fails it when that is due: some of it may be done all the same.
+    fn attempt(&mut self, operation: Pending) -> Result<(), DiskError> {
+        if !std::mem::take(&mut self.fail_next) {
+            self.enter(operation);
+            return Ok(());
+        }
+        self.counts.write_errors += 1;
+        let file = match &operation {
+            Pending::Create { file, .. }
+            | Pending::Remove { file }
+            | Pending::Write { file, .. }
+            | Pending::Rename { from: file, .. } => file.clone(),
+        };
+        for piece in tear(&operation, &mut self.rng) {
+            self.enter(piece);
+        }
+        Err(DiskError::Io {
+            file,
+            reason: "simulated write error".into(),
+        })
     }
 
     fn enter(&mut self, operation: Pending) {
@@ -539,21 +578,19 @@ impl Disk for SimDisk {
         if state.used_bytes().saturating_add(length) > state.capacity_bytes {
             return Err(state.full(file));
         }
-        state.enter(Pending::Create {
+        state.attempt(Pending::Create {
             file: file.into(),
             length,
-        });
-        Ok(())
+        })
     }
 
     fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
         let mut state = self.state();
         state.missing(from)?;
-        state.enter(Pending::Rename {
+        state.attempt(Pending::Rename {
             from: from.into(),
             to: to.into(),
-        });
-        Ok(())
+        })
     }
 
     fn remove(&mut self, file: &str) -> Result<(), DiskError> {
@@ -603,12 +640,11 @@ impl Disk for SimDisk {
             place = state.rng.below(sectors as u64 + 1) * SECTOR_BYTES as u64;
             state.counts.misdirected += 1;
         }
-        state.enter(Pending::Write {
+        state.attempt(Pending::Write {
             file: file.into(),
             offset: place,
             bytes: bytes.to_vec(),
-        });
-        Ok(())
+        })
     }
 
     fn start_flush(&mut self) -> FlushId {
@@ -644,6 +680,31 @@ mod tests {
         let mut bytes = vec![0; 8_192];
         disk.read(file, 0, &mut bytes).unwrap();
         bytes
+    }
+
+    #[test]
+    fn a_write_that_fails_does_so_once_and_may_be_done_in_part() {
+        let mut sectors = BTreeSet::new();
+        for number in 0..40 {
+            let mut disk = SimDisk::new(1 << 20, Seed::from_u64(number).rng());
+            disk.create("a", 4_096).unwrap();
+            disk.fail_next_write();
+            let failed = disk.write("a", 0, &[1; 2_048]);
+            assert!(matches!(failed, Err(DiskError::Io { .. })), "{failed:?}");
+            let mut came = [0; 2_048];
+            disk.read("a", 0, &mut came).unwrap();
+            let done = came.chunks(SECTOR_BYTES).filter(|sector| sector[0] == 1);
+            sectors.insert(done.count());
+            disk.write("a", 0, &[2; 10]).unwrap();
+            disk.fail_next_write();
+            assert!(disk.create("b", 512).is_err());
+            disk.fail_next_write();
+            disk.heal();
+            disk.rename("a", "c").unwrap();
+            assert_eq!(disk.counts().write_errors, 2);
+        }
+        assert!(sectors.contains(&0) && sectors.contains(&4), "{sectors:?}");
+        assert!(sectors.len() > 2, "{sectors:?}");
     }
 
     #[test]

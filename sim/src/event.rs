@@ -130,6 +130,8 @@ pub enum Event {
     PhaseBegins { phase: Phase, core: Vec<Seat> },
     /// Every client of the healed core has had a write and a read answered.
     CoreServes { after: Duration },
+    /// Where only detection of damage is judged, the run ends here: nothing is healed.
+    DetectionJudged,
     /// The healed core did not serve, or did not become one state, within its bound.
     CoreLate { what: String },
     /// A planned fault began, ended or was left out; `entry` is its number in the schedule.
@@ -184,6 +186,12 @@ pub enum Event {
         from: Place,
         to: Place,
         reason: LossReason,
+    },
+    /// Bytes arrived with a bit flipped.
+    Corrupted {
+        message: MessageNumber,
+        from: Place,
+        seat: Seat,
     },
     /// A node was told that its connection with another is gone.
     PeerLost { seat: Seat, peer: NodeId },

@@ -49,6 +49,8 @@ pub enum Fault {
     DuplicateBurst { ppm: u32, for_ms: u64 },
     /// Messages everywhere overtake each other more often, in parts of a million.
     ReorderBurst { ppm: u32, for_ms: u64 },
+    /// Bits of what streams carry are flipped on the way, in parts of a million of the pieces.
+    CorruptBurst { ppm: u32, for_ms: u64 },
     /// The connection of two seats is reset: both hear of it, what is on the way is lost, also
     /// when half of it has arrived.
     Reset { a: Seat, b: Seat },
@@ -78,6 +80,9 @@ pub enum Fault {
     FullDisk { seat: Seat, for_ms: u64 },
     /// The next flush fails; the node has to stop, and starts again after so long.
     FailFlush { seat: Seat, down_ms: u64 },
+    /// The next write to the disk, or making or renaming of a file, fails; a part of it may be
+    /// there all the same. If the node stops, it starts again after so long.
+    FailWrite { seat: Seat, down_ms: u64 },
     /// Some reads come back with a flipped bit, in parts of a thousand; the disk itself is whole.
     BitFlipOnRead {
         seat: Seat,
@@ -137,6 +142,7 @@ pub enum FaultKind {
     LossBurst,
     DuplicateBurst,
     ReorderBurst,
+    CorruptBurst,
     Reset,
     Kill,
     PowerLoss,
@@ -146,6 +152,7 @@ pub enum FaultKind {
     SlowDisk,
     FullDisk,
     FailFlush,
+    FailWrite,
     BitFlipOnRead,
     ReadErrors,
     Misdirect,
@@ -163,7 +170,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::Partition,
         Self::OneWayPartition,
         Self::Bridge,
@@ -174,6 +181,7 @@ impl FaultKind {
         Self::LossBurst,
         Self::DuplicateBurst,
         Self::ReorderBurst,
+        Self::CorruptBurst,
         Self::Reset,
         Self::Kill,
         Self::PowerLoss,
@@ -183,6 +191,7 @@ impl FaultKind {
         Self::SlowDisk,
         Self::FullDisk,
         Self::FailFlush,
+        Self::FailWrite,
         Self::BitFlipOnRead,
         Self::ReadErrors,
         Self::Misdirect,
@@ -199,7 +208,7 @@ impl FaultKind {
     ];
 
     /// Those that need no chunkservers: all but the last two.
-    pub const OF_NODES: [Self; 30] = *Self::ALL.first_chunk().expect("there are more");
+    pub const OF_NODES: [Self; 32] = *Self::ALL.first_chunk().expect("there are more");
 
     /// The name used in options and reports: `one-way-partition`.
     #[must_use]
@@ -215,6 +224,7 @@ impl FaultKind {
             Self::LossBurst => "loss-burst",
             Self::DuplicateBurst => "duplicate-burst",
             Self::ReorderBurst => "reorder-burst",
+            Self::CorruptBurst => "corrupt-burst",
             Self::Reset => "reset",
             Self::Kill => "kill",
             Self::PowerLoss => "power-loss",
@@ -224,6 +234,7 @@ impl FaultKind {
             Self::SlowDisk => "slow-disk",
             Self::FullDisk => "full-disk",
             Self::FailFlush => "fail-flush",
+            Self::FailWrite => "fail-write",
             Self::BitFlipOnRead => "bit-flip-on-read",
             Self::ReadErrors => "read-errors",
             Self::Misdirect => "misdirect",
@@ -256,6 +267,7 @@ impl Fault {
             Self::LossBurst { .. } => FaultKind::LossBurst,
             Self::DuplicateBurst { .. } => FaultKind::DuplicateBurst,
             Self::ReorderBurst { .. } => FaultKind::ReorderBurst,
+            Self::CorruptBurst { .. } => FaultKind::CorruptBurst,
             Self::Reset { .. } => FaultKind::Reset,
             Self::Kill { .. } => FaultKind::Kill,
             Self::PowerLoss { .. } => FaultKind::PowerLoss,
@@ -265,6 +277,7 @@ impl Fault {
             Self::SlowDisk { .. } => FaultKind::SlowDisk,
             Self::FullDisk { .. } => FaultKind::FullDisk,
             Self::FailFlush { .. } => FaultKind::FailFlush,
+            Self::FailWrite { .. } => FaultKind::FailWrite,
             Self::BitFlipOnRead { .. } => FaultKind::BitFlipOnRead,
             Self::ReadErrors { .. } => FaultKind::ReadErrors,
             Self::Misdirect { .. } => FaultKind::Misdirect,
@@ -293,6 +306,7 @@ impl Fault {
             | Self::SlowDisk { seat, .. }
             | Self::FullDisk { seat, .. }
             | Self::FailFlush { seat, .. }
+            | Self::FailWrite { seat, .. }
             | Self::BitFlipOnRead { seat, .. }
             | Self::ReadErrors { seat, .. }
             | Self::Misdirect { seat, .. }

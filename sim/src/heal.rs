@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::check::chunks;
 use crate::event::{Event, Phase, StopReason};
 use crate::net::Weather;
 use crate::node::Kind;
@@ -18,6 +19,12 @@ const WATCH: Duration = Duration::from_millis(20);
 
 impl<K: Kind> World<K> {
     pub(crate) async fn heal(&mut self) {
+        if self.options.faults.detection_only {
+            // Nothing is left that could heal: what nodes hold and say now is what is judged.
+            self.emit(Event::DetectionJudged);
+            self.detected = true;
+            return;
+        }
         let core = self.choose_core();
         self.phase = Phase::Liveness;
         self.healed_at = self.now;
@@ -188,10 +195,14 @@ impl<K: Kind> World<K> {
         if !self.fleet.is_there() {
             return None;
         }
-        let seat = self.core.first()?;
-        let state = self.seats[usize::from(seat.0)].store.image();
-        let goals = crate::check::chunks::goals(&state, self.options.chunkservers);
-        crate::check::chunks::unrest(&goals, &self.fleet.disks())
+        let goals = self.core.iter().find_map(|seat| {
+            let state = self.seats[usize::from(seat.0)].store.image();
+            chunks::goals(&state, self.options.chunkservers)
+        });
+        match goals {
+            Some(goals) => chunks::unrest(&goals, &self.fleet.disks()),
+            None => Some("no state of the core can be read".to_owned()),
+        }
     }
 
     /// Who stands where, for the report of a core that is late.

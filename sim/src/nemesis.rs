@@ -62,10 +62,14 @@ impl<K: Kind> World<K> {
             Fault::Kill { seat, .. }
             | Fault::PowerLoss { seat, .. }
             | Fault::FailFlush { seat, .. }
+            | Fault::FailWrite { seat, .. }
             | Fault::FailCheckpoint { seat, .. }
                 if !runs(seat) =>
             {
                 Err("the node is down")
+            }
+            Fault::CorruptBurst { .. } if self.streams.is_none() => {
+                Err("nodes talk by whole messages in this run")
             }
             Fault::ServerCrash { server, .. } | Fault::ServerCut { server, .. }
                 if *server >= self.options.chunkservers =>
@@ -150,6 +154,7 @@ impl<K: Kind> World<K> {
                 self.bring(entry, Weather::Duplicate(ppm), for_ms);
             }
             Fault::ReorderBurst { ppm, for_ms } => self.bring(entry, Weather::Reorder(ppm), for_ms),
+            Fault::CorruptBurst { ppm, for_ms } => self.bring(entry, Weather::Corrupt(ppm), for_ms),
             Fault::Reset { a, b } => self.reset(a, b),
             Fault::TransferLeader { to } => {
                 let to = self.state(to).node;
@@ -232,6 +237,11 @@ impl<K: Kind> World<K> {
                 self.end_in(entry, for_ms);
             }
             Fault::FailFlush { seat, down_ms } => self.state(seat).fail_flush = Some(down_ms),
+            Fault::FailWrite { seat, down_ms } => {
+                let state = self.state(seat);
+                state.restart_ms = down_ms;
+                state.disk.fail_next_write();
+            }
             Fault::FailCheckpoint { seat, down_ms } => {
                 let state = self.state(seat);
                 state.restart_ms = down_ms;
@@ -402,16 +412,21 @@ impl<K: Kind> World<K> {
             node,
             reason: StopReason::RefusedToOpen(reason),
         });
-        let faults = &self.state(seat).faults;
-        let transient = faults.read_flip > 0 || faults.read_error > 0;
+        let detection_only = self.options.faults.detection_only;
+        let state = self.state(seat);
+        let faults = &state.faults;
+        let failed = state.disk.counts().write_errors > state.write_errors;
+        let transient = faults.read_flip > 0 || faults.read_error > 0 || failed;
         let busy = self.atlas.replacing().is_some_and(|other| other != seat);
-        if !transient && !busy && self.options.nodes > 1 {
+        // In a run that judges detection the operator has nothing to replace it from.
+        if !transient && !busy && !detection_only && self.options.nodes > 1 {
             // What an operator does who reads the message.
             self.atlas.on_replacing(seat);
             self.replace(seat);
         }
         let now = self.now;
-        let retry_at = now + Duration::from_millis(200);
+        let patience = if detection_only { 2_000 } else { 200 };
+        let retry_at = now + Duration::from_millis(patience);
         let state = self.state(seat);
         if state.retry_at <= now {
             state.retry_at = retry_at;

@@ -39,6 +39,8 @@ pub enum Weather {
     Duplicate(u32),
     /// Messages everywhere are overtaken more often, parts of a million.
     Reorder(u32),
+    /// Pieces of streams everywhere have a bit flipped, parts of a million.
+    Corrupt(u32),
 }
 
 /// A message on its way.
@@ -260,6 +262,16 @@ impl<T: Clone> Net<T> {
         time
     }
 
+    /// Pieces of streams that have a bit flipped now, parts of a million.
+    #[must_use]
+    pub fn corrupt_ppm(&self) -> u32 {
+        let each = self.weather.values().map(|weather| match weather {
+            Weather::Corrupt(ppm) => *ppm,
+            _ => 0,
+        });
+        each.fold(0, u32::saturating_add)
+    }
+
     /// Whether nothing passes this link now: what is sent is sent again until it does.
     #[must_use]
     pub fn is_blocked(&self, link: Link) -> bool {
@@ -282,7 +294,7 @@ impl<T: Clone> Net<T> {
                 }
                 Weather::Reorder(ppm) => chances.reorder = chances.reorder.saturating_add(*ppm),
                 Weather::Slow(links, by) if links.contains(&link) => chances.extra += *by,
-                Weather::Slow(..) | Weather::Cut(_) | Weather::Clog(_) => {}
+                Weather::Slow(..) | Weather::Cut(_) | Weather::Clog(_) | Weather::Corrupt(_) => {}
             }
         }
         chances

@@ -17,6 +17,8 @@ use crate::generator;
 
 /// Share of the seeds that have chunkservers.
 const FLEET_SHARE: (u64, u64) = (1, 4);
+/// Share of the seeds in which only detection of damage is judged.
+const DETECTION_SHARE: (u64, u64) = (1, 30);
 /// Share of the seeds that have mounts.
 const MOUNT_SHARE: (u64, u64) = (1, 3);
 
@@ -243,7 +245,8 @@ pub struct FaultOptions {
     pub mean_ms: u64,
     /// Longest that one lasts, milliseconds.
     pub longest_ms: u64,
-    /// Only detection of damage is judged, so the last good copy may be destroyed.
+    /// Only detection of damage is judged, so the last good copy may be destroyed, and the run ends
+    /// where others begin to heal.
     pub detection_only: bool,
     /// Weight of each kind; 0 is never.
     pub weights: BTreeMap<FaultKind, u32>,
@@ -369,8 +372,15 @@ impl Options {
         if weight(FaultKind::MonotonicJump) > 0 {
             workload.read_lease = 0;
         }
+        let detection_only = {
+            let mut rng = seed.child("options detection").rng();
+            rng.chance(DETECTION_SHARE.0, DETECTION_SHARE.1)
+        };
+        if detection_only {
+            faults.judge_detection();
+        }
         // A single node has nobody to give back what rotted, nor to take its place.
-        if nodes == 1 {
+        if nodes == 1 && !detection_only {
             for kind in atlas::DAMAGING {
                 faults.weights.insert(kind, 0);
             }
@@ -394,6 +404,11 @@ impl Options {
             0
         };
         let mount = MountOptions::draw(&mut crowd);
+        // Copies and mounts are judged by what they come to once all is well again.
+        let (chunkservers, mounts) = match detection_only {
+            true => (0, 0),
+            false => (chunkservers, mounts),
+        };
         let election = raft.election_max_ms;
         Self {
             nodes,
@@ -510,6 +525,10 @@ impl Options {
             (self.safety_ms >= 1, "a run takes its time"),
             (self.chunkservers <= 10, "there are at most 10 chunkservers"),
             (self.mounts <= 10, "there are at most 10 mounts"),
+            (
+                !self.faults.detection_only || self.chunkservers == 0 && self.mounts == 0,
+                "where only detection is judged there are neither chunkservers nor mounts",
+            ),
             (
                 (1..=20).contains(&self.mount.threads) && self.mount.mean_ms >= 1,
                 "a mount has 1 to 20 threads, and they take their time",
@@ -692,6 +711,23 @@ impl FaultOptions {
             longest_ms: *rng.pick(&[500, 2_000, 6_000]),
             detection_only: false,
             weights,
+        }
+    }
+}
+
+impl FaultOptions {
+    /// Destroys without regard to what is left, so that only what nodes say of it can be judged.
+    fn judge_detection(&mut self) {
+        self.detection_only = true;
+        self.mean_ms = self.mean_ms.clamp(100, 500);
+        for kind in atlas::DAMAGING {
+            self.weights.insert(kind, 5);
+        }
+        // Whoever takes the disks away takes what there is to detect; and nobody is replaced.
+        self.weights.insert(FaultKind::LoseDisk, 0);
+        self.weights.insert(FaultKind::CycleMember, 0);
+        for kind in [FaultKind::Kill, FaultKind::PowerLoss] {
+            self.weights.insert(kind, 10);
         }
     }
 }

@@ -116,6 +116,7 @@ fn node_options(spec: &NodeSpec, seed: &Seed) -> node::Options {
         record_bytes_max: log.record_bytes_max,
         segments_max: log.segments_max,
         buffer_bytes_max: log.buffer_bytes_max,
+        bug,
         ..WalOptions::new(spec.node)
     };
     // Only this life opens the log under this number.

@@ -212,6 +212,10 @@ fn draw_fault(kind: FaultKind, options: &Options, rng: &mut Rng) -> Fault {
             ppm: rng.between(10_000, 500_000) as u32,
             for_ms,
         },
+        FaultKind::CorruptBurst => Fault::CorruptBurst {
+            ppm: rng.between(100, 50_000) as u32,
+            for_ms,
+        },
         FaultKind::Reset => Fault::Reset { a: seat, b: other },
         FaultKind::Kill => Fault::Kill { seat, down_ms },
         FaultKind::PowerLoss => Fault::PowerLoss { seat, down_ms },
@@ -232,6 +236,7 @@ fn draw_fault(kind: FaultKind, options: &Options, rng: &mut Rng) -> Fault {
         },
         FaultKind::FullDisk => Fault::FullDisk { seat, for_ms },
         FaultKind::FailFlush => Fault::FailFlush { seat, down_ms },
+        FaultKind::FailWrite => Fault::FailWrite { seat, down_ms },
         FaultKind::BitFlipOnRead => Fault::BitFlipOnRead {
             seat,
             permille: rng.between(1, 200) as u32,

@@ -58,6 +58,8 @@ pub struct SeatState {
     pub fail_flush: Option<u64>,
     /// What reads and writes suffer.
     pub faults: DiskFaults,
+    /// Writes that had failed when its process was started.
+    pub write_errors: u64,
     /// After a stop of its own the node starts again after so many milliseconds.
     pub restart_ms: u64,
     /// When its node, which refused to start, will be started once more.
@@ -95,6 +97,7 @@ impl SeatState {
             slow: 1,
             fail_flush: None,
             faults: DiskFaults::default(),
+            write_errors: 0,
             restart_ms: 500,
             retry_at: SimTime::ZERO,
             rng: seed.child("fates").rng(),
@@ -108,7 +111,7 @@ impl SeatState {
         self.slow = 1;
         self.fail_flush = None;
         self.faults = DiskFaults::default();
-        self.disk.set_faults(DiskFaults::default());
+        self.disk.heal();
         self.disk.set_capacity_bytes(options.disk.capacity_bytes);
         self.store.heal();
     }

@@ -140,6 +140,8 @@ pub enum Arrival {
         message: MessageNumber,
         /// What came of it: all, unless the stream breaks within it.
         bytes: Vec<u8>,
+        /// The byte that is not what was written, where one is.
+        flipped: Option<usize>,
         /// The stream breaks right behind these bytes.
         breaks: bool,
     },
@@ -320,13 +322,15 @@ impl Streams {
     }
 
     /// What arrives now in this direction. `passes`: the link lets it through, and the machine at
-    /// its end has power.
+    /// its end has power. A piece has a bit flipped with a chance of `corrupt_ppm` parts of a
+    /// million.
     pub fn arrive(
         &mut self,
         now: SimTime,
         id: StreamId,
         writer: Side,
         passes: bool,
+        corrupt_ppm: u32,
     ) -> Option<Arrival> {
         let tear_ppm = self.tear_ppm;
         let stream = self.streams.get_mut(&id)?;
@@ -365,9 +369,11 @@ impl Streams {
             None => {}
         }
         lane.came(bytes.len());
+        let flipped = lane.flip(&mut bytes, corrupt_ppm);
         Some(Arrival::Bytes {
             message,
             bytes,
+            flipped,
             breaks,
         })
     }
@@ -524,6 +530,17 @@ impl Lane {
         self.flying.push_back((self.last, piece));
     }
 
+    /// Flips a bit by chance, and says in which byte.
+    fn flip(&mut self, bytes: &mut [u8], ppm: u32) -> Option<usize> {
+        if ppm == 0 || bytes.is_empty() || !draw::ppm(&mut self.rng, ppm) {
+            return None;
+        }
+        let bit = self.rng.below(bytes.len() as u64 * 8);
+        let at = (bit / 8) as usize;
+        bytes[at] ^= 1 << (bit % 8);
+        Some(at)
+    }
+
     /// So many bytes more have arrived.
     fn came(&mut self, bytes: usize) {
         self.arrived += bytes as u64;
@@ -611,7 +628,7 @@ mod tests {
             let mut came = Vec::new();
             while let Some(at) = self.streams.plan(id, Side::Dialer) {
                 self.now = self.now.max(at);
-                match self.streams.arrive(self.now, id, Side::Dialer, true) {
+                match self.streams.arrive(self.now, id, Side::Dialer, true, 0) {
                     Some(Arrival::Bytes { bytes, breaks, .. }) => {
                         came.extend(bytes);
                         if breaks {
@@ -674,13 +691,13 @@ mod tests {
         let id = world.streams.open(A, CONN, B);
         world.write(id, &records()[..100]);
         world.now = world.streams.plan(id, Side::Dialer).unwrap();
-        let later = world.streams.arrive(world.now, id, Side::Dialer, false);
+        let later = world.streams.arrive(world.now, id, Side::Dialer, false, 0);
         let Some(Arrival::Later(at)) = later else {
             panic!("{later:?}");
         };
         assert!(at > world.now);
         assert_eq!(world.streams.plan(id, Side::Dialer), None, "it is planned");
-        let came = world.streams.arrive(at, id, Side::Dialer, true);
+        let came = world.streams.arrive(at, id, Side::Dialer, true, 0);
         assert!(matches!(came, Some(Arrival::Bytes { .. })), "{came:?}");
     }
 
@@ -694,7 +711,7 @@ mod tests {
             let planned = world.streams.plan(id, Side::Dialer);
             assert_eq!(planned.is_some(), !quiet);
             if let Some(at) = planned {
-                let end = world.streams.arrive(at, id, Side::Dialer, true);
+                let end = world.streams.arrive(at, id, Side::Dialer, true, 0);
                 assert_eq!(end, Some(Arrival::End));
                 assert!(world.streams.lose(id, Side::Acceptor).is_some());
                 assert_eq!(world.streams.between(A, B), []);
@@ -711,5 +728,34 @@ mod tests {
         world.write(id, &all);
         assert_eq!(world.run(id), (all, false));
         assert!(world.now.0 > 100_000_000, "losses cost time: {}", world.now);
+    }
+
+    #[test]
+    fn in_corrupting_weather_one_bit_of_a_piece_is_another() {
+        let mut world = World::new(100);
+        let id = world.streams.open(A, CONN, B);
+        let all = records();
+        world.write(id, &all);
+        let (mut came, mut flips) = (0, 0);
+        while let Some(at) = world.streams.plan(id, Side::Dialer) {
+            world.now = world.now.max(at);
+            let arrival = world
+                .streams
+                .arrive(world.now, id, Side::Dialer, true, 300_000);
+            let Some(Arrival::Bytes { bytes, flipped, .. }) = arrival else {
+                panic!("{arrival:?}");
+            };
+            let right = &all[came..came + bytes.len()];
+            let differing = right.iter().zip(&bytes).filter(|(a, b)| a != b).count();
+            assert_eq!(differing, usize::from(flipped.is_some()));
+            if let Some(at) = flipped {
+                assert_eq!((right[at] ^ bytes[at]).count_ones(), 1);
+                flips += 1;
+            }
+            came += bytes.len();
+            world.take(id);
+        }
+        assert_eq!(came, all.len());
+        assert!(flips > 100, "{flips}");
     }
 }

@@ -468,6 +468,7 @@ mod tests {
         // Toys do not seal what they say.
         options.net.streams = false;
         options.leave_rest_broken = false;
+        options.faults.detection_only = false;
         // Nor do they serve anybody but clients.
         (options.chunkservers, options.mounts) = (0, 0);
         for large in ["setxattr", "any-command", "any-query"] {
@@ -475,7 +476,10 @@ mod tests {
         }
         options.faults.weights.retain(|kind, _| {
             !crate::atlas::DAMAGING.contains(kind)
-                && !matches!(kind, FaultKind::FullDisk | FaultKind::ReadErrors)
+                && !matches!(
+                    kind,
+                    FaultKind::FullDisk | FaultKind::ReadErrors | FaultKind::FailWrite
+                )
         });
         options
     }

@@ -86,13 +86,17 @@ pub fn line(now: SimTime, event: &Event) -> String {
 #[must_use]
 pub fn place(event: &Event) -> Option<Place> {
     match event {
-        Event::PhaseBegins { .. } | Event::CoreServes { .. } | Event::CoreLate { .. } => None,
+        Event::PhaseBegins { .. }
+        | Event::CoreServes { .. }
+        | Event::DetectionJudged
+        | Event::CoreLate { .. } => None,
         Event::Fault { fault, .. } => fault.seat().map(Place::Seat),
         Event::NodeStarted { seat, .. }
         | Event::NodeStopped { seat, .. }
         | Event::NodePaused { seat, .. }
         | Event::NodeResumed { seat, .. }
         | Event::NodeReplaced { seat, .. }
+        | Event::Corrupted { seat, .. }
         | Event::PeerLost { seat, .. }
         | Event::TransportStarted { seat, .. }
         | Event::IdentityStored { seat, .. }
@@ -177,6 +181,12 @@ pub fn words(event: &Event) -> String {
             reason,
             ..
         } => format!("lose       m{} <- {from} {reason:?}", message.0),
+        Event::Corrupted { message, from, .. } => {
+            format!(
+                "corrupted  m{} <- {from}: a bit was flipped on the way",
+                message.0
+            )
+        }
         Event::PeerLost { peer, .. } => format!("peer lost  {peer}"),
         Event::PeerUp { peer, .. } => format!("peer up    {peer}"),
         Event::TransportStarted { node, life, .. } => format!("dials      {node} life {life}"),
@@ -298,6 +308,7 @@ pub fn words(event: &Event) -> String {
             false => "unlocks    what all want".into(),
         },
         Event::Noticed { index, notices, .. } => format!("notice     {index} {notices:?}"),
+        Event::DetectionJudged => "only detection is judged: the run ends here".to_owned(),
         Event::CoreServes { after } => format!("core serves after {after:?}"),
         Event::CoreLate { what } => format!("CORE LATE  {what}"),
     }

@@ -452,8 +452,9 @@ impl<K: Kind> World<K> {
         let powered = self.state(to_seat).door.powered;
         let passes = powered && !self.net.is_blocked(link);
         let now = self.now;
+        let corrupt_ppm = self.net.corrupt_ppm();
         let streams = self.streams.as_mut().expect("it was there");
-        match streams.arrive(now, stream, writer, passes) {
+        match streams.arrive(now, stream, writer, passes, corrupt_ppm) {
             None => return,
             Some(Arrival::Later(at)) => {
                 return self.plan(at, Due::Piece { stream, writer });
@@ -461,9 +462,18 @@ impl<K: Kind> World<K> {
             Some(Arrival::Bytes {
                 message,
                 bytes,
+                flipped,
                 breaks,
             }) => {
                 self.emit(Event::Delivered { message, from, to });
+                if flipped.is_some() {
+                    let seat = to_seat;
+                    self.emit(Event::Corrupted {
+                        message,
+                        from,
+                        seat,
+                    });
+                }
                 self.let_system_take_and_say(stream, writer);
                 if !bytes.is_empty() {
                     self.hear(stream, writer.other(), bytes);

@@ -227,6 +227,8 @@ pub struct World<K: Kind> {
     violation: Option<(SimTime, Violation)>,
     /// The healed core was late: nothing more will come of it, whoever judges.
     late: bool,
+    /// Only what was detected is judged, and that is known.
+    pub(crate) detected: bool,
     next_node: u64,
     pub(crate) next_message: u64,
     kind: PhantomData<K>,
@@ -285,6 +287,7 @@ impl<K: Kind> World<K> {
             voters: nodes.into_iter().collect(),
             violation: None,
             late: false,
+            detected: false,
             next_message: 1,
             kind: PhantomData,
             seed,
@@ -317,7 +320,7 @@ impl<K: Kind> World<K> {
             self.with_fleet(Fleet::start);
         }
         self.with_crowd(|crowd, view, out| crowd.start(view.now, out));
-        while self.violation.is_none() && self.phase != Phase::Quiescent && !self.late {
+        while !self.is_over() {
             let Reverse(planned) = self.queue.pop().expect("the end of the run is planned");
             assert!(planned.at >= self.now, "time runs forwards");
             self.now = planned.at;
@@ -326,6 +329,10 @@ impl<K: Kind> World<K> {
         }
         self.judge_the_end().await;
         self.finish()
+    }
+
+    fn is_over(&self) -> bool {
+        self.violation.is_some() || self.phase == Phase::Quiescent || self.late || self.detected
     }
 
     fn plan_run(&mut self, schedule: Schedule) {
@@ -972,7 +979,9 @@ impl<K: Kind> World<K> {
         if state.running.is_some() || state.door.machine.is_some() || self.is_left_broken(seat) {
             return;
         }
-        self.state(seat).life += 1;
+        let state = self.state(seat);
+        state.life += 1;
+        state.write_errors = state.disk.counts().write_errors;
         if self.streams.is_some() {
             return self.start_transport(seat);
         }

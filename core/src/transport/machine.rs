@@ -396,6 +396,10 @@ impl Transport {
         conn.state = State::Noting;
         let bytes_max = codec::SEAL_BYTES + limits::RECORD_BYTES_MAX;
         conn.reader.set_record_bytes_max(bytes_max);
+        #[cfg(feature = "planted-bugs")]
+        if self.options.bug == Some(crate::planted::Bug::FrameUnchecked) {
+            conn.reader.leave_unchecked();
+        }
         self.note(id);
         self.maybe_end_noting(id, out);
     }

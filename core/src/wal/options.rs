@@ -30,6 +30,9 @@ pub struct WalOptions {
     pub free_segments_max: u32,
     /// A batch longer than this is handed to the disk before its flush, bytes.
     pub buffer_bytes_max: u32,
+    /// Which bug the log has on purpose.
+    #[cfg(feature = "planted-bugs")]
+    pub bug: Option<crate::planted::Bug>,
 }
 
 /// What is wrong with the options. Caused by configuration.
@@ -59,6 +62,8 @@ impl WalOptions {
             reserve_segments: 1,
             free_segments_max: 4,
             buffer_bytes_max: 4 << 20,
+            #[cfg(feature = "planted-bugs")]
+            bug: None,
         }
     }
 

@@ -296,7 +296,13 @@ pub(super) fn recover<D: Disk>(disk: &D, options: &WalOptions) -> Result<Found, 
     let next_segment = scanned.iter().map(|s| s.number).max().unwrap_or(0) + 1;
     drop_duplicates(&mut scanned, &mut damage, &mut spare);
     let proof = drop_unfinished(&mut scanned, &mut spare);
-    let judged = judge(&scanned, proof, blind, damage);
+    let flushed_at_least = scanned.iter().map(Scanned::proof).fold(proof, higher);
+    #[cfg(feature = "planted-bugs")]
+    let flushed_at_least = match options.bug {
+        Some(crate::planted::Bug::DamageTakenForTornTail) => (0, flushed_at_least.1),
+        _ => flushed_at_least,
+    };
+    let judged = judge(&scanned, flushed_at_least, blind, damage);
     Ok(conclude(
         disk,
         scanned,
@@ -670,11 +676,10 @@ fn is_whole(scanned: &[Scanned], first: u64, through: u64) -> bool {
 /// Walks through all frames in order and tells what is whole, damaged, lost or dropped.
 fn judge(
     scanned: &[Scanned],
-    proof: (u64, u64),
+    (flushed, start): (u64, u64),
     blind: Option<(FileName, u64)>,
     damage: Vec<Damage>,
 ) -> Judged {
-    let (flushed, start) = scanned.iter().map(Scanned::proof).fold(proof, higher);
     let mut judged = Judged {
         frames: Vec::new(),
         lost: Vec::new(),

@@ -29,23 +29,24 @@ pub struct Goals {
     pub chunks: BTreeMap<ChunkId, (ChunkInfo, usize)>,
 }
 
-/// Reads what a state wants of chunks, where there are so many chunkservers.
+/// Reads what a state wants of chunks, where there are so many chunkservers; `None` where it cannot
+/// be read: it rotted, and its node has not seen that yet.
 #[must_use]
-pub fn goals(state: &StateImage, servers: u8) -> Goals {
+pub fn goals(state: &StateImage, servers: u8) -> Option<Goals> {
     let mut goals = Goals::default();
-    let Some(tree) = image::namespace(state) else {
-        return goals;
-    };
-    for info in tree.chunks_after(None, usize::MAX).unwrap_or_default() {
+    let tree = image::namespace(state)?;
+    for info in tree.chunks_after(None, usize::MAX).ok()? {
         goals.chunks.insert(info.chunk, (info, 0));
     }
     let mut after = FileCursor::default();
-    while let Ok(files) = tree.files_after(after, 100, 1_000)
-        && let Some(last) = files.last()
-    {
+    loop {
+        let files = tree.files_after(after, 100, 1_000).ok()?;
+        let Some(last) = files.last() else {
+            return Some(goals);
+        };
         after = last.cursor;
         for file in &files {
-            let class = tree.class(file.class).ok().flatten();
+            let class = tree.class(file.class).ok()?;
             let wanted = class.map_or(0, |class| class.keep.len());
             for info in &file.chunks {
                 if let Some((_, goal)) = goals.chunks.get_mut(&info.chunk) {
@@ -54,7 +55,6 @@ pub fn goals(state: &StateImage, servers: u8) -> Goals {
             }
         }
     }
-    goals
 }
 
 /// The first thing that is not as it should be once nothing happens any more.
@@ -189,11 +189,13 @@ impl ChunksChecker {
     }
 
     fn judge_end(&self, cluster: &ClusterView) -> Result<(), String> {
-        let state = cluster.core.first();
-        let Some(state) = state.and_then(|seat| cluster.states.get(seat)) else {
+        let mut states = cluster
+            .core
+            .iter()
+            .filter_map(|seat| cluster.states.get(seat));
+        let Some(goals) = states.find_map(|state| goals(state, self.servers)) else {
             return Ok(());
         };
-        let goals = goals(state, self.servers);
         if let Some(unrest) = unrest(&goals, &self.disks) {
             return Err(unrest);
         }
@@ -370,5 +372,13 @@ mod tests {
         judge(&[told(0, 0), told(one, 1), told(one + two, 2)]).unwrap();
         assert!(judge(&[told(one + one, 2)]).is_err());
         assert!(judge(&[told(one, 2)]).is_err());
+    }
+
+    #[test]
+    fn a_state_that_rotted_tells_no_goals() {
+        let state = super::super::testing::state_at(2);
+        assert!(goals(&state, 3).is_some());
+        let rotten = state.keys().map(|key| (key.clone(), vec![0xFF; 7]));
+        assert!(goals(&std::sync::Arc::new(rotten.collect()), 3).is_none());
     }
 }

@@ -6,7 +6,9 @@
 //! Then the whole state of each is compared with that of the reference model after the same
 //! entries, every key of it: a log that is right, and replicas that agree, are worth nothing when
 //! all of them forgot the same thing. A state that rotted and has not been read since is passed
-//! over. Runs that destroy the last good copy on purpose are not judged.
+//! over. A run that destroys the last good copy on purpose has no core at the end: there a node may
+//! lack what was acknowledged, but none may have something else in its place, or a state that there
+//! never was.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +33,7 @@ pub struct DurableChecker {
     acknowledged: BTreeMap<LogIndex, (LogId, CallNumber)>,
     /// Seats whose stored state a fault damaged.
     rotten: BTreeSet<Seat>,
-    /// Only detection of damage is judged in this run.
+    /// The run destroys the last good copies, and ends without healing.
     detection_only: bool,
 }
 
@@ -172,7 +174,7 @@ impl Checker for DurableChecker {
     }
 
     fn at_end(&mut self, cluster: &ClusterView) -> Result<(), Violation> {
-        if self.detection_only || cluster.phase == Phase::Safety {
+        if cluster.phase == Phase::Safety && !self.detection_only {
             return Ok(());
         }
         for node in Self::core(cluster) {

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use mfsha_core::id::{LogIndex, Term};
 use mfsha_core::namespace::error::FsError;
 use mfsha_core::namespace::op::{Command, Outcome, RequestId};
-use mfsha_core::raft::Membership;
+use mfsha_core::raft::{Membership, Role};
 use mfsha_core::wal::record::LogId;
 
 use crate::event::{AppliedPayload, Event};
@@ -31,6 +31,9 @@ pub struct Entry {
     pub carried_out: u64,
     /// Where it was applied first.
     pub first: Seat,
+    /// It was committed in this term or an earlier one, which need not be that in which it was
+    /// made: a later leader may have found it in its log. Never falls along the log.
+    pub committed_by: Term,
 }
 
 impl Entry {
@@ -53,6 +56,10 @@ pub struct History {
     requests: BTreeMap<RequestId, LogIndex>,
     /// Indexes of membership entries, rising.
     memberships: Vec<LogIndex>,
+    /// The highest term that was led so far.
+    led: Term,
+    /// The term that each seat leads.
+    leads: BTreeMap<Seat, Term>,
 }
 
 impl History {
@@ -84,12 +91,29 @@ impl History {
         self.requests.get(request).copied()
     }
 
-    /// The last entry made in a term below `term`. Terms never fall along a log, so this is a
-    /// search by halves.
+    /// The last entry that was committed in a term below `term`, as far as that is known.
     #[must_use]
     pub fn last_before(&self, term: Term) -> Option<&Entry> {
-        let end = self.entries.partition_point(|entry| entry.id.term < term);
-        self.entries[..end].last()
+        let entries = &self.entries;
+        let end = entries.partition_point(|entry| entry.committed_by < term);
+        entries[..end].last()
+    }
+
+    /// The term in which an entry that a seat applies for the first time was committed at the
+    /// latest. Whoever leads says so before anything is committed under it.
+    fn committed_by(&self, seat: Seat, made: Term) -> Term {
+        let known = self.leads.get(&seat).copied().unwrap_or(self.led);
+        let before = self.entries.last().map(|entry| entry.committed_by);
+        known.max(made).max(before.unwrap_or_default())
+    }
+
+    fn on_role(&mut self, seat: Seat, role: Role, term: Term) {
+        if role == Role::Leader {
+            self.led = self.led.max(term);
+            self.leads.insert(seat, term);
+        } else {
+            self.leads.remove(&seat);
+        }
     }
 
     /// The membership that the committed log says at `index`.
@@ -105,8 +129,19 @@ impl History {
 
     /// Takes in what happened; gives the entry's index when it was new.
     pub fn on_event(&mut self, event: &Event) -> Option<LogIndex> {
-        let Event::Applied { seat, entry, .. } = event else {
-            return None;
+        let (seat, entry) = match event {
+            Event::Applied { seat, entry, .. } => (seat, entry),
+            Event::RoleChanged {
+                seat, role, term, ..
+            } => {
+                self.on_role(*seat, *role, *term);
+                return None;
+            }
+            Event::NodeStopped { seat, .. } => {
+                self.leads.remove(seat);
+                return None;
+            }
+            _ => return None,
         };
         let index = entry.id.index;
         if index != self.last().next() {
@@ -125,7 +160,9 @@ impl History {
             AppliedPayload::Membership(_) => self.memberships.push(index),
             AppliedPayload::Blank => {}
         }
+        let committed_by = self.committed_by(*seat, entry.id.term);
         self.entries.push(Entry {
+            committed_by,
             id: entry.id,
             payload: entry.payload.clone(),
             carried_out,

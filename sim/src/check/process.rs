@@ -81,6 +81,7 @@ fn may_stop_a_node(kind: FaultKind) -> bool {
     matches!(
         kind,
         FaultKind::FailFlush
+            | FaultKind::FailWrite
             | FaultKind::FullDisk
             | FaultKind::BitFlipOnRead
             | FaultKind::ReadErrors

@@ -2,14 +2,16 @@
 //!
 //! Of messages of one class from one node to another a part may be lost, with a connection or for
 //! want of room; the rest comes in the order in which it was handed over, unchanged, and nothing
-//! comes twice. And since every node here is honest, nothing that comes ever makes no sense: a frame
-//! that was torn ends with its connection.
+//! comes twice. And since every node here is honest, nothing that comes ever makes no sense, unless
+//! a bit of it was flipped on the way: a frame that was torn ends with its connection, and one that
+//! was spoilt is known by its checksum.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use mfsha_core::id::NodeId;
 
 use crate::event::Event;
+use crate::place::Seat;
 use crate::time::SimTime;
 
 use super::{Checker, Violation, broken};
@@ -22,6 +24,8 @@ type Pair = (NodeId, NodeId);
 pub struct StreamChecker {
     /// Length and hash of what was handed over and may still come: control, and bulk.
     handed: BTreeMap<Pair, [VecDeque<(usize, u64)>; 2]>,
+    /// Pieces that came spoilt to a seat; each may make no sense to it once.
+    spoilt: BTreeMap<Seat, u64>,
 }
 
 impl StreamChecker {
@@ -79,10 +83,20 @@ impl Checker for StreamChecker {
                     ),
                 )),
             },
-            Event::Nonsense { node, .. } => Err(broken(
-                self,
-                format!("{node} could not read what an honest peer sent"),
-            )),
+            Event::Corrupted { seat, .. } => {
+                *self.spoilt.entry(*seat).or_default() += 1;
+                Ok(())
+            }
+            Event::Nonsense { seat, node } => match self.spoilt.get_mut(seat) {
+                Some(left) if *left > 0 => {
+                    *left -= 1;
+                    Ok(())
+                }
+                _ => Err(broken(
+                    self,
+                    format!("{node} could not read what an honest peer sent"),
+                )),
+            },
             _ => Ok(()),
         }
     }
@@ -91,7 +105,8 @@ impl Checker for StreamChecker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::place::Seat;
+    use crate::event::MessageNumber;
+    use crate::place::Place;
 
     fn handed(bulk: bool, hash: u64) -> Event {
         Event::Handed {
@@ -139,6 +154,15 @@ mod tests {
             seat: Seat(1),
             node: NodeId(2),
         };
-        assert!(judge(&[nonsense]).is_err());
+        assert!(judge(std::slice::from_ref(&nonsense)).is_err());
+        let corrupted = Event::Corrupted {
+            message: MessageNumber(1),
+            from: Place::Seat(Seat(0)),
+            seat: Seat(1),
+        };
+        let once = [corrupted, nonsense.clone()];
+        assert!(judge(&once).is_ok(), "it was spoilt");
+        let twice = [&once[..], &[nonsense]].concat();
+        assert!(judge(&twice).is_err(), "one of two was not");
     }
 }

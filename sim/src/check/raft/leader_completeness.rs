@@ -93,8 +93,10 @@ impl Checker for LeaderCompleteness {
 #[cfg(test)]
 mod tests {
     use super::super::super::testing::{applied, blank, cluster, leader, log_id, status, view};
+    use mfsha_core::id::{NodeId, Term};
+
     use super::*;
-    use crate::event::Phase;
+    use crate::event::{Event, Phase};
     use crate::place::Seat;
 
     fn checker() -> LeaderCompleteness {
@@ -129,6 +131,36 @@ mod tests {
         // A longer log of an older term is no better.
         let stale = leader(1, 3, Some(log_id(1, 9)));
         assert!(checker.after_step(now, &stale).is_err());
+    }
+
+    #[test]
+    fn an_entry_of_an_earlier_term_that_a_later_one_committed_is_not_owed_in_between() {
+        let leads = |seat: u8, term: u64| Event::RoleChanged {
+            seat: Seat(seat),
+            node: NodeId(u64::from(seat) + 1),
+            role: Role::Leader,
+            term: Term(term),
+            leader: None,
+        };
+        let history = SharedHistory::default();
+        history.on_event(&applied(0, blank(1, 1)));
+        // Made in term 1, and left behind there; whoever leads term 3 has it and commits it.
+        history.on_event(&leads(1, 2));
+        history.on_event(&leads(0, 3));
+        history.on_event(&applied(0, blank(1, 2)));
+        history.on_event(&applied(0, blank(3, 3)));
+        let mut checker = LeaderCompleteness::new(history);
+        let deposed = leader(1, 2, Some(log_id(2, 2)));
+        checker.after_step(SimTime::ZERO, &deposed).unwrap();
+        let mut view = cluster(Phase::Safety, vec![deposed]);
+        view.logs
+            .insert(Seat(1), vec![(log_id(1, 1), 0), (log_id(2, 2), 0)]);
+        checker.on_cluster(&view).unwrap();
+        // What was committed before its own term it owes all the same, and so does term 4.
+        view.logs.insert(Seat(1), vec![(log_id(2, 1), 0)]);
+        assert!(checker.on_cluster(&view).is_err());
+        let late = leader(1, 4, Some(log_id(2, 2)));
+        assert!(checker.after_step(SimTime::ZERO, &late).is_err());
     }
 
     #[test]
