@@ -65,6 +65,9 @@ pub struct Options {
     pub gives_max: usize,
     /// Copies that one chunkserver deletes at once.
     pub deletes_max: usize,
+    /// Chunkservers may be fuller than others by this much of their space before copies move,
+    /// percent; 100 for never.
+    pub balance_accepted_percent: u8,
     /// Which bug there is on purpose.
     #[cfg(feature = "planted-bugs")]
     pub bug: Option<crate::planted::Bug>,
@@ -85,6 +88,7 @@ impl Default for Options {
             receives_max: 2,
             gives_max: 10,
             deletes_max: 10,
+            balance_accepted_percent: 1,
             #[cfg(feature = "planted-bugs")]
             bug: None,
         }

@@ -22,7 +22,9 @@
 //! | [`keeper`] | all of it on one node, and what the leader does with it |
 //! | [`jobs`] | what is done for writers |
 //! | `upkeep` | what is done so that every chunk has its copies |
+//! | `balance` | which copies move to emptier chunkservers |
 
+mod balance;
 pub mod channel;
 pub mod jobs;
 pub mod keeper;

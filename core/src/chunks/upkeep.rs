@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+use super::balance::Balance;
 use super::jobs::Ticket;
 use super::keeper::{Act, Keeper, Records, Why};
 use super::map::{Known, PlaceNo};
@@ -49,9 +50,18 @@ enum Phase {
 
 /// An order that is no job's.
 #[derive(Clone, Copy, Debug)]
-struct Errand {
+pub(super) struct Errand {
     /// Who gives the copy, of one that is made.
     source: Option<PlaceNo>,
+}
+
+impl Errand {
+    /// A copy is made.
+    pub fn copy_from(source: PlaceNo) -> Self {
+        Self {
+            source: Some(source),
+        }
+    }
 }
 
 /// Copies that are not of this state.
@@ -93,6 +103,7 @@ pub(super) struct Upkeep {
     newer: Newer,
     /// As many were reported.
     reported: Newer,
+    pub balance: Balance,
 }
 
 impl Newer {
@@ -129,6 +140,7 @@ impl Upkeep {
             archiving: BTreeMap::new(),
             newer: Newer::default(),
             reported: Newer::default(),
+            balance: Balance::default(),
         }
     }
 
@@ -146,6 +158,12 @@ impl Upkeep {
         self.forgetting.remove(&ticket).is_some() || self.archiving.remove(&ticket).is_some()
     }
 
+    /// A copy is being made, and something is to be done once it is there.
+    pub fn begin_copy(&mut self, at: (ChunkId, PlaceNo), errand: Errand) {
+        self.errands.insert(at, errand);
+        self.again = true;
+    }
+
     fn deletes_at(&self, place: PlaceNo) -> usize {
         let here = |((_, at), errand): &(&(ChunkId, PlaceNo), &Errand)| {
             *at == place && errand.source.is_none()
@@ -153,14 +171,14 @@ impl Upkeep {
         self.errands.iter().filter(here).count()
     }
 
-    fn receives_at(&self, place: PlaceNo) -> usize {
+    pub fn receives_at(&self, place: PlaceNo) -> usize {
         let here = |((_, at), errand): &(&(ChunkId, PlaceNo), &Errand)| {
             *at == place && errand.source.is_some()
         };
         self.errands.iter().filter(here).count()
     }
 
-    fn gives_from(&self, place: PlaceNo) -> usize {
+    pub fn gives_from(&self, place: PlaceNo) -> usize {
         let from = |errand: &&Errand| errand.source == Some(place);
         self.errands.values().filter(from).count()
     }
@@ -223,6 +241,7 @@ impl Keeper {
         };
         match leading.upkeep.phase {
             Phase::Files(cursor) => {
+                self.weigh();
                 let files = records.files_after(cursor, portion, portion * 4)?;
                 let end = files.last().map(|file| file.cursor);
                 for file in files {
@@ -278,6 +297,7 @@ impl Keeper {
                 upkeep.next_at = upkeep.next_at.max(upkeep.began + rest).max(now);
                 upkeep.again = false;
                 upkeep.shared.clear();
+                upkeep.balance.on_pass();
                 let newer = std::mem::take(&mut upkeep.newer);
                 let before = std::mem::replace(&mut upkeep.reported, newer);
                 if newer != Newer::default() && newer != before {
@@ -454,6 +474,9 @@ impl Keeper {
                 self.delete(chunk, it.place);
             }
         }
+        if copies.len() == wanted.len() && staying.len() == copies.len() && missing.is_empty() {
+            self.maybe_move(info, &staying, wanted);
+        }
         Ok(())
     }
 
@@ -527,7 +550,7 @@ impl Keeper {
         records: &dyn Records,
     ) -> Result<bool, StoreError> {
         if self.waits_for_absent(records)? {
-            self.do_again();
+            self.lacks();
             return Ok(false);
         }
         let holds = |place: PlaceNo| self.map.copies(info.chunk).any(|it| it.place == place);
@@ -555,7 +578,7 @@ impl Keeper {
             };
             let Some(place) = place.map(|it| it.place) else {
                 if candidates.iter().any(|it| it.free != Room::Full) {
-                    self.do_again();
+                    self.lacks();
                 }
                 continue;
             };
@@ -568,7 +591,7 @@ impl Keeper {
             let Some((source, address)) =
                 source.and_then(|it| Some((it, self.map.server(it)?.joined.address)))
             else {
-                self.do_again();
+                self.lacks();
                 continue;
             };
             let order = Order::Replicate {
@@ -577,13 +600,12 @@ impl Keeper {
                 source: address,
             };
             if let Some(leading) = &mut self.leading {
-                let source = Some(source);
-                let errand = Errand { source };
-                leading.upkeep.errands.insert((info.chunk, place), errand);
+                let errand = Errand::copy_from(source);
+                leading.upkeep.begin_copy((info.chunk, place), errand);
             }
             self.set_unclean(info.chunk);
             self.order(place, order, Why::Upkeep);
-            self.do_again();
+            self.lacks();
             candidates.retain(|it| it.place != place);
             begun = true;
         }
@@ -613,6 +635,14 @@ impl Keeper {
         }
         upkeep.errands.insert((chunk, place), errand);
         self.order(place, Order::Delete { chunk }, Why::Upkeep);
+    }
+
+    /// A chunk has fewer copies than it could have.
+    fn lacks(&mut self) {
+        self.do_again();
+        if let Some(leading) = &mut self.leading {
+            leading.upkeep.balance.on_lacking();
+        }
     }
 
     fn do_again(&mut self) {
