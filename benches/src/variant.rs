@@ -70,4 +70,6 @@ variants![
     SetMaintenance,
     ExpireSession,
     ArchiveAged,
+    PassChunkIds,
+    PassVersions,
 ];

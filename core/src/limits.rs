@@ -45,6 +45,14 @@ pub const FILE_BYTES_MAX: u64 = 1 << 57;
 /// How long a chunk stays locked for a writer that does not come back, seconds (wire).
 pub const CHUNK_LOCK_SECONDS: u32 = 120;
 
+/// Highest version of a chunk: chunkservers mark disks that shall be emptied in bit 31 (wire).
+pub const CHUNK_VERSION_MAX: u32 = 0x7FFF_FFFF;
+/// Ranges of ids of a slot that were passed over; what lies between the lowest two is taken for
+/// one of them when there would be more.
+pub const PASSED_IDS_MAX: usize = 64;
+/// Ranges of versions of a chunk that were passed over.
+pub const PASSED_VERSIONS_MAX: usize = 8;
+
 /// Chunkservers of a cluster: their ids are 1 to 65,535 (wire).
 pub const CHUNKSERVER_COUNT_MAX: usize = u16::MAX as usize;
 

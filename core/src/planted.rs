@@ -42,6 +42,12 @@ pub enum Bug {
     /// A leader that knows of no round takes the copies that it sees for all, and lets a chunk be
     /// written without a new version. P-CHUNKS.
     WrittenWithoutVersion,
+    /// Copies of chunks and versions that the state never gave out are taken for old ones, and
+    /// deleted: the state is of a backup, and they are what was written since.
+    NewerCopiesDeleted,
+    /// A copy that is to move is deleted where it is before it is where it shall be: when the other
+    /// chunkserver cannot take it, it is nowhere. P-CHUNKS.
+    MovedBeforeCopied,
     /// 8: the range of ids that a new leader gives out overlaps that of the one before. P-IDS.
     IdRangesOverlap,
     /// 12: a replica that restarts merges counters with those of its checkpoint by adding them.

@@ -30,6 +30,19 @@ pub fn cases() -> Vec<Case> {
         }),
         Case::new("repair chunk", |stage| repair(stage, Some(1))),
         Case::new("repair chunk, no copy", |stage| repair(stage, None)),
+        Case::new("pass chunk ids", |stage| {
+            let (_, chunk) = stage.written_chunk();
+            Op::PassChunkIds {
+                slot: chunk.slot(),
+                next: chunk.sequence() + 10,
+            }
+        }),
+        Case::new("pass versions", |stage| Op::PassVersions {
+            chunk: stage.written_chunk().1,
+            was: 1,
+            low: 1,
+            high: 4,
+        }),
         Case::new("forget chunk", |stage| {
             let unused = rollback(stage);
             let Op::RollbackChunk { new: chunk, .. } = unused else {

@@ -9,7 +9,6 @@
 //! before on is as good as any other.
 
 use std::collections::BTreeSet;
-use std::ops::RangeInclusive;
 
 use super::keeper::{
     Act, Asker, ChunkAnswer, ChunkWish, Keeper, Leading, Located, Records, Refusal, Why,
@@ -17,6 +16,7 @@ use super::keeper::{
 use super::map::PlaceNo;
 use super::order::Order;
 use super::placement::{self, Candidate, Choice, Room};
+use super::sound::Sound;
 use crate::id::{ChunkId, InodeId};
 use crate::limits;
 use crate::namespace::op::{ChunkAction, ChunkInfo, Op, Unsettled};
@@ -121,16 +121,6 @@ impl Job {
     pub fn into_askers(self) -> impl Iterator<Item = Asker> {
         self.waiters.into_iter().map(|waiter| waiter.asker())
     }
-}
-
-/// Versions of copies that hold what the chunk holds.
-pub(super) fn sound_versions(info: &ChunkInfo) -> RangeInclusive<u32> {
-    let from = match info.unsettled.map(|it| it.action) {
-        Some(ChunkAction::Raised { from_version }) => from_version,
-        Some(ChunkAction::Created | ChunkAction::Duplicated { .. }) => 1,
-        Some(ChunkAction::Kept) | None => info.version,
-    };
-    from..=info.version
 }
 
 /// Whether a file still has this chunk in this place: a wish may come late, when another writer has
@@ -249,7 +239,7 @@ impl Keeper {
         // Who asked may have seen an older state than this one.
         let present = records.chunk(info.chunk)?;
         let refusal = match present.is_some_and(|now| now.version == info.version) {
-            true => self.verdict(info.chunk, info.version..=info.version, records)?,
+            true => self.verdict(info.chunk, &Sound::only(info.version), records)?,
             false => Refusal::Again,
         };
         self.acts
@@ -262,7 +252,7 @@ impl Keeper {
         if info.unsettled.is_some() {
             return None;
         }
-        let located = self.map.located(info.chunk, info.version..=info.version);
+        let located = self.map.located(info.chunk, Sound::only(info.version));
         let mut places: Vec<PlaceNo> = located.map(|(place, _)| place).collect();
         // Readers spread over the copies.
         self.rng.shuffle(&mut places);
@@ -363,11 +353,12 @@ impl Keeper {
         if clean || !job.waiters.iter().any(writes) {
             return self.finish(chunk, info, records);
         }
-        if self.must_wait(chunk, sound_versions(info)) {
+        let sound = Sound::of(info, records)?;
+        if self.must_wait(chunk, &sound) {
             return Ok(());
         }
         if self.sound_places(chunk, info.version).is_empty() {
-            let refusal = self.verdict(chunk, sound_versions(info), records)?;
+            let refusal = self.verdict(chunk, &sound, records)?;
             // Who is refused asks anew, and must not find its own lock.
             self.propose(chunk, Step::GiveUp(refusal), Op::UnlockChunk { chunk });
             return Ok(());
@@ -378,13 +369,13 @@ impl Keeper {
     }
 
     /// Waits when a chunkserver with a copy is there but cannot be used yet.
-    fn must_wait(&mut self, chunk: ChunkId, versions: RangeInclusive<u32>) -> bool {
+    fn must_wait(&mut self, chunk: ChunkId, sound: &Sound) -> bool {
         let mut until = None;
         for known in self.map.copies(chunk) {
             let Some(server) = self.map.server(known.place) else {
                 continue;
             };
-            if known.damaged || !versions.contains(&known.version) {
+            if known.damaged || !sound.contains(known.version) {
                 continue;
             }
             if !self.is_usable(server) && !self.is_given_up(server) {
@@ -419,18 +410,34 @@ impl Keeper {
         records: &dyn Records,
     ) -> Result<(), StoreError> {
         let raised = self.leading.as_ref().and_then(|it| it.raised.get(&chunk));
-        if raised != Some(&info.version) {
+        let Some(raised) = raised
+            .copied()
+            .filter(|raised| raised.version == info.version)
+        else {
             // An order of an earlier leader may still bring a copy that is not told here to this
             // version; it brings none to the next.
             let version = info.version.saturating_add(1);
             self.propose(chunk, Step::Raise, Op::SetChunkVersion { chunk, version });
             return Ok(());
-        }
-        let versions = sound_versions(info);
-        if self.must_wait(chunk, versions.clone()) {
+        };
+        if !raised.is_ordered
+            && let Some((low, high)) = self.not_ours(chunk, info.version)
+        {
+            let was = info.version;
+            let op = Op::PassVersions {
+                chunk,
+                was,
+                low,
+                high,
+            };
+            self.propose(chunk, Step::Raise, op);
             return Ok(());
         }
-        let (orders, told) = self.orders_for(chunk, info, unsettled, versions);
+        let sound = Sound::of(info, records)?;
+        if self.must_wait(chunk, &sound) {
+            return Ok(());
+        }
+        let (orders, told) = self.orders_for(chunk, info, unsettled, &sound);
         let mut orders = orders;
         if orders.is_empty() && told.is_empty() {
             match self.first_orders(chunk, info, unsettled, records)? {
@@ -451,6 +458,12 @@ impl Keeper {
         job.told = told;
         job.failed = false;
         let nothing = orders.is_empty();
+        if !nothing
+            && let Some(leading) = &mut self.leading
+            && let Some(raised) = leading.raised.get_mut(&chunk)
+        {
+            raised.is_ordered = true;
+        }
         for (place, order) in orders {
             self.order(place, order, Why::Job);
         }
@@ -460,13 +473,28 @@ impl Keeper {
         }
     }
 
+    /// The lowest and the highest version of copies that cannot be of this state: nobody was told
+    /// of `version` yet.
+    pub(super) fn not_ours(&self, chunk: ChunkId, version: u32) -> Option<(u32, u32)> {
+        let versions = self.map.copies(chunk).map(|known| known.version);
+        let newer = versions.filter(|it| *it >= version);
+        newer.fold(None, |found: Option<(u32, u32)>, it| {
+            let (low, high) = found.unwrap_or((it, it));
+            Some((low.min(it), high.max(it)))
+        })
+    }
+
+    fn has_copy(&self, chunk: ChunkId, place: PlaceNo) -> bool {
+        self.map.copies(chunk).any(|known| known.place == place)
+    }
+
     /// What copies that there are still have to be told, and which need not.
     fn orders_for(
         &self,
         chunk: ChunkId,
         info: &ChunkInfo,
         unsettled: &Unsettled,
-        versions: RangeInclusive<u32>,
+        sound: &Sound,
     ) -> (Vec<(PlaceNo, Order)>, Vec<PlaceNo>) {
         let (mut orders, mut told) = (Vec::new(), Vec::new());
         for known in self.map.copies(chunk) {
@@ -475,7 +503,7 @@ impl Keeper {
             let (from, to) = (known.version, info.version);
             if known.damaged
                 || !usable
-                || !versions.contains(&from)
+                || !sound.contains(from)
                 || self.is_being_deleted(chunk, known.place)
             {
                 continue;
@@ -517,7 +545,8 @@ impl Keeper {
                 let Some(class) = class else {
                     return Ok(First::None(Refusal::Again));
                 };
-                let candidates = self.candidates();
+                let mut candidates = self.candidates();
+                candidates.retain(|it| !self.has_copy(chunk, it.place));
                 match placement::choose(&class.create, class.mode, &candidates) {
                     Choice::Places(places) => Ok(First::Orders(
                         places
@@ -537,8 +566,8 @@ impl Keeper {
                     self.settle(from, records)?;
                     return Ok(First::None(Refusal::Again));
                 }
-                let versions = sound_versions(&source);
-                if self.must_wait_for(chunk, from, versions.clone()) {
+                let sound = Sound::of(&source, records)?;
+                if self.must_wait_for(chunk, from, &sound) {
                     return Ok(First::Wait);
                 }
                 let mut orders = Vec::new();
@@ -547,8 +576,9 @@ impl Keeper {
                     let usable = server.is_some_and(|it| self.is_usable(it));
                     if known.damaged
                         || !usable
-                        || !versions.contains(&known.version)
+                        || !sound.contains(known.version)
                         || self.is_being_deleted(from, known.place)
+                        || self.has_copy(chunk, known.place)
                     {
                         continue;
                     }
@@ -579,31 +609,22 @@ impl Keeper {
                     self.settle(from, records)?;
                     return Ok(First::None(Refusal::Again));
                 }
-                Ok(First::None(self.verdict(
-                    from,
-                    sound_versions(&source),
-                    records,
-                )?))
+                Ok(First::None(self.verdict(from, &sound, records)?))
             }
             ChunkAction::Raised { .. } | ChunkAction::Kept => Ok(First::None(self.verdict(
                 chunk,
-                sound_versions(info),
+                &Sound::of(info, records)?,
                 records,
             )?)),
         }
     }
 
     /// As [`Self::must_wait`], for copies of the chunk that is duplicated.
-    fn must_wait_for(
-        &mut self,
-        chunk: ChunkId,
-        source: ChunkId,
-        versions: RangeInclusive<u32>,
-    ) -> bool {
+    fn must_wait_for(&mut self, chunk: ChunkId, source: ChunkId, sound: &Sound) -> bool {
         let waits = self.map.copies(source).any(|known| {
             let server = self.map.server(known.place);
             !known.damaged
-                && versions.contains(&known.version)
+                && sound.contains(known.version)
                 && server.is_some_and(|it| !self.is_usable(it) && !self.is_given_up(it))
         });
         let (now, patience) = (self.now, self.options.cut_off_patience);
@@ -794,6 +815,12 @@ impl Keeper {
         if leading.upkeep.on_proposed(ticket) {
             return Ok(());
         }
+        if self.on_ids_passed(ticket) {
+            return Ok(());
+        }
+        let Some(leading) = &mut self.leading else {
+            return Ok(());
+        };
         if let Some(repair) = leading.repairs.remove(&ticket) {
             return self.on_repair_proposed(repair, came, records);
         }
@@ -872,7 +899,7 @@ impl Keeper {
     ) -> Result<(), StoreError> {
         let places = self.sound_places(chunk, info.version);
         let refusal = match places.is_empty() {
-            true => Some(self.verdict(chunk, info.version..=info.version, records)?),
+            true => Some(self.verdict(chunk, &Sound::only(info.version), records)?),
             false => None,
         };
         let Some(job) = self.take_job(chunk) else {

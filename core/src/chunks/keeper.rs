@@ -13,11 +13,13 @@ use super::order::Order;
 use super::relay::{Relay, Wish};
 use super::repair::Repair;
 use super::report::{Address, ConnId, Report};
+use super::sound::Sound;
 use super::talk::{Talk, Task};
 use super::upkeep::Upkeep;
-use crate::id::{ChunkId, CsId, InodeId, NodeId, Term};
+use crate::id::{ChunkId, CsId, InodeId, NodeId, Slot, Term};
 use crate::namespace::error::FsError;
 use crate::namespace::op::{ChunkInfo, ChunkserverInfo, Op, StorageClass};
+use crate::namespace::record::Ranges;
 use crate::namespace::{FileChunks, FileCursor, KnownChunk};
 use crate::rng::Rng;
 use crate::store::StoreError;
@@ -27,6 +29,8 @@ use crate::time::{Duration, Instant, WallTime};
 const BATCH_MAX: usize = 256;
 /// Orders on the way to one relay.
 const WINDOW: usize = 4_096;
+/// Slots of which ids are passed over at once.
+const PASSING_MAX: usize = 64;
 /// Chunks that are remembered as written since their copies changed last; beyond this a writer
 /// costs a version more.
 const CLEAN_MAX: usize = 200_000;
@@ -61,6 +65,9 @@ pub struct Options {
     pub gives_max: usize,
     /// Copies that one chunkserver deletes at once.
     pub deletes_max: usize,
+    /// Chunkservers may be fuller than others by this much of their space before copies move,
+    /// percent; 100 for never.
+    pub balance_accepted_percent: u8,
     /// Which bug there is on purpose.
     #[cfg(feature = "planted-bugs")]
     pub bug: Option<crate::planted::Bug>,
@@ -81,6 +88,7 @@ impl Default for Options {
             receives_max: 2,
             gives_max: 10,
             deletes_max: 10,
+            balance_accepted_percent: 1,
             #[cfg(feature = "planted-bugs")]
             bug: None,
         }
@@ -95,6 +103,10 @@ pub trait Records {
     fn chunk_at(&self, inode: InodeId, index: u32) -> Result<Option<ChunkInfo>, StoreError>;
     /// What is known of a chunk's id.
     fn known(&self, chunk: ChunkId) -> Result<KnownChunk, StoreError>;
+    /// How many ids of chunks a slot has given out or passed over.
+    fn chunk_ids_taken(&self, slot: Slot) -> Result<u64, StoreError>;
+    /// Versions of a chunk that were passed over.
+    fn passed_versions(&self, chunk: ChunkId) -> Result<Ranges, StoreError>;
     /// Files with their chunks, in order.
     fn files_after(
         &self,
@@ -316,6 +328,14 @@ struct Link {
     sender: Sender<Task>,
 }
 
+/// A version of a chunk that is not settled and was made in this term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Raised {
+    pub version: u32,
+    /// Chunkservers were told of it: a copy that has it may be of this state.
+    pub is_ordered: bool,
+}
+
 /// What a leader has under way.
 #[derive(Debug)]
 pub(super) struct Leading {
@@ -330,7 +350,7 @@ pub(super) struct Leading {
     pub tickets: BTreeMap<Ticket, ChunkId>,
     /// Versions of chunks that are not settled and were made in this term: no order of an earlier
     /// one names them.
-    pub raised: BTreeMap<ChunkId, u32>,
+    pub raised: BTreeMap<ChunkId, Raised>,
     /// No other node can lead now.
     pub lease: bool,
     /// Copies that were all told of the version: nothing has changed while these are all there are.
@@ -338,6 +358,10 @@ pub(super) struct Leading {
     pub upkeep: Upkeep,
     /// Repairs, by the proposal that each waits for.
     pub repairs: BTreeMap<Ticket, Repair>,
+    /// Slots of which ids are being passed over.
+    passing: BTreeMap<Ticket, Slot>,
+    /// An operator was told that this state is older than what chunkservers have.
+    told_of_newer: bool,
 }
 
 /// See the module's documentation.
@@ -519,7 +543,10 @@ impl Keeper {
             clean: BTreeMap::new(),
             upkeep: Upkeep::new(self.now + self.options.upkeep_delay),
             repairs: BTreeMap::new(),
+            passing: BTreeMap::new(),
+            told_of_newer: false,
         });
+        self.map.look_at_ids_again();
         let relays: BTreeSet<NodeId> = self.map.servers().map(|(_, it)| it.via.relay).collect();
         for relay in relays {
             self.link(relay);
@@ -536,7 +563,14 @@ impl Keeper {
     /// A command of this term made a version that is not settled.
     pub fn on_raised(&mut self, chunk: ChunkId, version: u32) {
         if let Some(leading) = &mut self.leading {
-            leading.raised.insert(chunk, version);
+            let fresh = Raised {
+                version,
+                is_ordered: false,
+            };
+            let raised = leading.raised.entry(chunk).or_insert(fresh);
+            if raised.version != version {
+                *raised = fresh;
+            }
         }
     }
 
@@ -814,10 +848,10 @@ impl Keeper {
     pub(super) fn verdict(
         &self,
         chunk: ChunkId,
-        versions: std::ops::RangeInclusive<u32>,
+        sound: &Sound,
         records: &dyn Records,
     ) -> Result<Refusal, StoreError> {
-        if self.map.located(chunk, versions).next().is_some() {
+        if self.map.located(chunk, sound.clone()).next().is_some() {
             return Ok(Refusal::Again);
         }
         Ok(match self.is_complete(records)? {
@@ -856,6 +890,7 @@ impl Keeper {
         }
         self.on_changes(changes, records)?;
         self.ask_for_missing();
+        self.pass_ids(records)?;
         self.give_up_waiting(records)?;
         self.run_upkeep(records)?;
         for wish in self.relay.take_wishes() {
@@ -876,6 +911,41 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+
+    /// Ids of chunks that chunkservers have and this state did not give out are not given out.
+    fn pass_ids(&mut self, records: &dyn Records) -> Result<(), StoreError> {
+        let Some(leading) = &mut self.leading else {
+            return Ok(());
+        };
+        let room = PASSING_MAX.saturating_sub(leading.passing.len());
+        for (slot, last) in self.map.take_ids_to_look_at(room) {
+            let taken = records.chunk_ids_taken(slot)?;
+            if last < taken {
+                continue;
+            }
+            let ticket = leading.new_ticket();
+            leading.passing.insert(ticket, slot);
+            let next = last.saturating_add(1);
+            let op = Op::PassChunkIds { slot, next };
+            self.acts.push(Act::Propose(ticket, op));
+            if !leading.told_of_newer {
+                leading.told_of_newer = true;
+                self.acts.push(Act::Report(format!(
+                    "chunkservers have chunks that this cluster's metadata never gave out, such as \
+                     number {last} of {slot:?}, where {taken} is the next: the metadata is older \
+                     than they are. They are left alone, and their ids are given to nothing else"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// A proposal came to something; whether it was one that passes ids over. One that was not
+    /// carried out is made again when a chunkserver names such a chunk again, or by the next pass.
+    pub(super) fn on_ids_passed(&mut self, ticket: Ticket) -> bool {
+        let leading = self.leading.as_mut();
+        leading.is_some_and(|leading| leading.passing.remove(&ticket).is_some())
     }
 
     fn ask_for_missing(&mut self) {

@@ -8,11 +8,16 @@ use std::ops::Bound;
 
 use super::relay::Effects;
 use super::report::{Address, ConnId, Joined, Report, Space};
+use super::sound::Sound;
 use super::talk::{News, What};
-use crate::id::{ChunkId, CsId, NodeId, Term};
+use crate::id::{ChunkId, CsId, NodeId, Slot, Term};
+use crate::limits;
 #[cfg(feature = "planted-bugs")]
 use crate::planted::Bug;
 use crate::time::{Duration, Instant};
+
+/// Numbers of chunks within their slot above this, half of all, are passed over by nobody.
+const LAST_MAX: u64 = 1 << (55 - limits::SLOT_BITS);
 
 /// A place in the map: one registration of one chunkserver. Never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,6 +107,10 @@ pub struct ChunkMap {
     servers: BTreeMap<PlaceNo, Server>,
     vias: BTreeMap<Via, PlaceNo>,
     copies: BTreeMap<ChunkId, Vec<Known>>,
+    /// The last chunk of each slot that any chunkserver ever named here.
+    last: BTreeMap<Slot, u64>,
+    /// Slots where that is another since it was looked at.
+    last_rose: BTreeSet<Slot>,
     /// Registrations of each chunkserver below this number count no more: it is the last one that
     /// the replicated state had here, or the next after it when it was removed from the state.
     registered: BTreeMap<CsId, u64>,
@@ -222,6 +231,7 @@ impl ChunkMap {
                 Report::Joined(_) | Report::Done { .. } => {}
                 Report::Found(copies) => {
                     for copy in copies {
+                        self.note_last(copy.chunk);
                         let removal = Some(copy.to_remove);
                         self.put(place, copy.chunk, copy.version, removal, false);
                     }
@@ -404,6 +414,37 @@ impl ChunkMap {
         }
     }
 
+    fn note_last(&mut self, chunk: ChunkId) {
+        let number = chunk.sequence();
+        // Nobody comes to give out what is beyond this: such a number is some mistake, and must not
+        // use up the ids of its slot.
+        if number > LAST_MAX {
+            return;
+        }
+        let slot = chunk.slot();
+        if self.last.get(&slot).is_none_or(|last| *last < number) {
+            self.last.insert(slot, number);
+            self.last_rose.insert(slot);
+        }
+    }
+
+    /// Every slot has to be looked at.
+    pub fn look_at_ids_again(&mut self) {
+        self.last_rose.extend(self.last.keys());
+    }
+
+    /// Slots in which a chunkserver named a chunk behind all before, at most so many, each with the
+    /// number of the last; they are not given again.
+    pub fn take_ids_to_look_at(&mut self, max: usize) -> Vec<(Slot, u64)> {
+        let mut taken = Vec::new();
+        while taken.len() < max
+            && let Some(slot) = self.last_rose.pop_first()
+        {
+            taken.extend(self.last.get(&slot).map(|last| (slot, *last)));
+        }
+        taken
+    }
+
     /// Drops what is left of places that are gone, for chunks after this one; gives the last that
     /// was looked at, or `None` at the end.
     pub fn tidy(&mut self, after: ChunkId, max: usize) -> Option<ChunkId> {
@@ -424,10 +465,10 @@ impl ChunkMap {
     pub fn located(
         &self,
         chunk: ChunkId,
-        versions: std::ops::RangeInclusive<u32>,
+        sound: Sound,
     ) -> impl Iterator<Item = (PlaceNo, Address)> + '_ {
         self.copies(chunk)
-            .filter(move |known| !known.damaged && versions.contains(&known.version))
+            .filter(move |known| !known.damaged && sound.contains(known.version))
             .filter_map(|known| {
                 let server = self.servers.get(&known.place)?;
                 Some((known.place, server.joined.address))

@@ -17,11 +17,14 @@
 //! | `repair` | chunks without a usable copy, as a person wants them repaired |
 //! | [`relay`] | the chunkservers that are connected to this node |
 //! | [`map`] | where copies are |
+//! | [`sound`] | which versions of copies hold what a chunk holds |
 //! | [`placement`] | which chunkservers take the copies of a chunk |
 //! | [`keeper`] | all of it on one node, and what the leader does with it |
 //! | [`jobs`] | what is done for writers |
 //! | `upkeep` | what is done so that every chunk has its copies |
+//! | `balance` | which copies move to emptier chunkservers |
 
+mod balance;
 pub mod channel;
 pub mod jobs;
 pub mod keeper;
@@ -31,6 +34,7 @@ pub mod placement;
 pub mod relay;
 mod repair;
 pub mod report;
+pub mod sound;
 pub mod talk;
 #[cfg(all(test, feature = "raft"))]
 mod tests;

@@ -6,8 +6,9 @@
 
 use std::collections::VecDeque;
 
-use super::jobs::{Came, sound_versions};
+use super::jobs::Came;
 use super::keeper::{Act, Asker, ChunkAnswer, Keeper, Records, Refusal, Repairs};
+use super::sound::Sound;
 use crate::id::{ChunkId, InodeId};
 use crate::namespace::op::{ChunkAction, ChunkInfo, Op};
 use crate::store::StoreError;
@@ -121,12 +122,12 @@ impl Keeper {
             self.settle(info.chunk, records)?;
             return Ok(Judged::Right);
         }
-        let sound = sound_versions(info);
+        let sound = Sound::of(info, records)?;
         let copies = self.map.copies(info.chunk).filter(|known| !known.damaged);
         let mut best = None;
         for known in copies {
             let deleted = self.is_being_deleted(info.chunk, known.place);
-            if sound.contains(&known.version) || deleted {
+            if sound.contains(known.version) || deleted {
                 return Ok(Judged::Right);
             }
             best = best.max(Some(known.version));

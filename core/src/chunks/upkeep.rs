@@ -2,12 +2,13 @@
 //! what has too few, deletes what is too much, bad, old, or belongs to no file.
 //!
 //! It goes through all files, then through chunks that no file has, then through copies that no
-//! chunk has, a portion at a time, and begins anew. Nothing here knows better than the tree: what
-//! is not in it may be from a future that this node has not seen, and is never deleted.
+//! chunk has, a portion at a time, and begins anew. Chunks and versions that the tree never gave out
+//! are from a future that it has not seen, as when it is of a backup: such copies are never deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+use super::balance::Balance;
 use super::jobs::Ticket;
 use super::keeper::{Act, Keeper, Records, Why};
 use super::map::{Known, PlaceNo};
@@ -15,6 +16,7 @@ use super::order::Order;
 use super::placement::{self, Candidate, Room};
 use crate::id::{ChunkId, InodeId};
 use crate::namespace::op::{ChunkInfo, ClassMode, LabelExpr, Op};
+use crate::namespace::record::Ranges;
 use crate::namespace::{FileChunks, FileCursor, KnownChunk};
 use crate::store::StoreError;
 use crate::time::{Duration, Instant};
@@ -48,9 +50,27 @@ enum Phase {
 
 /// An order that is no job's.
 #[derive(Clone, Copy, Debug)]
-struct Errand {
+pub(super) struct Errand {
     /// Who gives the copy, of one that is made.
     source: Option<PlaceNo>,
+}
+
+impl Errand {
+    /// A copy is made.
+    pub fn copy_from(source: PlaceNo) -> Self {
+        Self {
+            source: Some(source),
+        }
+    }
+}
+
+/// Copies that are not of this state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Newer {
+    /// Of chunks that it has, in other versions.
+    of_versions: u64,
+    /// Of chunks that it does not have.
+    of_chunks: u64,
 }
 
 /// Several files have a chunk: what the most demanding of them wants.
@@ -79,10 +99,30 @@ pub(super) struct Upkeep {
     forgetting: BTreeMap<Ticket, ChunkId>,
     /// Files of which chunks are being archived.
     archiving: BTreeMap<Ticket, InodeId>,
-    /// Copies of a version, or a chunk, that this state does not know yet.
-    strange: u64,
+    /// Copies of chunks, or of versions, that this state never gave out.
+    newer: Newer,
     /// As many were reported.
-    reported: u64,
+    reported: Newer,
+    pub balance: Balance,
+}
+
+impl Newer {
+    /// What an operator has to know of them.
+    fn told(self) -> String {
+        let Self {
+            of_versions,
+            of_chunks,
+        } = self;
+        let copies = of_versions.saturating_add(of_chunks);
+        format!(
+            "{copies} copies at chunkservers are not of this cluster's metadata, which is older \
+             than they are: {of_chunks} of chunks that it does not have, {of_versions} in versions \
+             that it never gave out. They are neither deleted nor changed. If the metadata was \
+             restored from a backup, files written since the backup are among them: where a newer \
+             state is left anywhere, stop all nodes and start from that one. A file that has no \
+             other copies is given the newest of these by mfsfilerepair"
+        )
+    }
 }
 
 impl Upkeep {
@@ -98,8 +138,9 @@ impl Upkeep {
             unused_seen: ChunkId(0),
             forgetting: BTreeMap::new(),
             archiving: BTreeMap::new(),
-            strange: 0,
-            reported: 0,
+            newer: Newer::default(),
+            reported: Newer::default(),
+            balance: Balance::default(),
         }
     }
 
@@ -117,6 +158,12 @@ impl Upkeep {
         self.forgetting.remove(&ticket).is_some() || self.archiving.remove(&ticket).is_some()
     }
 
+    /// A copy is being made, and something is to be done once it is there.
+    pub fn begin_copy(&mut self, at: (ChunkId, PlaceNo), errand: Errand) {
+        self.errands.insert(at, errand);
+        self.again = true;
+    }
+
     fn deletes_at(&self, place: PlaceNo) -> usize {
         let here = |((_, at), errand): &(&(ChunkId, PlaceNo), &Errand)| {
             *at == place && errand.source.is_none()
@@ -124,14 +171,14 @@ impl Upkeep {
         self.errands.iter().filter(here).count()
     }
 
-    fn receives_at(&self, place: PlaceNo) -> usize {
+    pub fn receives_at(&self, place: PlaceNo) -> usize {
         let here = |((_, at), errand): &(&(ChunkId, PlaceNo), &Errand)| {
             *at == place && errand.source.is_some()
         };
         self.errands.iter().filter(here).count()
     }
 
-    fn gives_from(&self, place: PlaceNo) -> usize {
+    pub fn gives_from(&self, place: PlaceNo) -> usize {
         let from = |errand: &&Errand| errand.source == Some(place);
         self.errands.values().filter(from).count()
     }
@@ -194,6 +241,7 @@ impl Keeper {
         };
         match leading.upkeep.phase {
             Phase::Files(cursor) => {
+                self.weigh();
                 let files = records.files_after(cursor, portion, portion * 4)?;
                 let end = files.last().map(|file| file.cursor);
                 for file in files {
@@ -249,16 +297,13 @@ impl Keeper {
                 upkeep.next_at = upkeep.next_at.max(upkeep.began + rest).max(now);
                 upkeep.again = false;
                 upkeep.shared.clear();
-                let (strange, before) = (upkeep.strange, upkeep.reported);
-                upkeep.strange = 0;
-                upkeep.reported = strange;
-                if strange > 0 && strange != before {
-                    self.acts.push(Act::Report(format!(
-                        "{strange} copies of chunks or versions on chunkservers are newer than \
-                         this cluster's metadata and are left alone: if it was restored from a \
-                         backup, files changed since the backup are among them"
-                    )));
+                upkeep.balance.on_pass();
+                let newer = std::mem::take(&mut upkeep.newer);
+                let before = std::mem::replace(&mut upkeep.reported, newer);
+                if newer != Newer::default() && newer != before {
+                    self.acts.push(Act::Report(newer.told()));
                 }
+                self.map.look_at_ids_again();
             }
             Phase::Files(cursor) if cursor == FileCursor::default() => upkeep.began = now,
             Phase::Files(_) | Phase::Unused(_) | Phase::Strays(_) => {}
@@ -352,12 +397,9 @@ impl Keeper {
         }
         let is_sound = |it: &&Known| !it.damaged && it.version == info.version;
         let sound: Vec<Known> = copies.iter().filter(is_sound).copied().collect();
-        if copies
-            .iter()
-            .any(|it| !it.damaged && it.version > info.version)
-            && let Some(leading) = &mut self.leading
-        {
-            leading.upkeep.strange += 1;
+        let foreign = self.foreign_among(info, &copies, records)?;
+        if let Some(leading) = &mut self.leading {
+            leading.upkeep.newer.of_versions += foreign.len() as u64;
         }
         if sound.is_empty() {
             return Ok(());
@@ -374,7 +416,8 @@ impl Keeper {
         }
         // What is bad or old is of no use beside a good one, and may lie where a copy is to be made.
         for it in &copies {
-            if (it.damaged || it.version < info.version) && usable(self, it) {
+            let is_bad = it.damaged || it.version < info.version;
+            if is_bad && !foreign.contains(&it.place) && usable(self, it) {
                 self.delete(chunk, it.place);
             }
         }
@@ -426,12 +469,43 @@ impl Keeper {
             return Ok(());
         }
         for it in &copies {
-            let newer = !it.damaged && it.version > info.version;
-            if !keep.contains(&it.place) && !newer && usable(self, it) {
+            let stays = keep.contains(&it.place) || foreign.contains(&it.place);
+            if !stays && usable(self, it) {
                 self.delete(chunk, it.place);
             }
         }
+        if copies.len() == wanted.len() && staying.len() == copies.len() && missing.is_empty() {
+            self.maybe_move(info, &staying, wanted);
+        }
         Ok(())
+    }
+
+    /// Where copies are in versions that this state never gave out, damaged or not.
+    fn foreign_among(
+        &self,
+        info: &ChunkInfo,
+        copies: &[Known],
+        records: &dyn Records,
+    ) -> Result<BTreeSet<PlaceNo>, StoreError> {
+        #[cfg(feature = "planted-bugs")]
+        if self.options.bug == Some(crate::planted::Bug::NewerCopiesDeleted) {
+            return Ok(BTreeSet::new());
+        }
+        let passed = match copies.iter().any(|it| it.version < info.version) {
+            true => records.passed_versions(info.chunk)?,
+            false => Ranges::default(),
+        };
+        // Of one that is not settled, nobody may have been told of its version yet.
+        let raised = self.leading.as_ref();
+        let raised = raised.and_then(|it| it.raised.get(&info.chunk));
+        let is_fresh = raised.is_some_and(|it| !it.is_ordered && it.version == info.version);
+        let is_foreign = |it: &&Known| {
+            it.version > info.version
+                || (is_fresh && info.unsettled.is_some() && it.version == info.version)
+                || passed.contains(it.version.into())
+        };
+        let foreign = copies.iter().filter(is_foreign);
+        Ok(foreign.map(|it| it.place).collect())
     }
 
     /// How full a chunkserver is, in thousandths.
@@ -476,7 +550,7 @@ impl Keeper {
         records: &dyn Records,
     ) -> Result<bool, StoreError> {
         if self.waits_for_absent(records)? {
-            self.do_again();
+            self.lacks();
             return Ok(false);
         }
         let holds = |place: PlaceNo| self.map.copies(info.chunk).any(|it| it.place == place);
@@ -504,7 +578,7 @@ impl Keeper {
             };
             let Some(place) = place.map(|it| it.place) else {
                 if candidates.iter().any(|it| it.free != Room::Full) {
-                    self.do_again();
+                    self.lacks();
                 }
                 continue;
             };
@@ -517,7 +591,7 @@ impl Keeper {
             let Some((source, address)) =
                 source.and_then(|it| Some((it, self.map.server(it)?.joined.address)))
             else {
-                self.do_again();
+                self.lacks();
                 continue;
             };
             let order = Order::Replicate {
@@ -526,13 +600,12 @@ impl Keeper {
                 source: address,
             };
             if let Some(leading) = &mut self.leading {
-                let source = Some(source);
-                let errand = Errand { source };
-                leading.upkeep.errands.insert((info.chunk, place), errand);
+                let errand = Errand::copy_from(source);
+                leading.upkeep.begin_copy((info.chunk, place), errand);
             }
             self.set_unclean(info.chunk);
             self.order(place, order, Why::Upkeep);
-            self.do_again();
+            self.lacks();
             candidates.retain(|it| it.place != place);
             begun = true;
         }
@@ -564,6 +637,14 @@ impl Keeper {
         self.order(place, Order::Delete { chunk }, Why::Upkeep);
     }
 
+    /// A chunk has fewer copies than it could have.
+    fn lacks(&mut self) {
+        self.do_again();
+        if let Some(leading) = &mut self.leading {
+            leading.upkeep.balance.on_lacking();
+        }
+    }
+
     fn do_again(&mut self) {
         if let Some(leading) = &mut self.leading {
             leading.upkeep.again = true;
@@ -585,28 +666,26 @@ impl Keeper {
             _ => ChunkId(0),
         };
         for chunk in unused {
-            let unreferenced = match records.chunk(chunk)? {
-                Some(info) => info.references == 0,
-                None => false,
-            };
-            if !unreferenced {
+            let info = records.chunk(chunk)?.filter(|info| info.references == 0);
+            let Some(info) = info else {
                 self.strike_unused(chunk);
                 continue;
-            }
+            };
             if self.is_busy(chunk) {
                 continue;
             }
+            let copies: Vec<Known> = self.map.copies(chunk).collect();
+            let foreign = self.foreign_among(&info, &copies, records)?;
             let mut left = false;
-            let places: Vec<PlaceNo> = self.map.copies(chunk).map(|it| it.place).collect();
-            for place in places {
+            for it in copies.iter().filter(|it| !foreign.contains(&it.place)) {
                 left = true;
-                let server = self.map.server(place);
+                let server = self.map.server(it.place);
                 if server.is_some_and(|server| self.is_usable(server)) {
-                    self.delete(chunk, place);
+                    self.delete(chunk, it.place);
                 }
             }
             if !left {
-                self.forget(chunk);
+                self.forget(&info, &copies, &foreign);
             }
         }
         Ok(())
@@ -618,24 +697,51 @@ impl Keeper {
         }
     }
 
-    /// There is no copy of it: the tree can forget it. One that comes back later is a stray.
-    fn forget(&mut self, chunk: ChunkId) {
+    /// There is no copy of it but foreign ones: the tree can forget it. One that comes back later is
+    /// a stray. Foreign ones must not pass for such: the tree notes them first, and the next pass
+    /// comes to it again.
+    fn forget(&mut self, info: &ChunkInfo, copies: &[Known], foreign: &BTreeSet<PlaceNo>) {
+        let chunk = info.chunk;
+        let there = copies.iter().filter(|it| foreign.contains(&it.place));
+        let newer = there.map(|it| it.version).filter(|it| *it >= info.version);
+        let newer: BTreeSet<u32> = newer.collect();
         let Some(leading) = &mut self.leading else {
             return;
         };
-        if leading.upkeep.forgetting.len() >= FORGET_MAX {
+        let upkeep = &mut leading.upkeep;
+        let is_asked = upkeep.forgetting.values().any(|it| *it == chunk);
+        if is_asked || upkeep.forgetting.len() >= FORGET_MAX {
             return;
         }
         let ticket = leading.new_ticket();
-        leading.upkeep.forgetting.insert(ticket, chunk);
-        leading.upkeep.unused.remove(&chunk);
-        let op = Op::ForgetChunk { chunk };
+        let upkeep = &mut leading.upkeep;
+        upkeep.forgetting.insert(ticket, chunk);
+        upkeep.unused.remove(&chunk);
+        let op = match (newer.first(), newer.last()) {
+            (Some(low), Some(high)) => Op::PassVersions {
+                chunk,
+                was: info.version,
+                low: *low,
+                high: *high,
+            },
+            _ => Op::ForgetChunk { chunk },
+        };
         self.acts.push(Act::Propose(ticket, op));
     }
 
     /// A copy of a chunk that is not in the tree.
     fn look_at_stray(&mut self, chunk: ChunkId, records: &dyn Records) -> Result<(), StoreError> {
-        match records.known(chunk)? {
+        let known = records.known(chunk)?;
+        #[cfg(feature = "planted-bugs")]
+        let known = match known {
+            KnownChunk::Foreign
+                if self.options.bug == Some(crate::planted::Bug::NewerCopiesDeleted) =>
+            {
+                KnownChunk::Deleted
+            }
+            known => known,
+        };
+        match known {
             KnownChunk::Present => {}
             KnownChunk::Deleted => {
                 let places: Vec<PlaceNo> = self.map.copies(chunk).map(|it| it.place).collect();
@@ -646,9 +752,10 @@ impl Keeper {
                     }
                 }
             }
-            KnownChunk::Future => {
+            KnownChunk::Foreign => {
+                let copies = self.map.copies(chunk).count() as u64;
                 if let Some(leading) = &mut self.leading {
-                    leading.upkeep.strange += 1;
+                    leading.upkeep.newer.of_chunks += copies;
                 }
             }
         }

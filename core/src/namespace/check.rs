@@ -14,8 +14,8 @@ use super::path::valid_name;
 use super::quota;
 use super::record::{
     AclRecord, Applied, Chunk, ChunkSlot, Chunkserver, ChunkserverRecord, Class, DetachedBytes,
-    Edge, Flocks, Inode, LaneRecord, Opened, PosixLocks, Quota, QuotaRecord, Record, Session,
-    ShardIds, SlotIds, Stats, Sustained, Trashed, Xattr,
+    Edge, Flocks, Inode, LaneRecord, Opened, Passed, PosixLocks, Quota, QuotaRecord, Ranges,
+    Record, Session, ShardIds, SlotIds, Stats, Sustained, Trashed, Xattr,
 };
 use super::stats;
 use super::txn::open;
@@ -147,6 +147,8 @@ struct Everything {
     detached: BTreeMap<InodeId, Whereabouts>,
     decorations: BTreeSet<InodeId>,
     ids: BTreeMap<Slot, SlotIds>,
+    passed_ids: BTreeMap<Slot, Ranges>,
+    passed_versions: BTreeMap<ChunkId, Ranges>,
     shard: ShardIds,
     sessions: BTreeSet<SessionId>,
     lanes: BTreeSet<SessionId>,
@@ -242,6 +244,16 @@ impl Everything {
             }
             Key::SlotIds(slot) => {
                 self.ids.insert(slot, value(key, bytes)?);
+            }
+            Key::PassedIds(slot) => {
+                let passed: Passed = value(key, bytes)?;
+                let passed = passed.get().cloned().flatten().unwrap_or_default();
+                self.passed_ids.insert(slot, passed);
+            }
+            Key::PassedVersions(chunk) => {
+                let passed: Passed = value(key, bytes)?;
+                let passed = passed.get().cloned().flatten().unwrap_or_default();
+                self.passed_versions.insert(chunk, passed);
             }
             Key::ShardIds => self.shard = value(key, bytes)?,
             Key::Detached => {
@@ -655,10 +667,32 @@ impl Everything {
                 format!("{chunk} was not given out: its slot is at {given}")
             })?;
         }
+        self.passed()?;
         let given = self.shard.sessions.value();
         for session in &self.sessions {
             demand(u64::from(session.0) <= given, Law::Ids, || {
                 format!("{session} was not given out: the shard is at {given}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What was passed over is below what comes next, and no chunk has such an id by being made.
+    fn passed(&self) -> Judged {
+        let none = SlotIds::default();
+        for (slot, passed) in &self.passed_ids {
+            let given = self.ids.get(slot).unwrap_or(&none).chunks.value();
+            let last = passed.as_slice().last();
+            demand(last.is_some_and(|last| last.1 < given), Law::Ids, || {
+                format!("{slot:?} passed over {passed:?}, and is at {given}")
+            })?;
+        }
+        for (chunk, passed) in &self.passed_versions {
+            let version = self.chunks.get(chunk).map(|it| it.version.value());
+            let last = passed.as_slice().last();
+            let below = last.is_some_and(|last| version.is_some_and(|it| last.1 < it.into()));
+            demand(below, Law::Ids, || {
+                format!("{chunk} is at {version:?} and passed over {passed:?}")
             })?;
         }
         Ok(())

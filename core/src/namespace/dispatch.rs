@@ -4,9 +4,9 @@ use super::node::New;
 use super::op::{Answer, NodeKind, Op, Query, Reply, SetMode};
 use super::txn::{Res, Txn};
 use super::{
-    acl, append, archive, chunk, chunkserver, class, create, lock, lookup, open, path, quota,
-    remove, rename, session, setattr, snapshot_copy, snapshot_remove, subtree, trash, truncate,
-    xattr,
+    acl, append, archive, chunk, chunkserver, class, create, lock, lookup, open, passed, path,
+    quota, remove, rename, session, setattr, snapshot_copy, snapshot_remove, subtree, trash,
+    truncate, xattr,
 };
 use crate::id::InodeId;
 
@@ -292,6 +292,13 @@ pub fn run(txn: &mut Txn<'_>, op: &Op) -> Res<Reply> {
         Op::ForgetChunkserver { csid } => chunkserver::forget(txn, *csid),
         Op::SetMaintenance { csid, until } => chunkserver::set_maintenance(txn, *csid, *until),
         Op::ArchiveAged { inode, from, to } => archive::age(txn, *inode, (*from, *to)),
+        Op::PassChunkIds { slot, next } => passed::ids(txn, *slot, *next),
+        Op::PassVersions {
+            chunk,
+            was,
+            low,
+            high,
+        } => passed::versions(txn, *chunk, *was, (*low, *high)),
     }
 }
 

@@ -17,8 +17,8 @@ use super::op::{
 };
 use super::record::{
     AclRecord, Applied, Chunk, ChunkSlot, Chunkserver, Class, DetachedBytes, Edge, FlockTable,
-    Flocks, Inode, LaneRecord, PosixLocks, PosixRange, PosixTable, Quota, Session, ShardIds,
-    SlotIds, Stats, Sustained, Trashed, Xattr,
+    Flocks, Inode, LaneRecord, Passed, PosixLocks, PosixRange, PosixTable, Quota, Session,
+    ShardIds, SlotIds, Stats, Sustained, Trashed, Xattr,
 };
 use super::txn::open;
 use crate::id::{ChunkId, CsId, InodeId, Lane, SessionId, Slot};
@@ -46,6 +46,10 @@ pub struct Dump {
     pub classes: BTreeMap<u8, StorageClass>,
     /// How many inodes and chunks each slot gave out that gave out any.
     pub given: BTreeMap<Slot, (u64, u64)>,
+    /// Ids of chunks that slots passed over: first and last of each range.
+    pub passed_ids: BTreeMap<Slot, Vec<(u64, u64)>>,
+    /// Versions of chunks that were passed over: first and last of each range.
+    pub passed_versions: BTreeMap<ChunkId, Vec<(u64, u64)>>,
     /// How many sessions were given out.
     pub sessions_given: u64,
     /// Chunkservers.
@@ -149,6 +153,14 @@ impl Dump {
             .or_else(|| first("locks", &self.locks, &other.locks))
             .or_else(|| first("lanes", &self.lanes, &other.lanes))
             .or_else(|| first("ids given out", &self.given, &other.given))
+            .or_else(|| first("ids passed over", &self.passed_ids, &other.passed_ids))
+            .or_else(|| {
+                first(
+                    "versions passed over",
+                    &self.passed_versions,
+                    &other.passed_versions,
+                )
+            })
             .or_else(|| {
                 one(
                     "sessions given out",
@@ -325,6 +337,18 @@ fn take_shared(dump: &mut Dump, parsed: &Key, key: &[u8], value: &[u8]) -> Resul
             let ids: SlotIds = open(key, value)?;
             let given = (ids.inodes.value(), ids.chunks.value());
             dump.given.insert(*slot, given);
+        }
+        Key::PassedIds(slot) => {
+            let passed: Passed = open(key, value)?;
+            let passed = passed.get().cloned().flatten();
+            let passed = passed.map(|passed| (*slot, passed.as_slice().to_vec()));
+            dump.passed_ids.extend(passed);
+        }
+        Key::PassedVersions(chunk) => {
+            let passed: Passed = open(key, value)?;
+            let passed = passed.get().cloned().flatten();
+            let passed = passed.map(|passed| (*chunk, passed.as_slice().to_vec()));
+            dump.passed_versions.extend(passed);
         }
         Key::ShardIds => {
             let ids: ShardIds = open(key, value)?;

@@ -7,10 +7,10 @@ use super::chunk;
 use super::error::FsError;
 use super::key::Key;
 use super::op::{ChunkInfo, ChunkserverInfo, NodeKind, StorageClass};
-use super::record::{Chunk, Inode, Record, SlotIds};
+use super::record::{Chunk, Inode, Ranges, Record, SlotIds};
 use super::txn::{Fail, Res, Txn};
-use super::{Namespace, chunkserver, class};
-use crate::id::{ChunkId, InodeId};
+use super::{Namespace, chunkserver, class, passed};
+use crate::id::{ChunkId, InodeId, Slot};
 use crate::limits;
 use crate::store::{StateStore, StoreError};
 use crate::time::WallTime;
@@ -46,8 +46,8 @@ pub enum KnownChunk {
     Present,
     /// It was given out, and its chunk is gone for good.
     Deleted,
-    /// It was not given out yet, as far as this state goes.
-    Future,
+    /// This state did not give it out: not yet, or it was passed over.
+    Foreign,
 }
 
 impl<S: StateStore> Namespace<S> {
@@ -86,11 +86,31 @@ impl<S: StateStore> Namespace<S> {
                 return Ok(KnownChunk::Present);
             }
             let ids: SlotIds = txn.get(&Key::SlotIds(chunk.slot()))?.unwrap_or_default();
-            Ok(match chunk.sequence() < ids.chunks.value() {
+            let given = chunk.sequence() < ids.chunks.value();
+            Ok(match given && !passed::is_id(txn, chunk)? {
                 true => KnownChunk::Deleted,
-                false => KnownChunk::Future,
+                false => KnownChunk::Foreign,
             })
         })
+    }
+
+    /// How many ids of chunks a slot has given out or passed over: those below this number.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn chunk_ids_taken(&self, slot: Slot) -> Result<u64, StoreError> {
+        self.keep(|txn| {
+            let ids: SlotIds = txn.get(&Key::SlotIds(slot))?.unwrap_or_default();
+            Ok(ids.chunks.value())
+        })
+    }
+
+    /// Versions of a chunk that were passed over.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn passed_versions(&self, chunk: ChunkId) -> Result<Ranges, StoreError> {
+        self.keep(|txn| passed::versions_of(txn, chunk))
     }
 
     /// Files and their chunks behind the cursor, in order of slot and inode: up to `files_max`
@@ -363,7 +383,7 @@ mod tests {
         assert_eq!(bed.tree.chunk(chunk).unwrap(), None);
         assert_eq!(bed.tree.known(chunk).unwrap(), KnownChunk::Deleted);
         let next = ChunkId::from_parts(1_000, chunk.slot()).unwrap();
-        assert_eq!(bed.tree.known(next).unwrap(), KnownChunk::Future);
+        assert_eq!(bed.tree.known(next).unwrap(), KnownChunk::Foreign);
         let after = all(&bed);
         assert_eq!(after.len(), before.len() - 1);
         assert!(!after.contains(&chunk));

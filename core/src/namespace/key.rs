@@ -51,6 +51,10 @@ pub enum Key {
     Chunk(ChunkId),
     /// Ids given out in a slot: [`super::record::SlotIds`].
     SlotIds(Slot),
+    /// Ids of chunks of a slot that were passed over: [`super::record::Passed`].
+    PassedIds(Slot),
+    /// Versions of a chunk that were passed over: [`super::record::Passed`].
+    PassedVersions(ChunkId),
     /// What was applied last, and the metadata version: [`super::record::Applied`].
     Applied,
     /// Ids given out by the shard: [`super::record::ShardIds`].
@@ -91,6 +95,8 @@ impl Key {
             K::Sustained(ino) => inode(b'U', *ino),
             K::Chunk(chunk) => with(head(chunk.slot().0, b'C'), &chunk.0.to_be_bytes()),
             K::SlotIds(slot) => head(slot.0, b'N'),
+            K::PassedIds(slot) => head(slot.0, b'M'),
+            K::PassedVersions(chunk) => with(head(chunk.slot().0, b'V'), &chunk.0.to_be_bytes()),
             K::Applied => head(SHARD, b'a'),
             K::ShardIds => head(SHARD, b'i'),
             K::Detached => head(SHARD, b'd'),
@@ -129,8 +135,12 @@ impl Key {
             | Self::PosixLocks(_)
             | Self::Trashed(_)
             | Self::Sustained(_) => 4,
-            Self::Chunk(_) => 8,
-            Self::SlotIds(_) | Self::Applied | Self::ShardIds | Self::Detached => 0,
+            Self::Chunk(_) | Self::PassedVersions(_) => 8,
+            Self::SlotIds(_)
+            | Self::PassedIds(_)
+            | Self::Applied
+            | Self::ShardIds
+            | Self::Detached => 0,
         };
         bytes.truncate(bytes.len() - last);
         bytes
@@ -154,10 +164,15 @@ impl Key {
         if kind == b'N' {
             return Some(Self::SlotIds(Slot(slot)));
         }
-        if kind == b'C' {
-            return Some(Self::Chunk(ChunkId(u64::from_be_bytes(
-                rest.try_into().ok()?,
-            ))));
+        if kind == b'M' {
+            return Some(Self::PassedIds(Slot(slot)));
+        }
+        if matches!(kind, b'C' | b'V') {
+            let chunk = ChunkId(u64::from_be_bytes(rest.try_into().ok()?));
+            return Some(match kind {
+                b'C' => Self::Chunk(chunk),
+                _ => Self::PassedVersions(chunk),
+            });
         }
         let (ino, rest) = rest.split_first_chunk::<4>()?;
         let ino = InodeId(u32::from_be_bytes(*ino));
@@ -240,6 +255,8 @@ mod tests {
             Key::Sustained(ino),
             Key::Chunk(chunk),
             Key::SlotIds(Slot(5)),
+            Key::PassedIds(Slot(5)),
+            Key::PassedVersions(chunk),
             Key::Applied,
             Key::ShardIds,
             Key::Detached,

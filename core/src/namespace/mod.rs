@@ -32,6 +32,7 @@ mod lock;
 mod lookup;
 mod node;
 mod open;
+mod passed;
 mod path;
 mod permission;
 #[cfg(feature = "planted-bugs")]

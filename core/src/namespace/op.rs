@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::FsError;
 use crate::chunks::Address;
-use crate::id::{ChunkId, CsId, InodeId, Lane, RequestSeq, SessionId};
+use crate::id::{ChunkId, CsId, InodeId, Lane, RequestSeq, SessionId, Slot};
 use crate::time::{Stamp, WallTime};
 
 /// A file name or path component as bytes; 1 to 255 of them, without NUL and `/`, when valid.
@@ -849,6 +849,20 @@ pub enum Op {
     /// file is due for that ([`StorageClass::archives`]); nothing happens when it is not.
     /// [`Reply::Changed64`], `NoEnt`; `Invalid` for more chunks than one command may touch.
     ArchiveAged { inode: InodeId, from: u32, to: u32 },
+    /// A chunkserver has copies of chunks of this slot that were never given out, up to the one
+    /// before `next`: ids up to there never will be. [`Reply::Done`], also when all were given out;
+    /// `Invalid` for no slot, `NoSpace` when ids end before that.
+    PassChunkIds { slot: Slot, next: u64 },
+    /// There are copies of versions from `low` to `high` that are not of this state, whose version
+    /// is `was`: it is the next after them from now, and unsettled. Of a chunk that is not settled,
+    /// `low` may be its version: nobody was told of it then. [`Reply::Done`], `NoChunk`; `Invalid`
+    /// for another version; `NoSpace` when none is left, or they are too scattered to be remembered.
+    PassVersions {
+        chunk: ChunkId,
+        was: u32,
+        low: u32,
+        high: u32,
+    },
 }
 
 /// What is asked without changing anything.

@@ -185,6 +185,16 @@ impl Stage {
                 chunk,
                 version: 1 + c / 3 % 3,
             },
+            13 if c.is_multiple_of(5) => Op::PassVersions {
+                chunk,
+                was: 1 + c / 5 % 3,
+                low: 1 + c / 5 % 3 + c / 15 % 2,
+                high: 1 + c / 5 % 3 + c / 30 % 3,
+            },
+            11 if c.is_multiple_of(5) => Op::PassChunkIds {
+                slot: chunk.slot(),
+                next: chunk.sequence() + u64::from(c % 8),
+            },
             13 => Op::SetChunkVersion {
                 chunk,
                 version: 1 + c / 3 % 3,
@@ -439,6 +449,8 @@ fn random_sequences_get_somewhere() {
         "Link",
         "Mkdir",
         "Open",
+        "PassChunkIds",
+        "PassVersions",
         "PosixLock",
         "RegisterChunkserver",
         "RemoveSnapshot",

@@ -12,13 +12,14 @@ use crate::chunks::jobs::{Came, Ticket};
 use crate::chunks::keeper::{Act, Asker, Records};
 use crate::chunks::{ChunkWish, ConnId, Keeper, Report, Talk};
 use crate::disk::Disk;
-use crate::id::{ChunkId, CsId, InodeId, NodeId, Term};
+use crate::id::{ChunkId, CsId, InodeId, NodeId, Slot, Term};
 use crate::limits;
 use crate::machine::Outbox;
 use crate::namespace::error::FsError;
 use crate::namespace::op::{
     ChunkAction, ChunkInfo, ChunkserverInfo, Notice, Op, Outcome, Reply, StorageClass, Unsettled,
 };
+use crate::namespace::record::Ranges;
 use crate::namespace::{FileChunks, FileCursor, KnownChunk, Namespace};
 use crate::native::admin::{ChunkserverHeard, ChunkserverStatus};
 use crate::rng::Seed;
@@ -79,6 +80,14 @@ impl<S: StateStore> Records for Namespace<S> {
 
     fn known(&self, chunk: ChunkId) -> Result<KnownChunk, StoreError> {
         Self::known(self, chunk)
+    }
+
+    fn chunk_ids_taken(&self, slot: Slot) -> Result<u64, StoreError> {
+        Self::chunk_ids_taken(self, slot)
+    }
+
+    fn passed_versions(&self, chunk: ChunkId) -> Result<Ranges, StoreError> {
+        Self::passed_versions(self, chunk)
     }
 
     fn files_after(

@@ -1,9 +1,11 @@
-"""Chunkservers that die and come back."""
+"""Chunkservers that die, and come back or do not."""
 
 import os
 import time
 
-from .harness import content, flip, read, test, write
+from moosefs_lab.network import address
+
+from .harness import Skipped, content, flip, read, test, write
 
 
 def copies(t, path):
@@ -16,6 +18,19 @@ def copies(t, path):
         elif words[:1] == ["copy"]:
             counts[-1] += "status:VALID" in line
     return counts
+
+
+def chunks(t, path):
+    """By index: the chunk's id as in the names of its files, and the hosts that have a copy."""
+    hosts, found = {address(host): host for host in t.lab.hosts("c")}, {}
+    for line in t.tool("mfsfileinfo", path).splitlines():
+        words = line.split()
+        if words[:1] == ["chunk"]:
+            index = int(words[1].rstrip(":"))
+            found[index] = (words[2].split("_")[0], [])
+        elif words[:1] == ["copy"]:
+            found[index][1].append(hosts[words[2].split(":")[0]])
+    return found
 
 
 @test("chunkserver-kill", data=True, quick=True)
@@ -70,3 +85,45 @@ def kill_and_return(t, hosts, has_to_heal):
 def has_two(t, names):
     """Whether every chunk of all files has two good copies."""
     return all(copies(t, f"{t.a}/{name}") == [2] for name in names)
+
+
+def listed(t):
+    """The chunkservers of `mfsha-admin chunkserver list` by their hosts."""
+    answer = t.lab.admin("chunkserver", "list")
+    t.check(answer is not None, "`chunkserver list` was not answered")
+    hosts = {address(host): host for host in t.lab.hosts("c")}
+    return {hosts[it["address"].split(":")[0]]: it for it in answer["chunkservers"]}
+
+
+@test("chunkserver-forget", data=True, seconds_max=2400)
+def chunkserver_forget(t):
+    """mfsha-admin chunkserver: maintenance and forget; what a dead one had is copied anew, and it is a new one later"""
+    if t.lab.settings.baseline:
+        raise Skipped("mfsha-admin is mfsha's")
+    t.tool("mfssetgoal", "2", t.a)
+    wanted = {f"file-{number}": content(number, 150_000 + number) for number in range(12)}
+    for name, data in wanted.items():
+        write(f"{t.a}/{name}", data)
+    t.until("every file has two copies", lambda: has_two(t, wanted), 120)
+    (_, (victim, _)) = chunks(t, f"{t.a}/file-0")[0]
+    others = sorted(set(t.lab.hosts("c")) - {victim})
+    number = str(listed(t)[victim]["id"])
+    t.check(t.lab.admin("chunkserver", "forget", number) is None, "one that is connected was removed")
+    t.check(t.lab.admin("chunkserver", "maintenance", number, "on") is not None, "maintenance was not switched on")
+    t.equal(listed(t)[victim]["maintenance"], True, "its maintenance")
+    t.check(t.lab.admin("chunkserver", "maintenance", number, "off") is not None, "maintenance was not switched off")
+    t.equal(listed(t)[victim]["maintenance"], False, "its maintenance")
+    with t.lab.locked():
+        t.lab.kill(victim, at_once=True)
+    t.until("it is seen to be gone", lambda: listed(t)[victim]["node"] is None)
+    t.until("a file lacks its copy", lambda: not has_two(t, wanted))
+    t.spoil(lambda: (t.lab.start(victim), t.until("it is back", lambda: listed(t)[victim]["node"] is not None)))
+    t.check(t.lab.admin("chunkserver", "forget", number) is not None, "one that is gone was not removed")
+    t.equal(sorted(listed(t)), others, "who is listed")
+    t.until("every file has two copies among those that are left", lambda: has_two(t, wanted), 1100)
+    for name, data in wanted.items():
+        t.equal(read(f"{t.b}/{name}") == data, True, f"{name} is as it was")
+    with t.lab.locked():
+        t.lab.start(victim)
+    t.until("it has registered again", lambda: victim in listed(t) and listed(t)[victim]["node"] is not None, 120)
+    t.until("what is too much is deleted again", lambda: has_two(t, wanted), 1100)

@@ -23,6 +23,13 @@ pub enum Key {
     ChunkserversPort,
     ChunkserversTimeout,
     ChunkserversAuthCode,
+    ReplicationsDelayInit,
+    ReplicationsDelayDisconnect,
+    ChunksLoopMinTime,
+    ChunksSoftDelLimit,
+    ChunksWriteRepLimit,
+    ChunksReadRepLimit,
+    AcceptablePercentageDifference,
     Region,
     ShardCount,
     ElectionTimeout,
@@ -153,12 +160,14 @@ const PORT: Kind = Kind::Integer {
     min: 1,
     max: 65_535,
 };
+/// Orders of one kind at one chunkserver.
+const LIMIT: Kind = Kind::Integer { min: 1, max: 100 };
 const KIB: u64 = 1 << 10;
 const MIB: u64 = KIB << 10;
 const GIB: u64 = MIB << 10;
 
 /// Every key there is, in the order of [`Key`].
-pub static KEYS: [Spec; 33] = [
+pub static KEYS: [Spec; 40] = [
     key(
         Key::NodeId,
         "MFSHA_NODE_ID",
@@ -275,6 +284,67 @@ pub static KEYS: [Spec; 33] = [
             "Secret that chunkservers have to know, the same on all nodes and in their own AUTH_CODE; it is never shown. Without it any chunkserver may register.",
         )
     },
+    key(
+        Key::ReplicationsDelayInit,
+        "REPLICATIONS_DELAY_INIT",
+        Kind::Duration {
+            min_ms: 1_000,
+            max_ms: 3_600_000,
+            bare: Scale::Seconds,
+        },
+        "60s",
+        "After a change of leader no copy of a chunk is made or deleted for this long, but for those of new chunks; the same on all nodes.",
+    ),
+    key(
+        Key::ReplicationsDelayDisconnect,
+        "REPLICATIONS_DELAY_DISCONNECT",
+        Kind::Duration {
+            min_ms: 1_000,
+            max_ms: 86_400_000,
+            bare: Scale::Seconds,
+        },
+        "60s",
+        "A chunkserver that is gone is waited for this long before its copies are made anew elsewhere, unless it is removed or in maintenance; the same on all nodes.",
+    ),
+    key(
+        Key::ChunksLoopMinTime,
+        "CHUNKS_LOOP_MIN_TIME",
+        Kind::Duration {
+            min_ms: 1_000,
+            max_ms: 7_200_000,
+            bare: Scale::Seconds,
+        },
+        "10s",
+        "Every chunk is looked at once in this time at most while nothing is to be done; MooseFS's own default is 300; the same on all nodes.",
+    ),
+    key(
+        Key::ChunksSoftDelLimit,
+        "CHUNKS_SOFT_DEL_LIMIT",
+        LIMIT,
+        "10",
+        "Most copies that one chunkserver deletes at once; the same on all nodes.",
+    ),
+    key(
+        Key::ChunksWriteRepLimit,
+        "CHUNKS_WRITE_REP_LIMIT",
+        LIMIT,
+        "2",
+        "Most copies that one chunkserver receives from others at once, one number for all reasons to copy (MooseFS takes four); the same on all nodes.",
+    ),
+    key(
+        Key::ChunksReadRepLimit,
+        "CHUNKS_READ_REP_LIMIT",
+        LIMIT,
+        "10",
+        "Most copies that one chunkserver gives to others at once, one number for all reasons to copy (MooseFS takes four); the same on all nodes.",
+    ),
+    key(
+        Key::AcceptablePercentageDifference,
+        "ACCEPTABLE_PERCENTAGE_DIFFERENCE",
+        Kind::Integer { min: 1, max: 100 },
+        "1",
+        "Copies move from the fullest chunkserver to the emptiest when more than this percentage of their space lies between them, until half of it does; a whole number, 100 for never; the same on all nodes.",
+    ),
     key(
         Key::Region,
         "MFSHA_REGION",

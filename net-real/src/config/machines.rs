@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
+use mfsha_core::chunks;
 use mfsha_core::chunkservers::{self, AuthCode};
 use mfsha_core::id::{GroupId, NodeId};
 use mfsha_core::limits::PAGE_BYTES;
@@ -83,8 +84,25 @@ impl Settings {
             checkpoint_interval: self.checkpoint_interval(),
             news: self.mounts_port().is_some(),
             session_sustain: Some(self.session_sustain()),
+            chunks: self.chunks_options(),
             session_grace: (self.session_sustain() / 3).clamp(SESSION_GRACE_MIN, SESSION_GRACE_MAX),
             ..node::Options::new(group, raft, life)
+        }
+    }
+
+    /// Options of what the node does with chunks.
+    #[must_use]
+    pub fn chunks_options(&self) -> chunks::Options {
+        let (deletes, receives, gives) = self.chunks_limits();
+        chunks::Options {
+            upkeep_delay: self.replications_delay_init(),
+            absence: self.replications_delay_disconnect(),
+            upkeep_pause: self.chunks_loop_min_time(),
+            deletes_max: deletes.into(),
+            receives_max: receives.into(),
+            gives_max: gives.into(),
+            balance_accepted_percent: self.acceptable_percentage_difference(),
+            ..chunks::Options::default()
         }
     }
 
@@ -257,6 +275,13 @@ mod tests {
             (Key::SnapshotLogSize, "8M"),
             (Key::LogSizeMax, "2G"),
             (Key::SessionSustain, "90"),
+            (Key::ReplicationsDelayInit, "7"),
+            (Key::ReplicationsDelayDisconnect, "5min"),
+            (Key::ChunksLoopMinTime, "300"),
+            (Key::ChunksSoftDelLimit, "11"),
+            (Key::ChunksWriteRepLimit, "3"),
+            (Key::ChunksReadRepLimit, "4"),
+            (Key::AcceptablePercentageDifference, "9"),
         ]);
         let options = settings.node_options(&identity(), GroupId(4), 11);
         let second = Duration::from_secs(1);
@@ -268,6 +293,17 @@ mod tests {
         assert_eq!(options.checkpoint_interval, Duration::from_secs(5));
         assert_eq!(options.session_sustain, Some(90 * second));
         assert_eq!(options.session_grace, 30 * second);
+        let chunks = chunks::Options {
+            upkeep_delay: 7 * second,
+            absence: 300 * second,
+            upkeep_pause: 300 * second,
+            deletes_max: 11,
+            receives_max: 3,
+            gives_max: 4,
+            balance_accepted_percent: 9,
+            ..chunks::Options::default()
+        };
+        assert_eq!(options.chunks, chunks);
         assert_eq!(options.wal.segments_max, 128);
         assert_eq!(
             (options.node, options.group, options.life),
@@ -275,6 +311,12 @@ mod tests {
         );
         assert_eq!(options.bootstrap, Some([NodeId(1), NodeId(2)].into()));
         assert_eq!(options.peers, [NodeId(2), NodeId(3)].into());
+    }
+
+    #[test]
+    fn what_nobody_sets_of_chunks_is_as_in_the_machine() {
+        let options = Settings::default().chunks_options();
+        assert_eq!(options, chunks::Options::default());
     }
 
     #[test]

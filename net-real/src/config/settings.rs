@@ -193,6 +193,41 @@ impl Settings {
         seconds.expect("the range in the table begins above 0")
     }
 
+    /// Nothing is copied or deleted for this long after a change of leader.
+    #[must_use]
+    pub fn replications_delay_init(&self) -> Duration {
+        self.duration(Key::ReplicationsDelayInit)
+    }
+
+    /// A chunkserver that is gone is waited for this long.
+    #[must_use]
+    pub fn replications_delay_disconnect(&self) -> Duration {
+        self.duration(Key::ReplicationsDelayDisconnect)
+    }
+
+    /// Shortest time between two looks at a chunk.
+    #[must_use]
+    pub fn chunks_loop_min_time(&self) -> Duration {
+        self.duration(Key::ChunksLoopMinTime)
+    }
+
+    /// Most copies that one chunkserver deletes, receives and gives at once.
+    #[must_use]
+    pub fn chunks_limits(&self) -> (u16, u16, u16) {
+        (
+            self.small(Key::ChunksSoftDelLimit),
+            self.small(Key::ChunksWriteRepLimit),
+            self.small(Key::ChunksReadRepLimit),
+        )
+    }
+
+    /// How much fuller than others chunkservers may be, percent: 1 to 100.
+    #[must_use]
+    pub fn acceptable_percentage_difference(&self) -> u8 {
+        let percent = u8::try_from(self.small(Key::AcceptablePercentageDifference));
+        percent.expect("the range in the table ends at 100")
+    }
+
     /// The secret that chunkservers have to know; `None` when there is none.
     #[must_use]
     pub fn chunkservers_auth_code(&self) -> Option<&str> {

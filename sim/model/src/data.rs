@@ -163,6 +163,7 @@ impl Model {
                     return Err(FsError::ChunkBusy);
                 }
                 self.chunks.remove(chunk);
+                self.note_forgotten(*chunk);
                 Ok(Reply::Done)
             }
             _ => unreachable!("dispatched by apply"),
@@ -611,7 +612,7 @@ impl Model {
         self.node_mut(inode).chunks.insert(index, chunk);
     }
 
-    fn known_chunk(&mut self, chunk: ChunkId) -> Result<&mut Chunk, FsError> {
+    pub(crate) fn known_chunk(&mut self, chunk: ChunkId) -> Result<&mut Chunk, FsError> {
         self.chunks.get_mut(&chunk).ok_or(FsError::NoChunk)
     }
 

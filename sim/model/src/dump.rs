@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use mfsha_core::id::InodeId;
+use mfsha_core::id::{InodeId, Slot};
 use mfsha_core::namespace::op::{HeldLock, NodeKind, Whereabouts};
 use mfsha_core::namespace::{Dump, DumpedChunk, DumpedLocks, DumpedNode};
 
 use crate::locks::told;
+use crate::passed::ranges;
 use crate::state::{Locks, Model};
 
 impl Model {
@@ -49,6 +50,16 @@ impl Model {
             lanes: self.lanes.clone(),
             classes: self.classes.clone(),
             given: self.given.of_slots(),
+            passed_ids: self
+                .passed_ids
+                .iter()
+                .map(|(slot, ids)| (Slot(*slot), ranges(ids)))
+                .collect(),
+            passed_versions: self
+                .passed_versions
+                .iter()
+                .map(|(chunk, versions)| (*chunk, ranges(versions)))
+                .collect(),
             sessions_given: self.given.sessions.into(),
             chunkservers: self.chunkservers.clone(),
             registrations: self.registrations,

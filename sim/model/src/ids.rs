@@ -4,6 +4,7 @@
 //! everything else is.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use mfsha_core::id::{ChunkId, InodeId, SessionId, Slot};
 use mfsha_core::limits;
@@ -85,6 +86,25 @@ impl Model {
         }
         *count += 1;
         Ok(ChunkId((*count - 1) << limits::SLOT_BITS | u64::from(slot)))
+    }
+
+    /// How many ids of chunks a slot has given out or passed over.
+    pub(crate) fn chunks_taken(&self, slot: Slot) -> u64 {
+        self.given.chunks.get(&slot.0).copied().unwrap_or(0)
+    }
+
+    /// No chunk of this slot gets an id below `next` any more; gives those that none has had.
+    pub(crate) fn skip_chunks(&mut self, slot: u16, next: u64) -> Result<Range<u64>, FsError> {
+        let count = self.chunks_taken(Slot(slot));
+        if next <= count {
+            return Ok(count..count);
+        }
+        let end = 1 << (56 - limits::SLOT_BITS);
+        if next > self.ceilings.chunks_per_slot.min(end) {
+            return Err(FsError::NoSpace);
+        }
+        self.given.chunks.insert(slot, next);
+        Ok(count..next)
     }
 
     /// The id of a new session.

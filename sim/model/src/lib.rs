@@ -27,6 +27,7 @@ pub mod generate;
 mod ids;
 mod locks;
 mod names;
+mod passed;
 mod query;
 mod quota;
 mod sessions;

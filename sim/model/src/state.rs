@@ -147,6 +147,10 @@ pub struct Model {
     pub(crate) lanes: BTreeMap<(SessionId, Lane), (LastRequest, Result<Reply, FsError>)>,
     /// How many ids were ever given out (P-IDS).
     pub(crate) given: Given,
+    /// Ids of chunks that no slot will give out, by slot, each by its number.
+    pub(crate) passed_ids: BTreeMap<u16, BTreeSet<u64>>,
+    /// Versions of chunks that are not of this state.
+    pub(crate) passed_versions: BTreeMap<ChunkId, BTreeSet<u64>>,
     /// How many names were ever given.
     pub(crate) names_given: u64,
     pub(crate) chunkservers: BTreeMap<CsId, ChunkserverInfo>,
@@ -182,6 +186,8 @@ impl Model {
             locks: BTreeMap::new(),
             lanes: BTreeMap::new(),
             given: Given::at_first(),
+            passed_ids: BTreeMap::new(),
+            passed_versions: BTreeMap::new(),
             names_given: 0,
             chunkservers: BTreeMap::new(),
             registrations: 0,

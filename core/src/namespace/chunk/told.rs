@@ -7,6 +7,7 @@ use crate::namespace::error::FsError;
 use crate::namespace::hooks;
 use crate::namespace::key::Key;
 use crate::namespace::op::{ChunkAction, Reply, Unsettled};
+use crate::namespace::passed;
 use crate::namespace::record::Chunk;
 use crate::namespace::truncate;
 use crate::namespace::txn::{Res, Txn};
@@ -168,7 +169,8 @@ pub fn repair(
 }
 
 /// A version that rose from this one, for no slot in particular.
-fn raised(from_version: u32) -> Unsettled {
+#[must_use]
+pub fn raised(from_version: u32) -> Unsettled {
     Unsettled {
         action: ChunkAction::Raised { from_version },
         cut: None,
@@ -185,6 +187,7 @@ pub fn forget(txn: &mut Txn<'_>, chunk: ChunkId) -> Res<Reply> {
     if get(txn, chunk)?.references.value() > 0 {
         return Err(FsError::ChunkBusy.into());
     }
+    passed::on_forgotten(txn, chunk)?;
     change(txn, chunk, |_, _| Chunk {
         gone: true,
         ..Chunk::default()

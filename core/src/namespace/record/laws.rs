@@ -64,6 +64,7 @@ laws_of_records! {
     sustained: Key::Sustained(_) => Sustained, value_or_none(any_bytes());
     chunk: Key::Chunk(_) => Chunk, any_chunk();
     slot_ids: Key::SlotIds(_) => SlotIds, any_slot_ids();
+    passed: Key::PassedIds(_) | Key::PassedVersions(_) => Passed, value_or_none(any_ranges());
     applied: Key::Applied => Applied, any_applied();
     shard_ids: Key::ShardIds => ShardIds, any_shard_ids();
     detached: Key::Detached => DetachedBytes, any_detached();
@@ -353,6 +354,16 @@ fn any_chunk() -> impl Strategy<Value = Chunk> {
 
 fn any_slot_ids() -> impl Strategy<Value = SlotIds> {
     (gcounter(), gcounter()).prop_map(|(inodes, chunks)| SlotIds { inodes, chunks })
+}
+
+fn any_ranges() -> impl Strategy<Value = Ranges> {
+    prop::collection::vec((0..4u64, 0..2u64), 0..3).prop_map(|parts| {
+        let mut ranges = Ranges::default();
+        for (low, more) in parts {
+            ranges.insert(low, low + more);
+        }
+        ranges
+    })
 }
 
 fn any_shard_ids() -> impl Strategy<Value = ShardIds> {

@@ -7,6 +7,7 @@ mod chunkserver;
 mod inode;
 #[cfg(test)]
 mod laws;
+mod ranges;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ use crate::time::WallTime;
 
 pub use chunkserver::{Chunkserver, ChunkserverRecord};
 pub use inode::{Inode, Origin};
+pub use ranges::Ranges;
 
 /// What a key can hold.
 pub trait Record: Lattice + Clone + Serialize + DeserializeOwned {
@@ -405,6 +407,10 @@ impl Record for SlotIds {
         false
     }
 }
+
+/// Ids of a slot, or versions of a chunk, that chunkservers have copies of and that were not given
+/// out: they never will be.
+pub type Passed = Lww<Option<Ranges>>;
 
 /// Ids and numbers given out by the shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -43,6 +43,7 @@ kinds! {
     SetTrashPath 6, Undelete 10, PurgeTrash 6, Sweep 8,
     Snapshot 24, RemoveSnapshot 14,
     CreateClass 6, ChangeClass 8, DeleteClass 6, DuplicateClass 4, RenameClass 5,
+    PassChunkIds 2, PassVersions 4,
     RegisterChunkserver 12, ForgetChunkserver 3, SetMaintenance 3,
 }
 
@@ -102,6 +103,8 @@ impl Draw<'_> {
             | K::SettleChunk
             | K::UnlockChunk
             | K::RepairChunk
+            | K::PassChunkIds
+            | K::PassVersions
             | K::ForgetChunk => self.chunk_op(kind),
             K::Flock => self.flock(),
             K::PosixLock => self.posix_lock(),
@@ -587,6 +590,24 @@ impl Draw<'_> {
                 was: version_of(self, chunk) + self.pick(&[0, 0, 0, 1]),
                 best: self.pick(&[None, Some(1), Some(7)]),
             },
+            CommandKind::PassChunkIds => {
+                let chunk = self.chunk();
+                Op::PassChunkIds {
+                    slot: chunk.slot(),
+                    next: self.model.chunks_taken(chunk.slot()) + self.pick(&[0, 1, 2, 3, 9]),
+                }
+            }
+            CommandKind::PassVersions => {
+                let chunk = self.chunk();
+                let was = version_of(self, chunk);
+                let low = was + self.pick(&[0, 1, 1, 2, 4]);
+                Op::PassVersions {
+                    chunk,
+                    was: was + self.pick(&[0, 0, 0, 0, 1]),
+                    low,
+                    high: low + self.pick(&[0, 0, 1, 3]),
+                }
+            }
             _ => Op::ForgetChunk {
                 chunk: self.chunk(),
             },
