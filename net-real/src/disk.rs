@@ -16,13 +16,13 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 
 use mfsha_core::disk::{Disk, DiskError, FileName, FlushId};
 
 use self::spare::Spare;
 use crate::advice::{advice, with_advice};
+use crate::mailbox::{Receiver, Sender, mailbox};
 
 /// Name of the lock file; no file of the log.
 const LOCK_FILE: &str = "lock";
@@ -134,7 +134,7 @@ impl FileDisk {
         let handle = File::open(directory).map_err(refused("open directory", directory))?;
         let spare =
             Spare::start(directory).map_err(refused("make files ahead in directory", directory))?;
-        let (jobs, todo) = mpsc::channel();
+        let (jobs, todo) = mailbox();
         let flusher = std::thread::Builder::new()
             .name("wal-flush".into())
             .spawn(move || flush_all(&handle, &todo, &report))
@@ -243,7 +243,7 @@ fn fault(file: &str, error: &io::Error) -> DiskError {
 /// The flushing thread: one flush after the other; after a failure all fail.
 fn flush_all(directory: &File, todo: &Receiver<Job>, report: &dyn Fn(FlushDone)) {
     let mut failed: Option<DiskError> = None;
-    while let Ok(job) = todo.recv() {
+    while let Some(job) = todo.receive() {
         let result = match &failed {
             Some(error) => Err(error.clone()),
             None => flush_one(directory, &job),
@@ -372,13 +372,15 @@ impl Disk for FileDisk {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use mfsha_core::id::{GroupId, LogIndex, NodeId, Term};
     use mfsha_core::wal::record::{LogId, Record};
     use mfsha_core::wal::{Tail, Wal, WalError, WalOptions};
 
     use super::*;
 
-    fn open(directory: &Path, capacity: Option<u64>) -> (FileDisk, Receiver<FlushDone>) {
+    fn open(directory: &Path, capacity: Option<u64>) -> (FileDisk, mpsc::Receiver<FlushDone>) {
         let (sender, done) = mpsc::channel();
         let report = move |flush| sender.send(flush).unwrap();
         (FileDisk::open(directory, capacity, report).unwrap(), done)
@@ -395,7 +397,7 @@ mod tests {
         }
     }
 
-    fn flush(wal: &mut Wal<FileDisk>, done: &Receiver<FlushDone>) {
+    fn flush(wal: &mut Wal<FileDisk>, done: &mpsc::Receiver<FlushDone>) {
         let flush = wal.start_flush().unwrap().unwrap();
         let end = done.recv().unwrap();
         assert_eq!(end.flush, flush);
@@ -527,7 +529,7 @@ mod tests {
 
     #[test]
     fn after_a_failed_flush_every_later_one_fails() {
-        let (jobs, todo) = mpsc::channel();
+        let (jobs, todo) = mailbox();
         let (sender, done) = mpsc::channel();
         let directory = tempfile::tempdir().unwrap();
         // Pipes and character devices cannot be flushed: the system says so.

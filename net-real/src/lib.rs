@@ -28,6 +28,7 @@ pub mod disk;
 pub mod driver;
 pub mod http;
 pub mod logs;
+mod mailbox;
 pub mod metrics;
 pub mod mounts;
 mod room;

@@ -61,8 +61,16 @@ pub fn run(cli: &Cli) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Threads for sockets. The node's thread needs a core for itself: with as many as there are cores,
+/// each message woke a second one beside the one that took it, and both stood in the node's way.
+fn network_threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    cores.saturating_sub(1).max(1)
+}
+
 fn run_prepared(prepared: Prepared) -> u8 {
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(network_threads())
         .enable_all()
         .thread_name("net")
         .build();

@@ -12,7 +12,6 @@ mod tests;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant as SystemInstant};
 
@@ -29,6 +28,8 @@ use mfsha_core::raft;
 use mfsha_core::store::{CheckpointId, StateStore, StoreError};
 use mfsha_core::transport::Class;
 use tokio::sync::oneshot;
+
+use crate::mailbox::{Nothing, Receiver, Sender, mailbox};
 
 pub use clock::Clock;
 pub use role::RoleChange;
@@ -295,7 +296,7 @@ where
     S: StateStore + 'static,
     W: World,
 {
-    let (work, inbox) = mpsc::channel();
+    let (work, inbox) = mailbox();
     let handle = NodeHandle {
         work,
         inbox_bytes: Arc::default(),
@@ -378,16 +379,16 @@ impl<D: Disk, S: StateStore, W: World> Driver<D, S, W> {
     fn wait(&self, inbox: &Receiver<Work>) -> Option<Work> {
         let gone = Work::Stop;
         let Some(deadline) = self.node.deadline() else {
-            return Some(inbox.recv().unwrap_or(gone));
+            return Some(inbox.receive().unwrap_or(gone));
         };
         let left = deadline.since(self.clock.now());
         if left.is_zero() {
-            return self.ticked.then(|| inbox.try_recv().ok()).flatten();
+            return self.ticked.then(|| inbox.receive_now()).flatten();
         }
-        match inbox.recv_timeout(left) {
+        match inbox.receive_within(left) {
             Ok(work) => Some(work),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => Some(gone),
+            Err(Nothing::Yet) => None,
+            Err(Nothing::Ever) => Some(gone),
         }
     }
 
@@ -449,8 +450,9 @@ impl<D: Disk, S: StateStore, W: World> Driver<D, S, W> {
                 role,
                 term,
                 leader,
+                reason,
             } => {
-                let change = self.role.on_change(group, role, term, leader);
+                let change = self.role.on_change(group, role, term, leader, reason);
                 self.world.note(Note::Role(change));
             }
             Effect::Report { message } => self.world.note(Note::Report(&message)),

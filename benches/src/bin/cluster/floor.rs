@@ -10,8 +10,31 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Flushes of a file whose space was written before, as the log's are, each after so many bytes.
 pub fn flushes(directory: &Path, bytes: usize, time: Duration) -> std::io::Result<Vec<Duration>> {
-    let path = directory.join("floor");
-    let file = File::create_new(&path)?;
+    flushes_of(&directory.join("floor"), bytes, time)
+}
+
+/// The same by three threads at once, as the nodes share this disk; all of their times.
+pub fn flushes_of_three(
+    directory: &Path,
+    bytes: usize,
+    time: Duration,
+) -> std::io::Result<Vec<Duration>> {
+    let threads = ["floor1", "floor2", "floor3"].map(|name| {
+        let path = directory.join(name);
+        std::thread::spawn(move || flushes_of(&path, bytes, time))
+    });
+    let mut took = Vec::new();
+    for thread in threads {
+        match thread.join() {
+            Ok(done) => took.extend(done?),
+            Err(_) => return Err(std::io::Error::other("a thread that flushes died")),
+        }
+    }
+    Ok(took)
+}
+
+fn flushes_of(path: &Path, bytes: usize, time: Duration) -> std::io::Result<Vec<Duration>> {
+    let file = File::create_new(path)?;
     file.write_all_at(&vec![0; 16 << 20], 0)?;
     file.sync_all()?;
     let batch = vec![1; bytes];
@@ -25,7 +48,7 @@ pub fn flushes(directory: &Path, bytes: usize, time: Duration) -> std::io::Resul
         took.push(began.elapsed());
         at = (at + bytes as u64) % (16 << 20);
     }
-    std::fs::remove_file(&path)?;
+    std::fs::remove_file(path)?;
     Ok(took)
 }
 

@@ -72,6 +72,10 @@ async fn measure(arguments: &Arguments) -> Result<Report, Box<dyn std::error::Er
         );
     }
     report.latency(
+        "floor: a flush of 4096 bytes, three at once",
+        &floor::flushes_of_three(&arguments.directory, 4_096, time)?,
+    );
+    report.latency(
         "floor: one round trip on loopback",
         &floor::round_trips(time).await?,
     );
