@@ -98,14 +98,17 @@ pub(super) fn judge_standing(own: &Identity, hello: &PeerHello) -> Result<(), Pe
     match (&own.standing, &hello.standing) {
         (Standing::Formed { founders }, theirs) => {
             let cluster = own.cluster();
+            // First: two clusters may count their nodes alike, and their disks differ anyway.
+            if matches!(theirs, Standing::Formed { .. }) && theirs.cluster() != cluster {
+                return Err(PeerRefusal::OtherCluster { node, cluster });
+            }
             let place = founders.get(&hello.node);
             if place.is_some_and(|disk| *disk != hello.disk) {
                 let refused = hello.node;
                 return Err(PeerRefusal::OtherDisk { refused });
             }
             match theirs {
-                Standing::Formed { .. } if hello.standing.cluster() == cluster => Ok(()),
-                Standing::Formed { .. } => Err(PeerRefusal::OtherCluster { node, cluster }),
+                Standing::Formed { .. } => Ok(()),
                 Standing::Pledged { founders: theirs } if place.is_some() && theirs == founders => {
                     Ok(())
                 }

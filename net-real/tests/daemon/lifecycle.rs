@@ -347,6 +347,55 @@ fn who_answers_for_another_cluster_ends_the_start() {
 }
 
 #[test]
+fn a_cluster_that_counts_its_nodes_alike_is_another_one() {
+    let mut cluster = Cluster::new(2);
+    let pair = format!("--peers={},{}", cluster.ip(1), cluster.ip(2));
+    let aside = cluster.data(1).with_extension("aside");
+    let form = |cluster: &mut Cluster| {
+        for node in 1..=2 {
+            let together = with(bare(cluster, node), &[&pair, "--bootstrap"]);
+            cluster.start_by(node, together);
+        }
+        cluster.ready(1);
+        cluster.ready(2);
+        let status = cluster.admin_json(&["node-status", "1"]);
+        status["cluster"].as_str().expect("a cluster").to_owned()
+    };
+    let own = form(&mut cluster);
+    for node in 1..=2 {
+        cluster.signal(node, "TERM");
+        assert_eq!(
+            cluster.ended(node).code(),
+            Some(0),
+            "{}",
+            cluster.said(node)
+        );
+    }
+    std::fs::rename(cluster.data(1), &aside).expect("it can be moved");
+    std::fs::remove_dir_all(cluster.data(2)).expect("it can be removed");
+    let other = form(&mut cluster);
+    assert_ne!(own, other);
+    cluster.signal(1, "TERM");
+    assert_eq!(cluster.ended(1).code(), Some(0), "{}", cluster.said(1));
+
+    // Node 2 is one of either cluster, on another disk.
+    std::fs::remove_dir_all(cluster.data(1)).expect("it can be removed");
+    std::fs::rename(&aside, cluster.data(1)).expect("it can be moved");
+    let before = cluster.said(1).len();
+    let strange = with(bare(&cluster, 1), &[&pair]);
+    cluster.start_by(1, strange);
+    let end = cluster.ended(1);
+    let said = cluster.said(1)[before..].to_owned();
+    assert_eq!(end.code(), Some(64), "{said}");
+    for part in [
+        format!("belongs to cluster {own}, but"),
+        format!("node 2 belongs to cluster {other}"),
+    ] {
+        assert!(said.contains(&part), "no {part:?}: {said}");
+    }
+}
+
+#[test]
 fn check_config_says_by_its_code_whether_a_node_can_start() {
     let cluster = Cluster::new(1);
     let check = |options: &[&str]| {

@@ -142,6 +142,48 @@ fn another_cluster_is_told_apart() {
 }
 
 #[test]
+fn clusters_that_count_their_nodes_alike_are_told_apart_before_their_disks_are() {
+    use crate::transport::judge::judge_standing;
+    use crate::transport::{DiskId, Identity, PeerHello, Standing};
+    let of = |node: u64, disks: [u128; 2]| {
+        let mut identity = Identity::new(NodeId(node), DiskId(disks[node as usize - 1]));
+        let disks = (1..).map(NodeId).zip(disks.map(DiskId));
+        identity.standing = Standing::Formed {
+            founders: disks.collect(),
+        };
+        identity
+    };
+    let said = |identity: &Identity| PeerHello {
+        protocol: (PEER_PROTOCOL_OLDEST, PEER_PROTOCOL_NEWEST),
+        node: identity.node,
+        disk: identity.disk,
+        incarnation: 1,
+        life: 99,
+        address: "10.0.0.2:9430".parse().unwrap(),
+        dial: 1,
+        meant: None,
+        joins: false,
+        priority: 0,
+        standing: identity.standing.clone(),
+        known: Default::default(),
+    };
+    let (own, stranger) = (of(1, [11, 12]), of(2, [21, 22]));
+    let refusal = PeerRefusal::OtherCluster {
+        node: NodeId(1),
+        cluster: own.cluster(),
+    };
+    assert_eq!(judge_standing(&own, &said(&stranger)), Err(refusal));
+    // One of the same cluster, or of none yet, is still known by its disk.
+    let mut copy = said(&of(2, [11, 12]));
+    assert_eq!(judge_standing(&own, &copy), Ok(()));
+    copy.disk = DiskId(22);
+    let refusal = PeerRefusal::OtherDisk { refused: NodeId(2) };
+    assert_eq!(judge_standing(&own, &copy), Err(refusal.clone()));
+    copy.standing = Standing::Open;
+    assert_eq!(judge_standing(&own, &copy), Err(refusal));
+}
+
+#[test]
 fn a_late_bootstrap_is_told_to_join() {
     let mut world = pair();
     let start = world.together([1, 2, 3]);
