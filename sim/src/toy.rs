@@ -16,7 +16,7 @@ use mfsha_core::node::request::{
     ClientId, NodeError, NodeStatus, Request, RequestBody, Response, ResponseBody,
 };
 use mfsha_core::node::{Effect, Event, Input};
-use mfsha_core::raft::{self, Membership, Role};
+use mfsha_core::raft::{self, Membership, Role, RoleReason};
 use mfsha_core::rng::Seed;
 use mfsha_core::time::{Instant, Stamp, WallTime};
 use mfsha_core::transport::Class;
@@ -366,6 +366,7 @@ impl Machine for Toy {
                 role: Role::Leader,
                 term: Term(1),
                 leader: Some(self.node),
+                reason: RoleReason::Won,
             });
             self.replicate(now, out);
         }

@@ -81,7 +81,12 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             } => {
                 self.answer_transfer(to, transfer, answer, out);
             }
-            E::RoleChanged { role, term, leader } => {
+            E::RoleChanged {
+                role,
+                term,
+                leader,
+                reason,
+            } => {
                 let leads = (role == Role::Leader).then_some(term);
                 if leads.is_some() && leads != self.leads {
                     self.begin_listening();
@@ -98,6 +103,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                     role,
                     term,
                     leader,
+                    reason,
                 });
             }
             E::Stopped { reason } => self.become_stopped(format!("consensus: {reason}"), out),

@@ -28,7 +28,7 @@ use crate::id::{GroupId, LogIndex, NodeId, SessionId, Term};
 use crate::membership::Membership;
 use crate::namespace::op::{Notice, Op, RequestId};
 use crate::native::request::{CallId, ClientId, Request, Response};
-use crate::raft::Role;
+use crate::raft::{Role, RoleReason};
 use crate::store::{CheckpointId, StoreError};
 use crate::transport::Class;
 
@@ -240,6 +240,8 @@ pub enum Effect {
         term: Term,
         /// Who leads.
         leader: Option<NodeId>,
+        /// Why.
+        reason: RoleReason,
     },
     /// Something an operator has to know (damage found, repaired, a peer's nonsense dropped).
     Report {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 
@@ -23,6 +23,7 @@ use super::message::{
 };
 use super::network::{Network, Patience};
 use super::reads::{Failure, ReadTimes, lengthened, read, read_here, shortened};
+use super::reason::{Circumstances, RoleReason, Seen};
 use super::runtime::{Runtime, WatchedReceiver};
 use super::shell::{Counters, Shell};
 use super::state_machine::{StateMachine, their_snapshot};
@@ -70,6 +71,14 @@ pub struct RaftMachine {
     /// What the owner says that it has applied.
     applied: Option<LogId>,
     seen: Seen,
+    /// Whether a role was told in this life.
+    role_told: bool,
+    /// Who asked this node to take over and leads no more when it does; 0 for nobody.
+    asked_by: Arc<AtomicU64>,
+    /// To whom this node, which leads, hands over, and since when.
+    handing_to: Option<(NodeId, Instant)>,
+    /// When a majority had last answered this node, as far as it led then.
+    quorum_at: Option<Instant>,
     leading_since: Option<Instant>,
     move_tried: Option<Instant>,
     snapshot_tried: LogIndex,
@@ -92,13 +101,6 @@ struct Times {
     move_pause: Duration,
     read: ReadTimes,
     change: ChangeTimes,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Seen {
-    role: Role,
-    term: Term,
-    leader: Option<NodeId>,
 }
 
 fn millis(duration: Duration, what: &str) -> u64 {
@@ -264,6 +266,10 @@ impl RaftMachine {
                 term: Term(0),
                 leader: None,
             },
+            role_told: false,
+            asked_by: Arc::new(AtomicU64::new(0)),
+            handing_to: None,
+            quorum_at: None,
             leading_since: None,
             move_tried: None,
             snapshot_tried: LogIndex(0),
@@ -527,8 +533,19 @@ impl RaftMachine {
         };
         let shell = Arc::clone(&self.shell);
         let times = self.times.read;
+        let asked_by = matches!(body, Request::Transfer { to, .. } if to == self.options.node)
+            .then(|| Arc::clone(&self.asked_by));
+        if let Some(asked_by) = &asked_by {
+            // Noted before: accepting it begins the election at once.
+            asked_by.store(from.0, Ordering::Relaxed);
+        }
         self.spawn(async move {
             let reply = serve(&raft, body, times).await;
+            if let (Some(asked_by), false) =
+                (asked_by, reply == Reply::Transfer(TransferReply::Accepted))
+            {
+                asked_by.store(0, Ordering::Relaxed);
+            }
             let message = Message::Reply {
                 life,
                 id,
@@ -770,6 +787,9 @@ impl RaftMachine {
                 term: Term(metrics.current_term),
                 leader: metrics.current_leader,
             };
+            if let Some(at) = metrics.last_quorum_acked.as_deref() {
+                self.quorum_at = Some(at.instant());
+            }
             (seen, metrics.running_state.as_ref().err().cloned())
         };
         if let Some(fatal) = fatal {
@@ -788,11 +808,35 @@ impl RaftMachine {
         } else if self.leading_since.is_none() || seen.term != before.term {
             self.leading_since = Some(self.now);
         }
+        let reason = RoleReason::of(before, seen, self.circumstances());
+        self.role_told = true;
+        if seen.role != Role::Candidate {
+            self.asked_by.store(0, Ordering::Relaxed);
+            self.quorum_at = None;
+        }
+        self.handing_to = None;
         self.shell.ask(Effect::RoleChanged {
             role: seen.role,
             term: seen.term,
             leader: seen.leader,
+            reason,
         });
+    }
+
+    /// What bears on the change of role that was just seen.
+    fn circumstances(&self) -> Circumstances {
+        let asked_by = self.asked_by.load(Ordering::Relaxed);
+        let handing = self.handing_to;
+        // An attempt that came to nothing long ago is no reason any more.
+        let handing = handing.filter(|(_, since)| self.now < *since + self.times.move_pause);
+        Circumstances {
+            first: !self.role_told,
+            asked_by: (asked_by != 0).then_some(NodeId(asked_by)),
+            handing_to: handing.map(|(to, _)| to),
+            quorum_lost: self
+                .quorum_at
+                .is_some_and(|at| self.now >= at + self.times.lease),
+        }
     }
 
     fn become_stopped(&mut self, reason: String) {
@@ -986,6 +1030,7 @@ impl RaftMachine {
         let Some(raft) = self.raft.clone() else {
             return;
         };
+        self.handing_to = Some((to, self.now));
         self.spawn(async move {
             // A stopped core has said so already.
             let _ = raft.trigger().transfer_leader(to).await;

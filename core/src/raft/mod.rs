@@ -19,6 +19,7 @@ mod membership;
 mod message;
 mod network;
 mod reads;
+mod reason;
 mod runtime;
 mod shell;
 mod state_machine;
@@ -30,6 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use crate::membership::{Membership, Role};
 pub use machine::RaftMachine;
+pub use reason::RoleReason;
 pub use shell::Counters;
 
 use serde::{Deserialize, Serialize};
@@ -448,6 +450,8 @@ pub enum Effect {
         term: Term,
         /// Who leads.
         leader: Option<NodeId>,
+        /// Why.
+        reason: RoleReason,
     },
     /// Consensus cannot go on; the node stops serving this group and says why.
     Stopped {

@@ -46,7 +46,7 @@ impl Moment {
         Self(instant.0.saturating_add(MOMENT_SHIFT))
     }
 
-    fn instant(self) -> Instant {
+    pub(super) fn instant(self) -> Instant {
         Instant(self.0.saturating_sub(MOMENT_SHIFT))
     }
 }

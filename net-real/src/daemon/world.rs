@@ -69,7 +69,7 @@ impl World for ProcessWorld {
                     before = change.before.map(tracing::field::debug),
                     leader = change.leader.map(|leader| leader.0),
                     lasted_ms = u64::try_from(change.lasted.as_millis()).unwrap_or(u64::MAX),
-                    reason = change.reason,
+                    reason = %change.reason,
                     "role"
                 );
             }

@@ -450,8 +450,9 @@ impl<D: Disk, S: StateStore, W: World> Driver<D, S, W> {
                 role,
                 term,
                 leader,
+                reason,
             } => {
-                let change = self.role.on_change(group, role, term, leader);
+                let change = self.role.on_change(group, role, term, leader, reason);
                 self.world.note(Note::Role(change));
             }
             Effect::Report { message } => self.world.note(Note::Report(&message)),

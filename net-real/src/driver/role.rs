@@ -4,6 +4,7 @@ use std::time::{Duration, Instant as SystemInstant};
 
 use mfsha_core::id::{GroupId, NodeId, Term};
 use mfsha_core::membership::Role;
+use mfsha_core::raft::RoleReason;
 
 /// A change of role, of term or of the known leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,15 +19,15 @@ pub struct RoleChange {
     pub term: Term,
     /// Who leads, when known.
     pub leader: Option<NodeId>,
-    /// Why, as far as it can be told from here.
-    pub reason: &'static str,
+    /// Why, as consensus says.
+    pub reason: RoleReason,
     /// How long the node had been what it was.
     pub lasted: Duration,
 }
 
 /// Remembers the role to compare with.
 pub struct RoleLog {
-    seen: Option<(Role, Term, Option<NodeId>)>,
+    before: Option<Role>,
     since: SystemInstant,
 }
 
@@ -34,83 +35,33 @@ impl RoleLog {
     /// Nothing seen yet.
     pub fn new(now: SystemInstant) -> Self {
         Self {
-            seen: None,
+            before: None,
             since: now,
         }
     }
 
-    /// Takes the change in and names its reason.
+    /// Takes the change in, and adds what came before it.
     pub fn on_change(
         &mut self,
         group: GroupId,
         role: Role,
         term: Term,
         leader: Option<NodeId>,
+        reason: RoleReason,
     ) -> RoleChange {
-        let before = self.seen.replace((role, term, leader));
+        let before = self.before.replace(role);
         let lasted = self.since.elapsed();
-        if before.is_none_or(|(was, ..)| was != role) {
+        if before != Some(role) {
             self.since = SystemInstant::now();
         }
         RoleChange {
             group,
-            before: before.map(|(role, ..)| role),
+            before,
             role,
             term,
             leader,
-            reason: reason(before, (role, term, leader)),
+            reason,
             lasted,
         }
-    }
-}
-
-fn reason(
-    before: Option<(Role, Term, Option<NodeId>)>,
-    now: (Role, Term, Option<NodeId>),
-) -> &'static str {
-    let (role, term, leader) = now;
-    let Some((was, term_was, leader_was)) = before else {
-        return "started";
-    };
-    match (was, role) {
-        (Role::Leader, Role::Leader) => "leads in a new term",
-        (_, Role::Leader) => "won the election",
-        (Role::Leader, _) if term > term_was => "a newer term was seen",
-        (Role::Leader, _) => "lost its majority or handed leadership over",
-        (Role::Candidate, Role::Candidate) => "the election had no winner",
-        (_, Role::Candidate) => "no leader was heard in time, or leadership is handed to this node",
-        (Role::Learner, Role::Follower) => "became a voter",
-        (Role::Follower | Role::Candidate, Role::Learner) => "is no voter any more",
-        _ if leader != leader_was && leader.is_some() => "follows a leader",
-        _ if leader != leader_was => "the leader is no longer known",
-        _ => "a newer term was seen",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_change_has_its_reason() {
-        let mut log = RoleLog::new(SystemInstant::now());
-        let mut change = |role, term, leader: Option<u64>| {
-            log.on_change(GroupId(1), role, Term(term), leader.map(NodeId))
-                .reason
-        };
-        assert_eq!(change(Role::Follower, 0, None), "started");
-        assert_eq!(
-            change(Role::Candidate, 1, None),
-            "no leader was heard in time, or leadership is handed to this node"
-        );
-        assert_eq!(change(Role::Leader, 1, Some(1)), "won the election");
-        assert_eq!(change(Role::Follower, 2, None), "a newer term was seen");
-        assert_eq!(change(Role::Follower, 2, Some(3)), "follows a leader");
-        assert_eq!(
-            change(Role::Follower, 2, None),
-            "the leader is no longer known"
-        );
-        assert_eq!(change(Role::Learner, 2, Some(3)), "is no voter any more");
-        assert_eq!(change(Role::Follower, 2, Some(3)), "became a voter");
     }
 }

@@ -513,7 +513,9 @@ impl World {
                     },
                 );
             }
-            Effect::RoleChanged { role, term, leader } => {
+            Effect::RoleChanged {
+                role, term, leader, ..
+            } => {
                 self.role_changed(node, role, term, leader);
             }
             Effect::Stopped { reason } => {
