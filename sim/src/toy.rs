@@ -356,6 +356,7 @@ impl Machine for Toy {
             Event::PeerUp { .. }
             | Event::PeerLost { .. }
             | Event::Checkpointed { .. }
+            | Event::Tuned { .. }
             | Event::ClientGone { .. } => {}
         }
         self.flush(out);

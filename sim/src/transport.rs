@@ -276,6 +276,9 @@ impl<K: Kind> World<K> {
                 });
                 self.tell(seat, Told::Deliver { from, message });
             }
+            Effect::PeerPlaced { .. } => {
+                unreachable!("nobody in the world is placed otherwise than at its start")
+            }
             Effect::PeerUp { peer, priority } => {
                 self.tell(seat, Told::PeerUp { peer, priority });
             }

@@ -7,7 +7,7 @@ use super::ask::Asks;
 use super::chunks::Chunks;
 use super::damage::{Damage, MARK};
 use super::observe::{Observed, Observer};
-use super::options::Options;
+use super::options::{Options, Tuning};
 use super::peer::TransferId;
 use super::pending::Pending;
 use super::repair::{self, Repair, Verdict};
@@ -484,10 +484,29 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             } => self.on_ask_write(client, call, request, *op, out),
             Event::AskChunk { client, call, wish } => self.on_ask_chunk(client, call, wish, out),
             Event::Chunkserver { conn, report } => self.on_report(conn, report),
+            Event::Tuned { tuning } => self.on_tuned(tuning),
             Event::ClientGone { client } => {
                 self.pending.forget(client);
                 self.asks.forget(client);
             }
+        }
+    }
+
+    fn on_tuned(&mut self, tuning: Tuning) {
+        let Tuning {
+            checkpoint_interval,
+            priority,
+        } = tuning;
+        let own = self.options.node;
+        self.options.raft.priority.insert(own, priority);
+        self.inbox.push_back(raft::Input::Priority {
+            peer: own,
+            priority,
+        });
+        if self.options.checkpoint_interval != checkpoint_interval {
+            self.options.checkpoint_interval = checkpoint_interval;
+            self.timers
+                .arm(Timer::Checkpoint, self.now, checkpoint_interval);
         }
     }
 

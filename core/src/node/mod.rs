@@ -37,7 +37,7 @@ pub use crate::native::request;
 pub use fuzz::fuzz_message;
 pub use machine::{Node, OpenError};
 pub use observe::{Observed, ObservedPayload};
-pub use options::Options;
+pub use options::{Options, Tuning};
 
 /// Something that happened, and what the node's wall clock said then.
 #[derive(Clone, Debug)]
@@ -129,6 +129,11 @@ pub enum Event {
         call: CallId,
         /// What.
         wish: ChunkWish,
+    },
+    /// An operator wants some options otherwise than they were.
+    Tuned {
+        /// As they are from here on.
+        tuning: Tuning,
     },
     /// A client's connection is gone; its answers need not be sent.
     ClientGone {

@@ -77,6 +77,15 @@ pub struct Options {
     pub bug: Option<crate::planted::Bug>,
 }
 
+/// What of [`Options`] may change while the node runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// [`Options::checkpoint_interval`]; the next checkpoint is due this long after the change.
+    pub checkpoint_interval: Duration,
+    /// How well this node is placed to lead, see [`raft::Options::priority`].
+    pub priority: u32,
+}
+
 impl Options {
     /// Options of production for everything that is not given.
     #[must_use]

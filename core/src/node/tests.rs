@@ -12,7 +12,7 @@ use super::request::{
     CallId, ClientId, Consistency, NodeError, Request, RequestBody, Response, ResponseBody,
 };
 use super::snapshots::PARTS_PER_STEP;
-use super::{Effect, Event, Input, Node, OpenError, Options};
+use super::{Effect, Event, Input, Node, OpenError, Options, Tuning};
 use crate::disk::{Disk, DiskError, FileName, FlushId, MemDisk};
 use crate::id::{GroupId, InodeId, Lane, LogIndex, NodeId, RequestSeq, SessionId};
 use crate::machine::{Machine, Outbox};
@@ -1612,4 +1612,45 @@ fn a_log_that_cannot_be_shortened_refuses_proposals_long_before_it_is_full() {
         assert!(used <= 4, "{used} segments of node {id} are in use");
     }
     cluster.assert_converged();
+}
+
+#[test]
+fn checkpoints_come_as_often_as_an_operator_says() {
+    let mut cluster = Cluster::new(3);
+    cluster.checkpoint_interval = Duration::from_secs(3_600);
+    cluster.restart_all();
+    cluster.open_session();
+    cluster.mkdir("a", 1);
+    cluster.run_for(Duration::from_secs(10));
+    let leader = cluster.leader();
+    let held = cluster.node(leader).checkpointed();
+    let applied = cluster.node(leader).namespace().applied().index;
+    assert!(held < applied, "nothing else makes one");
+    let tuning = Tuning {
+        checkpoint_interval: Duration::from_secs(1),
+        priority: 0,
+    };
+    cluster.step(leader, Event::Tuned { tuning });
+    cluster.run_for(Duration::from_secs(3));
+    assert!(cluster.node(leader).checkpointed() >= applied);
+}
+
+#[test]
+fn leadership_moves_to_whom_an_operator_places_higher() {
+    let mut cluster = Cluster::new(3);
+    cluster.open_session();
+    let (leader, next) = (cluster.leader(), cluster.follower());
+    let tuning = Tuning {
+        checkpoint_interval: cluster.checkpoint_interval,
+        priority: 7,
+    };
+    cluster.step(next, Event::Tuned { tuning });
+    // The transport tells the others.
+    let told = Event::PeerUp {
+        peer: next,
+        priority: 7,
+    };
+    cluster.step(leader, told);
+    cluster.run_for(Duration::from_secs(5));
+    assert_eq!(cluster.leader(), next);
 }

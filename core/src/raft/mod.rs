@@ -309,9 +309,9 @@ pub enum Input {
         /// How sure.
         policy: ReadPolicy,
     },
-    /// A peer's priority, see [`Options::priority`].
+    /// A peer's priority, or this node's own, see [`Options::priority`].
     Priority {
-        /// The peer.
+        /// The node.
         peer: NodeId,
         /// Higher is better.
         priority: u32,

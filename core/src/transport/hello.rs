@@ -28,7 +28,9 @@ const VERSION: u16 = 1;
 /// Oldest version of the protocol between nodes that this program speaks.
 pub const PEER_PROTOCOL_OLDEST: u16 = 3;
 /// Newest version of the protocol between nodes that this program speaks.
-pub const PEER_PROTOCOL_NEWEST: u16 = 3;
+pub const PEER_PROTOCOL_NEWEST: u16 = 4;
+/// From this version on a node hears [`Note::Priority`].
+pub(super) const PRIORITY_PROTOCOL: u16 = 4;
 
 /// What a node says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +87,8 @@ pub enum Note {
     Standing(Standing),
     /// What the sender knows of others has changed. At most [`limits::PEER_COUNT_MAX`].
     Known(BTreeMap<NodeId, KnownPeer>),
+    /// The sender is placed otherwise than its hello said.
+    Priority(u32),
 }
 
 /// Why a node wants nothing to do with another, or not by this connection.

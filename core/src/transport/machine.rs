@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::conn::{Conn, State, Target, Unheard};
 use super::dialing::{Dialer, Entry};
 use super::hello::{
-    Note, PEER_HELLO_KIND, PEER_NOTE_KIND, PEER_PROTOCOL_NEWEST, PEER_PROTOCOL_OLDEST, PeerHello,
-    PeerRefusal,
+    Note, PEER_HELLO_KIND, PEER_NOTE_KIND, PEER_PROTOCOL_NEWEST, PEER_PROTOCOL_OLDEST,
+    PRIORITY_PROTOCOL, PeerHello, PeerRefusal,
 };
 use super::identity::{Identity, KnownPeer, Standing};
 use super::judge::Case;
@@ -52,6 +52,7 @@ pub(super) struct Peer {
 struct News {
     standing: u64,
     known: u64,
+    priority: u64,
 }
 
 /// All connections of one node to its peers; see the module's documentation.
@@ -339,6 +340,9 @@ impl Transport {
                 self.on_standing(id, standing, out);
             }
             (Note::Known(known), State::Noting | State::Up) => self.on_known(id, known),
+            (Note::Priority(priority), State::Noting | State::Up) => {
+                self.on_priority(id, priority, out);
+            }
             _ => return Err(unexpected("out of turn")),
         }
         Ok(())
@@ -450,6 +454,26 @@ impl Transport {
             }
         }
         self.make_peers();
+    }
+
+    /// A peer is placed otherwise than it said before.
+    fn on_priority(&mut self, id: ConnId, priority: u32, out: &mut Outbox<Effect>) {
+        let conn = self.conns.get_mut(&id).expect("it has just spoken");
+        let hello = conn.hello.as_mut().expect("known before it tells more");
+        hello.priority = priority;
+        let peer = hello.node;
+        let told = self.peers.get(&peer);
+        if told.is_some_and(|known| known.up && known.conn == Some(id)) {
+            out.push(Effect::PeerPlaced { peer, priority });
+        }
+    }
+
+    /// This node is placed otherwise than its options said.
+    fn on_placed(&mut self, priority: u32) {
+        if self.options.priority != priority {
+            self.options.priority = priority;
+            self.news.priority += 1;
+        }
     }
 
     /// What a peer says of a third node: its newer address, for the same disk.
@@ -642,7 +666,11 @@ impl Transport {
             .then(|| Note::Standing(durable.standing.clone()).to_bytes());
         let known =
             (told.known != self.news.known).then(|| Note::Known(durable.peers.clone()).to_bytes());
-        for note in standing.into_iter().chain(known) {
+        let hello = self.conns.get(&id).and_then(|conn| conn.hello.as_deref());
+        let hears = hello.is_some_and(|hello| hello.protocol.1 >= PRIORITY_PROTOCOL);
+        let priority = (hears && told.priority != self.news.priority)
+            .then(|| Note::Priority(self.options.priority).to_bytes());
+        for note in standing.into_iter().chain(known).chain(priority) {
             self.write(id, note, out);
         }
     }
@@ -985,6 +1013,7 @@ impl Machine for Transport {
             } => self.on_accepted(conn, &bytes, speaker, out),
             Input::Bytes { conn, bytes } => self.on_bytes(conn, &bytes, out),
             Input::Listed { nodes } => self.on_listed(nodes),
+            Input::Placed { priority } => self.on_placed(priority),
             Input::AddressLearned { node, address } => self.on_address_learned(node, address),
             Input::Persisted { write, result } => self.on_persisted(write, result, out),
         }

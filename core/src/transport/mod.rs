@@ -145,6 +145,11 @@ pub enum Input {
         /// The members.
         nodes: BTreeSet<NodeId>,
     },
+    /// This node is placed otherwise than [`Options::priority`] said; its peers are told.
+    Placed {
+        /// Higher is better.
+        priority: u32,
+    },
     /// Somebody says where a node is now; tried beside the address that the node gave itself.
     AddressLearned {
         /// Which node.
@@ -202,6 +207,13 @@ pub enum Effect {
         /// Which.
         peer: NodeId,
         /// How well it is placed to lead, as it says: higher is better.
+        priority: u32,
+    },
+    /// A peer that is there is placed otherwise than was told with it.
+    PeerPlaced {
+        /// The peer.
+        peer: NodeId,
+        /// Higher is better.
         priority: u32,
     },
     /// The connection to the peer is gone, and what was on its way may be.

@@ -14,7 +14,7 @@ use mfsha_core::native::admin::{
     AdminAnswer, AdminError, AdminRequest, ChunkserverStatus, PeerStatus, ProcessStatus, RaftStatus,
 };
 
-use super::Registry;
+use super::{Registry, Token};
 use crate::driver::{Inspection, NodeHandle};
 use crate::metrics::Metrics;
 
@@ -62,7 +62,7 @@ pub struct Desk {
     began: Instant,
     node: NodeId,
     region: String,
-    token: blake3::Hash,
+    token: Token,
     cluster: OnceLock<ClusterId>,
     handle: OnceLock<NodeHandle>,
     neighbours: OnceLock<Box<dyn Neighbours>>,
@@ -72,12 +72,12 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// A desk of a process that has just begun. An empty token asks for none.
+    /// A desk of a process that has just begun.
     #[must_use]
     pub fn new(
         node: NodeId,
         region: String,
-        token: &[u8],
+        token: Token,
         metrics: Arc<Metrics>,
         registry: Registry,
     ) -> Self {
@@ -85,7 +85,7 @@ impl Desk {
             began: Instant::now(),
             node,
             region,
-            token: blake3::hash(token),
+            token,
             cluster: OnceLock::new(),
             handle: OnceLock::new(),
             neighbours: OnceLock::new(),
@@ -136,8 +136,7 @@ impl Desk {
     /// Whether this is the cluster's token; takes the same time for every wrong one.
     #[must_use]
     pub fn token_is(&self, token: &[u8]) -> bool {
-        // Hashes compare in constant time.
-        self.token == blake3::hash(b"") || self.token == blake3::hash(token)
+        self.token.is(token)
     }
 
     /// The cluster; 0 while it is not formed.

@@ -6,6 +6,7 @@
 
 mod connection;
 mod desk;
+mod token;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 pub use connection::{ClientStream, serve};
 pub use desk::{Desk, Neighbours, Phase};
+pub use token::Token;
 
 /// Requests of one connection that may be under way.
 const CALLS_PER_CLIENT_MAX: usize = 1_024;

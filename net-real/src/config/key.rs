@@ -384,34 +384,43 @@ pub static KEYS: [Spec; 40] = [
         "50ms",
         "The leader speaks at least this often; at most a third of HA_RAFT_ELECTION_TIMEOUT.",
     ),
-    key(
-        Key::Priority,
-        "HA_RAFT_PRIORITY",
-        Kind::Integer { min: 0, max: 1_000 },
-        "0",
-        "Leadership moves to the node with the highest priority once that node is up to date.",
-    ),
-    key(
-        Key::MemoryMax,
-        "HA_CRDT_MAX_MEMORY",
-        Kind::Bytes {
-            min: 16 * MIB,
-            max: KIB * GIB,
-        },
-        "1G",
-        "Memory of the state's hot layer; the rest is read from DATA_PATH.",
-    ),
-    key(
-        Key::SyncInterval,
-        "HA_METADATA_SYNC_INTERVAL",
-        Kind::Duration {
-            min_ms: 1_000,
-            max_ms: 3_600_000,
-            bare: Scale::Seconds,
-        },
-        "30s",
-        "The state is made durable this often while it changes, and whenever 8 MiB of commands were applied: bounds what a restart replays, never what is lost, for the log has it all.",
-    ),
+    Spec {
+        live: true,
+        ..key(
+            Key::Priority,
+            "HA_RAFT_PRIORITY",
+            Kind::Integer { min: 0, max: 1_000 },
+            "0",
+            "Leadership moves to the node with the highest priority once that node is up to date.",
+        )
+    },
+    Spec {
+        live: true,
+        ..key(
+            Key::MemoryMax,
+            "HA_CRDT_MAX_MEMORY",
+            Kind::Bytes {
+                min: 16 * MIB,
+                max: KIB * GIB,
+            },
+            "1G",
+            "Memory of the state's hot layer; the rest is read from DATA_PATH.",
+        )
+    },
+    Spec {
+        live: true,
+        ..key(
+            Key::SyncInterval,
+            "HA_METADATA_SYNC_INTERVAL",
+            Kind::Duration {
+                min_ms: 1_000,
+                max_ms: 3_600_000,
+                bare: Scale::Seconds,
+            },
+            "30s",
+            "The state is made durable this often while it changes, and whenever 8 MiB of commands were applied: bounds what a restart replays, never what is lost, for the log has it all.",
+        )
+    },
     key(
         Key::SessionSustain,
         "SESSION_SUSTAIN_TIME",
@@ -496,13 +505,14 @@ pub static KEYS: [Spec; 40] = [
         "Certificates of the authorities whose word is taken, PEM.",
     ),
     Spec {
+        live: true,
         secret: true,
         ..key(
             Key::AuthToken,
             "MFSHA_AUTH_TOKEN",
             Kind::Secret { bytes_max: 1_024 },
             "",
-            "Secret that native clients and operators have to know, the same on all nodes; it is never shown. Peers know each other by their certificates alone.",
+            "Secret that native clients and operators have to know, the same on all nodes; it is never shown, and a change holds for new connections. Peers know each other by their certificates alone.",
         )
     },
     Spec {

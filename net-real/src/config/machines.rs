@@ -106,6 +106,15 @@ impl Settings {
         }
     }
 
+    /// What of [`Self::node_options`] may change while the node runs.
+    #[must_use]
+    pub fn tuning(&self) -> node::Tuning {
+        node::Tuning {
+            checkpoint_interval: self.checkpoint_interval(),
+            priority: self.priority(),
+        }
+    }
+
     /// Options of the transport; `life` as for [`Self::node_options`].
     #[must_use]
     pub fn transport_options(

@@ -409,12 +409,12 @@ fn an_operator_hears_of_what_is_suspicious() {
 fn a_reload_takes_over_what_may_change_and_names_the_rest() {
     let setup = Setup::new("MFSHA_LOG_LEVEL = info\nMFSHA_PORT = 1\nMFSHA_REGION = a");
     let mut configuration = setup.load();
-    let new = "MFSHA_LOG_LEVEL = debug\nMFSHA_PORT = 2\nMFSHA_REGION = a\nHA_RAFT_PRIORITY = 3";
+    let new = "MFSHA_LOG_LEVEL = debug\nMFSHA_PORT = 2\nMFSHA_REGION = a\nMFSHA_HTTP_PORT = 3";
     fs::write(setup.path(), new).unwrap();
     for changed in [vec![Key::LogLevel], vec![]] {
         let reload = configuration.reload().unwrap();
         assert_eq!(reload.changed, changed);
-        assert_eq!(reload.need_restart, [Key::Port, Key::Priority]);
+        assert_eq!(reload.need_restart, [Key::Port, Key::HttpPort]);
         assert_eq!(configuration.settings().port(), 1);
         assert_eq!(configuration.settings().log_filter(), "debug");
     }

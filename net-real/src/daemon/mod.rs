@@ -29,7 +29,7 @@ use tracing::{error, info, warn};
 
 use crate::chunkservers;
 use crate::cli::{Cli, exit};
-use crate::clients::{self, Desk, Phase, Registry};
+use crate::clients::{self, Desk, Phase, Registry, Token};
 use crate::data_dir::DataDir;
 use crate::driver::{self, Clock, Ended, NodeHandle};
 use crate::http;
@@ -248,11 +248,11 @@ impl Process {
         let room = Room::new(prepared.places, metrics.connections_turned_away.clone());
         let registry = Registry::default();
         let identity = prepared.directory.identity().clone();
-        let token = settings.auth_token().unwrap_or_default();
+        let token = Token::new(settings.auth_token().unwrap_or_default().as_bytes());
         let desk = Arc::new(Desk::new(
             identity.node,
             settings.region().to_owned(),
-            token.as_bytes(),
+            token.clone(),
             metrics,
             registry.clone(),
         ));
@@ -312,6 +312,7 @@ impl Process {
             prepared.tls,
             log_path,
             mounts.clone(),
+            token,
         ));
         desk.introduce(Arc::clone(&surroundings));
         if let Some(pages) = pages {
@@ -413,6 +414,7 @@ impl Process {
         let (handle, _thread) = driver::spawn(Clock::start(), world, open, ended)
             .map_err(|error| format!("the system gives no thread for the node: {error}"))?;
         self.desk.open(cluster, handle.clone());
+        self.surroundings.set_node(handle.clone());
         self.connected.tell(&handle);
         if let Some(face) = self.face.take() {
             let options = mfsha_core::mounts::Options::new(metaid(cluster));
@@ -532,6 +534,14 @@ fn hear(
             info!(peer = peer.0, "connected");
             connected.get().insert(peer, priority);
             answers.on_peer();
+            if let Some(node) = desk.handle() {
+                node.peer_up(peer, priority);
+            }
+        }
+        TransportEvent::PeerPlaced { peer, priority } => {
+            info!(peer = peer.0, priority, "has another priority");
+            connected.get().insert(peer, priority);
+            // Hearing of a peer twice is harmless.
             if let Some(node) = desk.handle() {
                 node.peer_up(peer, priority);
             }

@@ -8,8 +8,9 @@ use mfsha_core::id::NodeId;
 use mfsha_core::native::admin::{AdminAnswer, AdminError, AdminRequest, PeerStatus};
 use tracing::{error, info, warn};
 
-use crate::clients::Neighbours;
+use crate::clients::{Neighbours, Token};
 use crate::config::{Configuration, Key, Reload, Settings};
+use crate::driver::NodeHandle;
 use crate::logs::LogControl;
 use crate::store::StoreStats;
 use crate::tls::Tls;
@@ -24,6 +25,8 @@ pub(super) struct Surroundings {
     store: OnceLock<StoreStats>,
     /// Where mounts are served, if anywhere.
     mounts: Option<mounts::Handle>,
+    token: Token,
+    node: OnceLock<NodeHandle>,
 }
 
 impl Surroundings {
@@ -34,6 +37,7 @@ impl Surroundings {
         tls: Option<Tls>,
         log_path: PathBuf,
         mounts: Option<mounts::Handle>,
+        token: Token,
     ) -> Self {
         Self {
             peers,
@@ -43,12 +47,35 @@ impl Surroundings {
             log_path,
             store: OnceLock::new(),
             mounts,
+            token,
+            node: OnceLock::new(),
         }
     }
 
+    /// The state is open, by settings that may have changed since.
     pub(super) fn set_store(&self, stats: StoreStats) {
         // The state is opened once.
         let _ = self.store.set(stats);
+        self.bound_memory(self.configuration().settings());
+    }
+
+    /// The node's thread is there, as for [`Self::set_store`].
+    pub(super) fn set_node(&self, node: NodeHandle) {
+        // It is started once.
+        let _ = self.node.set(node);
+        self.tune(self.configuration().settings());
+    }
+
+    fn bound_memory(&self, settings: &Settings) {
+        if let Some(store) = self.store.get() {
+            store.set_memory_bytes_max(settings.memory_bytes_max());
+        }
+    }
+
+    fn tune(&self, settings: &Settings) {
+        if let Some(node) = self.node.get() {
+            node.tune(settings.tuning());
+        }
     }
 
     fn configuration(&self) -> MutexGuard<'_, Configuration> {
@@ -113,6 +140,24 @@ impl Surroundings {
                 .logs
                 .set_filter(settings.log_filter())
                 .map_err(|error| error.to_string()),
+            Key::Priority => {
+                self.peers.set_priority(settings.priority());
+                self.tune(settings);
+                Ok(())
+            }
+            Key::SyncInterval => {
+                self.tune(settings);
+                Ok(())
+            }
+            Key::MemoryMax => {
+                self.bound_memory(settings);
+                Ok(())
+            }
+            Key::AuthToken => {
+                let token = settings.auth_token().unwrap_or_default();
+                self.token.set(token.as_bytes());
+                Ok(())
+            }
             other => Err(format!(
                 "{} cannot change while the node runs",
                 other.name()

@@ -23,7 +23,7 @@ use mfsha_core::membership::Membership;
 use mfsha_core::namespace::op::{Notice, Op, RequestId};
 use mfsha_core::native::admin::ChunkserverStatus;
 use mfsha_core::native::request::{CallId, ClientId, NodeStatus, Request, Response};
-use mfsha_core::node::{Effect, Event, Input, Node};
+use mfsha_core::node::{Effect, Event, Input, Node, Tuning};
 use mfsha_core::raft;
 use mfsha_core::store::{CheckpointId, StateStore, StoreError};
 use mfsha_core::transport::Class;
@@ -215,6 +215,11 @@ impl NodeHandle {
     /// chunkservers say is what the node knows of copies.
     pub fn chunkserver(&self, conn: ConnId, report: Report) {
         self.event(Event::Chunkserver { conn, report });
+    }
+
+    /// Some options are otherwise from here on.
+    pub fn tune(&self, tuning: Tuning) {
+        self.event(Event::Tuned { tuning });
     }
 
     /// A client's connection is gone.

@@ -358,8 +358,9 @@ impl Inner {
         self.tell();
     }
 
-    fn pressure(&self, memory_bytes_max: usize) -> Pressure {
-        let dirty = self.dirty_bytes();
+    fn pressure(&self) -> Pressure {
+        let dirty = self.dirty_bytes() as u64;
+        let memory_bytes_max = self.stats.figures().memory_bytes_max;
         if dirty > 0 && dirty >= memory_bytes_max {
             Pressure::Full
         } else if dirty > memory_bytes_max / 2 || self.layers.len() >= LAYERS_MAX {
@@ -465,7 +466,7 @@ impl StateStore for LmdbStore {
     fn pressure(&self) -> Pressure {
         let mut inner = self.inner.borrow_mut();
         inner.adopt(&self.mailbox);
-        inner.pressure(self.options.memory_bytes_max)
+        inner.pressure()
     }
 
     fn start_checkpoint(&mut self) -> CheckpointId {

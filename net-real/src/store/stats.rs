@@ -1,4 +1,5 @@
-//! Figures of a store, for metrics: written by its threads, read by any other.
+//! Figures of a store, for metrics: written by its threads, read by any other. The bound of its
+//! memory alone is written from outside.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,6 +57,12 @@ pub struct Figures {
 impl StoreStats {
     pub(super) fn shared(&self) -> &Shared {
         &self.0
+    }
+
+    /// Gives the store another bound than [`super::StoreOptions::memory_bytes_max`], in bytes. What
+    /// it holds already stays until the next checkpoint has ended.
+    pub fn set_memory_bytes_max(&self, bytes: u64) {
+        Shared::set(&self.0.memory_bytes_max, bytes);
     }
 
     /// What the figures are now.

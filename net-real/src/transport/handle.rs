@@ -19,6 +19,7 @@ pub(super) enum Ask {
     },
     Listed(BTreeSet<NodeId>),
     Learned(NodeId, Address),
+    Placed(u32),
     Shutdown,
 }
 
@@ -95,6 +96,12 @@ impl Handle {
     pub fn learn_address(&self, node: NodeId, address: Address) {
         // As above.
         let _ = self.asks.send(Ask::Learned(node, address));
+    }
+
+    /// How well this node is placed to lead, from here on: higher is better.
+    pub fn set_priority(&self, priority: u32) {
+        // As above.
+        let _ = self.asks.send(Ask::Placed(priority));
     }
 
     /// Peers that are known, and whether there is a connection.

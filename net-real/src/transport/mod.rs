@@ -47,6 +47,13 @@ pub enum TransportEvent {
         /// How well it is placed to lead, as it says.
         priority: u32,
     },
+    /// A peer that is there is placed otherwise than was told with it.
+    PeerPlaced {
+        /// Which.
+        peer: NodeId,
+        /// How well it is placed to lead, as it says.
+        priority: u32,
+    },
     /// The connection to this peer is gone, and what was on its way may be.
     PeerLost(NodeId),
     /// Where this node and its peers are, because it changed.

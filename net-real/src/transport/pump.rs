@@ -176,6 +176,7 @@ impl<E: Fn(TransportEvent) + Send + 'static> Pump<E> {
             }
             Ask::Listed(nodes) => self.step(Input::Listed { nodes }),
             Ask::Learned(node, address) => self.step(Input::AddressLearned { node, address }),
+            Ask::Placed(priority) => self.step(Input::Placed { priority }),
             Ask::Shutdown => unreachable!("the loop has ended"),
         }
     }
@@ -267,6 +268,9 @@ impl<E: Fn(TransportEvent) + Send + 'static> Pump<E> {
             }
             Effect::PeerUp { peer, priority } => {
                 self.tell(TransportEvent::PeerUp { peer, priority });
+            }
+            Effect::PeerPlaced { peer, priority } => {
+                self.tell(TransportEvent::PeerPlaced { peer, priority });
             }
             Effect::PeerLost { peer } => self.tell(TransportEvent::PeerLost(peer)),
             Effect::Formed { identity } => self.tell(TransportEvent::Formed(Box::new(identity))),

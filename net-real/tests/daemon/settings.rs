@@ -141,3 +141,56 @@ fn the_environment_wins_over_the_file_also_after_a_reload() {
     assert_eq!(node.setting("MFSHA_LOG_LEVEL").0, "debug");
     assert!(node.lines("client connected") > 0, "debug is in force");
 }
+
+#[test]
+fn what_an_operator_sets_holds_while_the_node_runs() {
+    let mut node = Node::start("", &[]);
+    let set = |node: &Node, key: &str, value: &str| {
+        node.cluster.admin_ok(&["config", "set", key, value]);
+        assert_eq!(node.setting(key).1, "operator", "{key}");
+    };
+    set(&node, "HA_CRDT_MAX_MEMORY", "32M");
+    let status = node.cluster.admin_json(&["node-status"]);
+    assert_eq!(status["memory_bytes_max"], 32 << 20, "{status}");
+
+    // By default the state would become durable 30 s after the start, and not before.
+    let checkpoint = |node: &Node| {
+        let status = node.cluster.admin_json(&["node-status"]);
+        status["checkpoint"].as_u64().expect("an index")
+    };
+    node.cluster.create("/kept");
+    let before = checkpoint(&node);
+    set(&node, "HA_METADATA_SYNC_INTERVAL", "1s");
+    node.cluster
+        .until(1, "has a checkpoint", || checkpoint(&node) > before);
+
+    node.cluster
+        .admin_ok(&["config", "set", "MFSHA_AUTH_TOKEN", "a-new-secret"]);
+    let (good, said) = node.cluster.admin(&["status"]);
+    assert!(!good, "{said}");
+    assert!(said.contains("the token is missing or wrong"), "{said}");
+    node.cluster.admin_options = vec!["--token".to_owned(), "a-new-secret".to_owned()];
+    node.cluster.create("/by-the-new-one");
+    let log = node.cluster.said(1);
+    assert!(!log.contains("a-new-secret"), "{log}");
+
+    // A file that says something else is read, and the operator's word stays.
+    let said = node.reload(Some("HA_RAFT_PRIORITY = 5\n"), "reloaded");
+    assert!(said.contains("changed=[\"HA_RAFT_PRIORITY\"]"), "{said}");
+    assert_eq!(node.setting("HA_RAFT_PRIORITY"), pair("5", "file"));
+}
+
+#[test]
+fn leadership_goes_where_an_operator_wants_it() {
+    let mut cluster = Cluster::new(3);
+    cluster.start_all();
+    let leader = cluster.leader().expect("a cluster that serves is led");
+    let next = if leader == 1 { 2 } else { 1 };
+    let node = next.to_string();
+    cluster.admin_ok(&["config", "set", "HA_RAFT_PRIORITY", "9", "--node", &node]);
+    cluster.until(next, "leads", || cluster.leader() == Some(next));
+    cluster.until(leader, "says why it does not", || {
+        cluster.said(leader).contains("handed over to")
+    });
+    cluster.create("/by-the-next");
+}

@@ -20,6 +20,7 @@
 //! | what is learned of others is not passed on | `a_node_alone_is_a_cluster_and_others_join_it` |
 
 mod formation;
+mod priority;
 mod refusals;
 mod torture;
 mod world;

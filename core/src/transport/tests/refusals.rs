@@ -159,7 +159,7 @@ fn clusters_that_count_their_nodes_alike_are_told_apart_before_their_disks_are()
         disk: identity.disk,
         incarnation: 1,
         life: 99,
-        address: "10.0.0.2".parse().unwrap(),
+        address: "10.0.0.2:9430".parse().unwrap(),
         dial: 1,
         meant: None,
         joins: false,

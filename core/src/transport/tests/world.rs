@@ -57,6 +57,8 @@ pub struct Host {
     next_accept: u64,
     pub formed: bool,
     pub up: BTreeSet<NodeId>,
+    /// Peers that were placed otherwise since they were up.
+    pub placed: BTreeMap<NodeId, u32>,
     pub refusals: Vec<PeerRefusal>,
     pub reports: Vec<String>,
     /// Its disk was emptied after it had founded or joined: nobody may hear it.
@@ -295,6 +297,10 @@ impl World {
                 }
             }
             Effect::Deliver { from, message } => self.on_delivered(from, node, &message),
+            Effect::PeerPlaced { peer, priority } => {
+                assert!(host.up.contains(&peer), "only of one that is there");
+                host.placed.insert(peer, priority);
+            }
             Effect::PeerUp { peer, priority } => {
                 assert_eq!(u64::from(priority), peer.0, "as the peer says");
                 assert!(host.formed, "no peer before the node is formed");

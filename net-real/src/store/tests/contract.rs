@@ -232,6 +232,26 @@ fn memory_is_bounded_by_pressure_and_comes_back_with_a_checkpoint() {
 }
 
 #[test]
+fn the_bound_of_memory_may_change_while_the_store_is_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, _done) = open(options(directory.path()));
+    for number in 0..100_u32 {
+        put(&mut store, &number.to_be_bytes(), &[7; 100]);
+    }
+    assert_eq!(store.pressure(), Pressure::Low);
+    let stats = store.stats();
+    let dirty = stats.figures().dirty_bytes;
+    for (most, pressure) in [
+        (dirty, Pressure::Full),
+        (dirty + 1, Pressure::High),
+        (3 * dirty, Pressure::Low),
+    ] {
+        stats.set_memory_bytes_max(most);
+        assert_eq!(store.pressure(), pressure, "{most} bytes at most");
+    }
+}
+
+#[test]
 fn many_snapshots_do_not_make_many_layers() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, done) = open(options(directory.path()));
