@@ -82,9 +82,10 @@ enum Tier {
 
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// Seeds, from and up to but not with: `0..1000`.
-    #[arg(long, value_name = "A..B", value_parser = parse_seeds, default_value = "0..100")]
-    seeds: (u64, u64),
+    /// Seeds, from and up to but not with: `0..1000`; 0..100 when there are no regressions to
+    /// live either.
+    #[arg(long, value_name = "A..B", value_parser = parse_seeds)]
+    seeds: Option<(u64, u64)>,
     /// Which tier.
     #[arg(long, value_enum, default_value = "full")]
     tier: Tier,
@@ -260,21 +261,28 @@ impl ChildArgs {
     }
 }
 
+/// Seeds of a run that names none.
+const SEEDS_DEFAULT: (u64, u64) = (0, 100);
+
 fn run(args: RunArgs) -> Ended {
     let children = args.children.children()?;
     // A mistake in --set is told once, before a thousand children tell it.
-    Plan::draw(args.seeds.0, &args.set.set)?;
+    Plan::draw(0, &args.set.set)?;
     let mut kept_code = verdict::EXIT_OK;
     if let Some(directory) = &args.regressions {
         kept_code = live_regressions(directory, &children)?;
+        if args.seeds.is_none() {
+            return Ok(kept_code);
+        }
     }
+    let seeds = args.seeds.unwrap_or(SEEDS_DEFAULT);
     let sweep = Sweep {
-        seeds: args.seeds,
+        seeds,
         ideal: args.tier == Tier::Ideal,
         jobs: args.children.jobs(),
         twice_percent: args.twice_percent.min(100),
         require_coverage: args.require_coverage
-            || (args.seeds.1 - args.seeds.0 >= coverage::SEEDS_MIN && args.set.set.is_empty()),
+            || (seeds.1 - seeds.0 >= coverage::SEEDS_MIN && args.set.set.is_empty()),
         failures_max: args.failures_max.max(1),
         set: args.set.set,
     };
@@ -287,11 +295,14 @@ fn run(args: RunArgs) -> Ended {
 }
 
 fn live_regressions(directory: &Path, children: &Children) -> Ended {
+    let (mut lived, mut failed) = (0, 0);
     let mut code = verdict::EXIT_OK;
     for kept in regression::live_all(directory, children)? {
         let file = kept.file.display();
         println!("{file} trace hash {}", kept.report.trace_hash);
+        lived += 1;
         if !kept.is_met() {
+            failed += 1;
             println!(
                 "{file}: expected {:?}, came to {:?}",
                 kept.plan.expect, kept.report.verdict
@@ -306,6 +317,7 @@ fn live_regressions(directory: &Path, children: &Children) -> Ended {
             };
         }
     }
+    println!("{lived} regressions lived, {failed} not as expected");
     Ok(code)
 }
 

@@ -128,9 +128,11 @@ fn a_shrunk_failure_is_written_down_and_fails_again() {
 
 fn regressions(directory: &Path) -> Output {
     let directory = directory.to_str().unwrap();
-    let mut arguments = vec!["run", "--seeds", "1..2", "--regressions", directory];
-    arguments.extend(CALM);
-    sim(&arguments)
+    let output = sim(&["run", "--regressions", directory]);
+    let said = text(&output);
+    assert!(said.contains("1 regressions lived"), "{said}");
+    assert_eq!(said.matches("trace hash").count(), 1, "no seed: {said}");
+    output
 }
 
 #[test]
