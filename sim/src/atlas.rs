@@ -29,6 +29,8 @@ pub struct Atlas {
     damaged: BTreeMap<Seat, FaultKind>,
     /// Leave every fault out that would make the operator busy in a second place.
     replacing: Option<Seat>,
+    /// The disk of whom is being replaced was damaged since it is a new one.
+    damaged_anew: bool,
     /// A voter is a learner for a while: fewer copies make a majority.
     cycling: bool,
 }
@@ -43,6 +45,7 @@ impl Atlas {
             leases: options.workload.read_lease > 0,
             damaged: BTreeMap::new(),
             replacing: None,
+            damaged_anew: false,
             cycling: false,
         }
     }
@@ -91,7 +94,9 @@ impl Atlas {
         if let Some(seat) = fault.seat().filter(|_| damages(fault.kind())) {
             self.damaged.insert(seat, fault.kind());
             if fault.kind() == FaultKind::LoseDisk {
-                self.replacing = Some(seat);
+                self.on_new_disk(seat);
+            } else if self.replacing == Some(seat) {
+                self.damaged_anew = true;
             }
         }
     }
@@ -110,12 +115,20 @@ impl Atlas {
     /// A node refused to start on what its disk has become: it will be replaced.
     pub fn on_replacing(&mut self, seat: Seat) {
         self.damaged.entry(seat).or_insert(FaultKind::LoseDisk);
+        self.on_new_disk(seat);
+    }
+
+    fn on_new_disk(&mut self, seat: Seat) {
         self.replacing = Some(seat);
+        self.damaged_anew = false;
     }
 
     /// A node with an empty disk has taken its seat's place in the cluster and caught up.
     pub fn on_replaced(&mut self, seat: Seat) {
-        self.damaged.remove(&seat);
+        let is_whole = self.replacing != Some(seat) || !self.damaged_anew;
+        if is_whole {
+            self.damaged.remove(&seat);
+        }
         if self.replacing == Some(seat) {
             self.replacing = None;
         }
@@ -209,6 +222,19 @@ mod tests {
         atlas.on_replaced(Seat(0));
         assert!(atlas.is_whole());
         assert_eq!(atlas.admit(&lose(1)), Ok(()));
+    }
+
+    #[test]
+    fn a_disk_that_was_damaged_while_its_node_was_replaced_is_not_whole_for_that() {
+        let mut atlas = atlas(3);
+        atlas.on_fault(&lose(0));
+        atlas.on_fault(&rot(0));
+        atlas.on_replaced(Seat(0));
+        assert!(!atlas.is_whole());
+        assert!(atlas.admit(&rot(1)).is_err());
+        atlas.on_fault(&lose(0));
+        atlas.on_replaced(Seat(0));
+        assert!(atlas.is_whole());
     }
 
     #[test]

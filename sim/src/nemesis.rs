@@ -10,6 +10,7 @@ use mfsha_core::node::request::{RequestBody, ResponseBody};
 use mfsha_core::transport;
 
 use crate::atlas;
+use crate::disk::DiskFaults;
 use crate::event::{Event, FaultStage, Phase, StopReason};
 use crate::fault::Fault;
 use crate::net::{Link, Weather};
@@ -396,6 +397,9 @@ impl<K: Kind> World<K> {
         let state = self.state(seat);
         let old = state.replaces.unwrap_or(state.node);
         state.disk.lose_everything();
+        // It is another disk: what the old one suffered it does not.
+        state.faults = DiskFaults::default();
+        state.disk.heal();
         state.store = crate::store::SimStore::new();
         state.door.stored = None;
         state.node = new;

@@ -22,6 +22,12 @@ const DETECTION_SHARE: (u64, u64) = (1, 30);
 /// Share of the seeds that have mounts.
 const MOUNT_SHARE: (u64, u64) = (1, 3);
 
+/// Room in a store from which on a replica keeps up with its clients however long a checkpoint
+/// takes, bytes.
+const STORE_BYTES_AMPLE: usize = 16 << 10;
+/// Longest checkpoint of a store with less room, milliseconds.
+const CHECKPOINT_QUICK_MS: u64 = 20;
+
 /// The options of one run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -409,6 +415,14 @@ impl Options {
             true => (0, 0),
             false => (chunkservers, mounts),
         };
+        let node = NodeOptions::draw(&mut seed.child("options node").rng());
+        let mut disk = DiskOptions::draw(&mut seed.child("options disk").rng());
+        // A replica applies what it has room for, and waits for a checkpoint: with the least room,
+        // some nine entries each time. Slow checkpoints would let it fall behind for as long as
+        // clients write, and no bound on catching up could hold.
+        if (1..STORE_BYTES_AMPLE).contains(&node.store_bytes_max) {
+            disk.checkpoint_max_ms = disk.checkpoint_max_ms.min(CHECKPOINT_QUICK_MS);
+        }
         let election = raft.election_max_ms;
         Self {
             nodes,
@@ -431,9 +445,9 @@ impl Options {
             judge: String::new(),
             raft,
             log: LogOptions::draw(&mut seed.child("options log").rng()),
-            node: NodeOptions::draw(&mut seed.child("options node").rng()),
+            node,
             net: NetOptions::draw(&mut seed.child("options net").rng()),
-            disk: DiskOptions::draw(&mut seed.child("options disk").rng()),
+            disk,
             clock,
             faults,
             workload,
@@ -851,6 +865,17 @@ mod tests {
         ));
         assert!(matches!(drawn.set("nodes=-1"), Err(SetError::Value { .. })));
         assert_eq!(drawn, before);
+    }
+
+    #[test]
+    fn a_store_without_room_has_quick_checkpoints() {
+        let little =
+            |options: &Options| (1..STORE_BYTES_AMPLE).contains(&options.node.store_bytes_max);
+        let drawn: Vec<Options> = (0..300).map(options).filter(little).collect();
+        assert!(drawn.len() > 30);
+        for options in drawn {
+            assert!(options.disk.checkpoint_max_ms <= CHECKPOINT_QUICK_MS);
+        }
     }
 
     #[test]
