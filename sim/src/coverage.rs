@@ -9,7 +9,9 @@ use mfsha_core::node::request::{Consistency, NodeError, RequestBody, ResponseBod
 use mfsha_core::raft::Role;
 
 use crate::check::NodeView;
-use crate::event::{AppliedPayload, Event, FaultStage, FileFact, LossReason, Phase, StopReason};
+use crate::event::{
+    AppliedPayload, Departure, Event, FaultStage, FileFact, LossReason, Phase, StopReason,
+};
 use crate::place::Seat;
 use crate::stream::Break;
 use crate::time::SimTime;
@@ -270,6 +272,13 @@ impl Coverage {
                 }
             }
             Event::ServerStopped { .. } => self.reached("chunkserver dies"),
+            Event::ServerLeft { why, .. } => self.reached(match why {
+                Departure::Broke => "connection of a chunkserver broke",
+                Departure::Closed => "node closed the connection of a chunkserver",
+                Departure::Silence => "chunkserver left a silent node",
+                Departure::Late => "chunkserver left a node that did not register it",
+                Departure::PutOff => "chunkserver told to register later",
+            }),
             Event::MountRegistered { mount, .. } => {
                 let what = match self.mounted.insert(*mount) {
                     true => "mount registered",

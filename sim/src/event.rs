@@ -103,6 +103,21 @@ pub enum FaultStage {
     Skipped(&'static str),
 }
 
+/// Why a connection of a chunkserver ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Departure {
+    /// It broke on the way, or an end of it died.
+    Broke,
+    /// The node closed it: it heard nothing for too long, or has no use for it.
+    Closed,
+    /// The chunkserver heard nothing for as long as it was told to wait.
+    Silence,
+    /// The chunkserver's registration was not answered.
+    Late,
+    /// The chunkserver was told to register again later.
+    PutOff,
+}
+
 /// What the owner of a file says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FileFact {
@@ -332,8 +347,12 @@ pub enum Event {
         csid: CsId,
         registration: u64,
     },
-    /// A connection of a chunkserver broke: nothing passes, and both ends will hear of it.
-    ServerLeft { server: u8, seat: Seat },
+    /// A connection of a chunkserver ended: nothing passes, and both ends will hear of it.
+    ServerLeft {
+        server: u8,
+        seat: Seat,
+        why: Departure,
+    },
     /// A node gave a chunkserver an order, as the leader of this term said.
     ChunkOrdered {
         seat: Seat,

@@ -59,3 +59,14 @@ impl Line {
         net.is_blocked((outside, seat)) || net.is_blocked((seat, outside))
     }
 }
+
+/// What one end writes, cut at any byte in some cases, as TCP may.
+pub(crate) fn pieces(bytes: Vec<u8>, rng: &mut Rng) -> Vec<Vec<u8>> {
+    let mut head = bytes;
+    if head.len() > 1 && rng.chance(1, 4) {
+        let at = rng.between(1, head.len() as u64 - 1) as usize;
+        let tail = head.split_off(at);
+        return vec![head, tail];
+    }
+    vec![head]
+}

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mfsha_core::id::NodeId;
-use mfsha_core::mounts as face;
 use mfsha_core::node;
 use mfsha_core::node::request::{RequestBody, ResponseBody};
 use mfsha_core::transport;
@@ -374,7 +373,6 @@ impl<K: Kind> World<K> {
             }
         }
         self.step_transport(seat, transport::Input::Tick);
-        self.step_face(seat, face::Event::Tick);
         self.step(seat, node::Event::Tick).await;
         self.rearm_all(seat);
     }
@@ -383,6 +381,7 @@ impl<K: Kind> World<K> {
     pub(crate) fn rearm_all(&mut self, seat: Seat) {
         self.rearm(seat);
         self.rearm_transport_clock(seat);
+        self.rearm_faces(seat);
     }
 
     /// The operator makes everybody a voter again who should be one.

@@ -261,7 +261,7 @@ pub fn words(event: &Event) -> String {
             registration,
             ..
         } => format!("joined     {seat} as {csid} registration {registration}"),
-        Event::ServerLeft { seat, .. } => format!("left       {seat}"),
+        Event::ServerLeft { seat, why, .. } => format!("left       {seat} {why:?}"),
         Event::ChunkOrdered {
             server,
             term,

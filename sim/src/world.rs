@@ -12,21 +12,23 @@ use std::time::Duration;
 
 use mfsha_core::disk::{DiskError, FlushId};
 use mfsha_core::id::{LogIndex, NodeId, WriteId};
-use mfsha_core::mounts as face;
 use mfsha_core::node::request::{ClientId, Request, Response};
 use mfsha_core::node::{self, Effect, Input};
 use mfsha_core::rng::Seed;
 use mfsha_core::store::CheckpointId;
 use mfsha_core::transport::{self, ConnId, Identity};
+use mfsha_core::{chunkservers, mounts as face};
 
 use crate::atlas::Atlas;
 use crate::buggify::Buggify;
 use crate::check::{Checker, ClusterView, NodeView, Violation};
 use crate::coverage::Coverage;
+use crate::deed::Deed;
 use crate::disk::CrashFate;
 use crate::draw;
 use crate::event::{Event, LossReason, MessageNumber, Phase, StopReason};
-use crate::fleet::{Deed, Fleet, Moment, View};
+use crate::face::FaceEvent;
+use crate::fleet::{self, Fleet};
 use crate::mounts::{self, Crowd};
 use crate::net::{Fate, Flight, Net};
 use crate::node::{Kind, NodeSpec};
@@ -39,6 +41,7 @@ use crate::task::{self, NodeTask, Stepped};
 use crate::time::SimTime;
 use crate::trace::{self, Trace};
 use crate::transport::{Told, is_quiet};
+use crate::view::View;
 use crate::workload::{Action, Timer, Workload};
 
 /// What travels.
@@ -136,16 +139,16 @@ pub(crate) enum Due {
     FaultEnd(FaultEntry),
     Operation(OperationEntry),
     Client(Timer),
-    Fleet(Moment),
+    Fleet(fleet::Moment),
     Crowd(mounts::Moment),
     /// Something for the face of a node.
     FaceStep {
         seat: Seat,
         life: u32,
-        event: face::Event,
+        event: FaceEvent,
     },
-    /// The fleet has something for a node.
-    FleetStep {
+    /// Those outside, or a face, have something for a node.
+    NodeStep {
         seat: Seat,
         life: u32,
         event: node::Event,
@@ -161,7 +164,7 @@ pub(crate) enum Waiting {
     Node(node::Event),
     Transport(transport::Input),
     Told(Told),
-    Face(face::Event),
+    Face(FaceEvent),
 }
 
 /// What is due, when; what was planned earlier comes first among what is due at once.
@@ -437,7 +440,7 @@ impl<K: Kind> World<K> {
                     self.step_face(seat, event);
                 }
             }
-            Due::FleetStep { seat, life, event } => {
+            Due::NodeStep { seat, life, event } => {
                 if self.is_running(seat, life) {
                     self.step(seat, event).await;
                 }
@@ -541,72 +544,81 @@ impl<K: Kind> World<K> {
     /// Lets the fleet do something, and carries out what comes of it.
     pub(crate) fn with_fleet(
         &mut self,
-        act: impl FnOnce(&mut Fleet, &View<'_, Body>, &mut Vec<Deed>),
+        act: impl FnOnce(&mut Fleet, &View<'_, Body>, &mut Vec<fleet::Deed>),
     ) {
-        let lives = self.seats.iter();
-        let lives: Vec<Option<u32>> = lives
-            .map(|state| state.running.as_ref().map(|_| state.life))
-            .collect();
         let mut deeds = Vec::new();
         let view = View {
             now: self.now,
             net: &self.net,
-            lives: &lives,
+            seats: &self.seats,
         };
         act(&mut self.fleet, &view, &mut deeds);
-        for deed in deeds {
-            match deed {
-                Deed::Step { seat, life, event } => {
-                    self.plan(self.now, Due::FleetStep { seat, life, event });
-                }
-                Deed::Plan { at, moment } => self.plan(at, Due::Fleet(moment)),
-                Deed::Tell(event) => self.emit(event),
-            }
-        }
+        self.do_deeds(deeds, Due::Fleet);
     }
 
     /// Lets mounts and faces do something, and carries out what comes of it.
     pub(crate) fn with_crowd(
         &mut self,
-        act: impl FnOnce(&mut Crowd, &mounts::View<'_, Body>, &mut Vec<mounts::Deed>),
+        act: impl FnOnce(&mut Crowd, &View<'_, Body>, &mut Vec<mounts::Deed>),
     ) {
         if !self.crowd.is_there() {
             return;
         }
         let mut deeds = Vec::new();
-        let view = mounts::View {
+        let view = View {
             now: self.now,
             net: &self.net,
             seats: &self.seats,
         };
         act(&mut self.crowd, &view, &mut deeds);
+        self.do_deeds(deeds, Due::Crowd);
+    }
+
+    fn do_deeds<M>(&mut self, deeds: Vec<Deed<M>>, due: impl Fn(M) -> Due) {
         for deed in deeds {
             match deed {
-                mounts::Deed::Step { seat, life, event } => {
-                    self.plan(self.now, Due::FleetStep { seat, life, event });
+                Deed::Step { seat, life, event } => {
+                    self.plan(self.now, Due::NodeStep { seat, life, event });
                 }
-                mounts::Deed::Face { seat, life, event } => {
+                Deed::Face { seat, life, event } => {
                     self.plan(self.now, Due::FaceStep { seat, life, event });
                 }
-                mounts::Deed::Plan { at, moment } => self.plan(at, Due::Crowd(moment)),
-                mounts::Deed::Tell(event) => self.emit(event),
+                Deed::Plan { at, moment } => self.plan(at, due(moment)),
+                Deed::Tell(event) => self.emit(event),
             }
         }
     }
 
-    /// Hands the face of a node one event, now or when it goes on.
-    pub(crate) fn step_face(&mut self, seat: Seat, event: face::Event) {
-        if !self.crowd.is_there() {
-            return;
+    /// Hands the face that mounts see one event, now or when its node goes on.
+    fn tell_mounts(&mut self, seat: Seat, event: face::Event) {
+        if self.crowd.is_there() {
+            self.step_face(seat, FaceEvent::Mounts(event));
         }
+    }
+
+    /// Hands a face of a node one event, now or when it goes on.
+    pub(crate) fn step_face(&mut self, seat: Seat, event: FaceEvent) {
         let state = self.state(seat);
         if state.paused {
-            if !matches!(event, face::Event::Tick) {
+            if !event.is_tick() {
                 state.inbox.push_back(Waiting::Face(event));
             }
             return;
         }
-        self.with_crowd(|crowd, view, out| crowd.step_face(view, seat, event, out));
+        match event {
+            FaceEvent::Mounts(event) => {
+                self.with_crowd(|crowd, view, out| crowd.step_face(view, seat, event, out));
+            }
+            FaceEvent::Chunkservers(event) => {
+                self.with_fleet(|fleet, view, out| fleet.step_face(view, seat, event, out));
+            }
+        }
+    }
+
+    /// Faces are woken by their node's clock as it runs now.
+    pub(crate) fn rearm_faces(&mut self, seat: Seat) {
+        self.with_crowd(|crowd, view, out| crowd.rearm_face(view, seat, out));
+        self.with_fleet(|fleet, view, out| fleet.rearm_face(view, seat, out));
     }
 
     async fn on_flush_end(&mut self, seat: Seat, life: u32, flush: FlushId) {
@@ -781,7 +793,11 @@ impl<K: Kind> World<K> {
                 None => self.send_peer(seat, node, to, message),
             },
             Effect::Reply { client, response } if Crowd::knows(client) => {
-                self.step_face(seat, face::Event::Answered { client, response });
+                self.tell_mounts(seat, face::Event::Answered { client, response });
+            }
+            Effect::Reply { client, response } if Fleet::is_registration(client) => {
+                let event = chunkservers::Event::Answered { client, response };
+                self.step_face(seat, FaceEvent::Chunkservers(event));
             }
             Effect::Reply { client, response } if Fleet::knows(client) => {
                 self.with_fleet(|fleet, view, out| {
@@ -803,17 +819,23 @@ impl<K: Kind> World<K> {
             Effect::FlushStarted { flush } => self.begin_flush(seat, flush),
             Effect::CheckpointStarted { checkpoint } => self.begin_checkpoint(seat, checkpoint),
             Effect::Order { conn, term, order } => {
-                self.with_fleet(|fleet, view, out| fleet.on_order(view, (conn, term, order), out));
+                self.with_fleet(|fleet, _, out| fleet.on_order(conn, term, order, out));
+                // An order that breaks a promise ends the run before a face takes offence at it.
+                if self.violation.is_none() {
+                    let event = chunkservers::Event::Order { conn, order };
+                    self.step_face(seat, FaceEvent::Chunkservers(event));
+                }
             }
-            Effect::Unseat { conn, .. } => {
-                self.with_fleet(|fleet, view, out| fleet.on_unseat(view, conn, out));
+            Effect::Unseat { conn, reason } => {
+                let event = chunkservers::Event::Unseat { conn, reason };
+                self.step_face(seat, FaceEvent::Chunkservers(event));
             }
             Effect::Space {
                 total,
                 free,
                 servers,
             } => {
-                self.step_face(seat, face::Event::Space { total, free });
+                self.tell_mounts(seat, face::Event::Space { total, free });
                 self.emit(Event::SpaceTold {
                     seat,
                     node,
@@ -836,11 +858,11 @@ impl<K: Kind> World<K> {
             // Told in full by the entries that the node gives beside its effects.
             Effect::Applied { .. } => {}
             Effect::News { index, notices, by } => {
-                self.step_face(seat, face::Event::News { index, notices, by });
+                self.tell_mounts(seat, face::Event::News { index, notices, by });
             }
-            Effect::CopiesMoved => self.step_face(seat, face::Event::CopiesMoved),
+            Effect::CopiesMoved => self.tell_mounts(seat, face::Event::CopiesMoved),
             Effect::StateReplaced { applied } => {
-                self.step_face(seat, face::Event::StateReplaced);
+                self.tell_mounts(seat, face::Event::StateReplaced);
                 self.note_gap(seat, applied);
             }
             Effect::MembersChanged { membership } => {

@@ -257,6 +257,7 @@ mod tests {
             Event::ServerLeft {
                 server: 0,
                 seat: Seat(0),
+                why: crate::event::Departure::Broke,
             },
             ordered(3, 2),
             done(3),

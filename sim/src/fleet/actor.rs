@@ -25,9 +25,10 @@ use crate::generator::PREFIX;
 use crate::options::ChunkOptions;
 use crate::place::Place;
 use crate::time::SimTime;
+use crate::view::View;
 
 use super::server::{Content, Server};
-use super::{CLIENTS, Deed, Fleet, Moment, View};
+use super::{CLIENTS, Deed, Fleet, Moment};
 
 /// Bytes of a file that was written, and of one that was cut.
 const LENGTHS: (u64, u64) = (100, 10);
@@ -209,7 +210,7 @@ impl Fleet {
             },
         });
         let seat = *it.rng.pick(&self.reachable);
-        let life = view.lives[usize::from(seat.0)];
+        let life = view.life(seat);
         let Some(life) = life.filter(|_| !view.is_blocked(place, Place::Seat(seat))) else {
             return;
         };

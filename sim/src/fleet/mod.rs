@@ -1,29 +1,33 @@
-//! Chunkservers and those who write and read chunks, as nodes see them: reports and orders, and
-//! what faces ask.
+//! Chunkservers, as packets on connections, with the faces of the nodes that they speak with; and
+//! those who write and read chunks, as nodes see them: by what faces ask.
 //!
 //! A machine like those it stands before: facts go in, deeds come out, the world carries them out.
-//! Connections lose nothing as long as they hold; they break when their link is cut, by chance, and
+//! A face lives and stands still with its node. Connections lose nothing as long as they hold; they break when their link is cut, by chance, and
 //! with either end, and each end hears of it in its own time. Clients ask any node, and ask again
 //! elsewhere what was not answered.
 
 mod actor;
+mod face;
 mod link;
 mod server;
+mod talk;
+mod work;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mfsha_core::chunks::{ConnId, Order};
-use mfsha_core::id::{ChunkId, CsId, InodeId, SessionId, Term};
+use mfsha_core::chunks::ConnId;
+use mfsha_core::chunkservers::Chunkservers;
+use mfsha_core::id::{ChunkId, InodeId, SessionId};
 use mfsha_core::node;
 use mfsha_core::node::request::{ClientId, NodeError, Response, ResponseBody};
 use mfsha_core::rng::{Rng, Seed};
 
 use crate::event::Event;
-use crate::net::Net;
+use crate::face::Faces;
 use crate::options::{ChunkOptions, Options};
 use crate::place::{Place, Seat};
-use crate::time::SimTime;
+use crate::view::View;
 
 use actor::Actor;
 use link::Link;
@@ -31,38 +35,34 @@ use server::Server;
 
 pub use server::{Content, Stored, total_bytes};
 
-/// Who asks of a node: from this number on the fleet's clients, from twice it on registrations.
+/// Who asks of a node: from this number on the fleet's clients.
 const CLIENTS: u64 = 1 << 40;
+/// Connections of chunkservers have numbers from here on, as in production; registrations are asked
+/// for under the same.
+const CONNS: u64 = 1 << 62;
 
 /// A moment that something of the fleet waits for.
 #[derive(Clone, Debug)]
 pub(crate) enum Moment {
     /// A chunkserver looks for a node.
     Connect { server: u8, turn: u64 },
-    /// Its greeting arrives.
-    Hello { conn: ConnId },
-    /// It was not taken in for too long.
-    HelloLate { conn: ConnId },
-    /// What a chunkserver says arrives at its node.
-    Up {
-        conn: ConnId,
-        report: mfsha_core::chunks::Report,
-    },
-    /// It is taken in.
-    Welcome { conn: ConnId, csid: CsId },
-    /// An order arrives.
-    Order {
-        conn: ConnId,
-        term: Term,
-        order: Order,
-    },
+    /// Its connection is accepted.
+    Accepted { conn: ConnId },
+    /// Its registration was not answered for too long.
+    Late { conn: ConnId },
+    /// Bytes arrive at the node.
+    Up { conn: ConnId, bytes: Vec<u8> },
+    /// Bytes arrive at the chunkserver.
+    Down { conn: ConnId, bytes: Vec<u8> },
+    /// A face wants to be woken.
+    Wake { seat: Seat, wakes: u64 },
     /// An order has been carried out, or not.
     Work { server: u8, job: u64 },
     /// A node hears that a connection is gone.
     Gone { conn: ConnId },
     /// A chunkserver hears it.
     Dropped { conn: ConnId },
-    /// A chunkserver tells how it is.
+    /// A chunkserver gives a sign of life, or has heard nothing for long.
     Beat { conn: ConnId },
     /// A chunkserver runs again.
     Start { server: u8 },
@@ -91,43 +91,13 @@ pub(crate) enum Moment {
 }
 
 /// What the world is to do.
-#[derive(Debug)]
-pub(crate) enum Deed {
-    /// A node is told.
-    Step {
-        seat: Seat,
-        life: u32,
-        event: node::Event,
-    },
-    /// Something is due.
-    Plan { at: SimTime, moment: Moment },
-    /// It happened.
-    Tell(Event),
-}
-
-/// What the fleet may look at.
-pub(crate) struct View<'a, T> {
-    pub now: SimTime,
-    pub net: &'a Net<T>,
-    /// The life that runs in each seat.
-    pub lives: &'a [Option<u32>],
-}
-
-impl<T: Clone> View<'_, T> {
-    fn runs(&self, seat: Seat, life: u32) -> bool {
-        self.lives[usize::from(seat.0)] == Some(life)
-    }
-
-    /// Whether nothing passes between two places, one way or the other.
-    fn is_blocked(&self, a: Place, b: Place) -> bool {
-        self.net.is_blocked((a, b)) || self.net.is_blocked((b, a))
-    }
-}
+pub(crate) type Deed = crate::deed::Deed<Moment>;
 
 /// See the module's documentation.
-#[derive(Debug)]
 pub(crate) struct Fleet {
     options: ChunkOptions,
+    seed: Seed,
+    faces: Faces<Chunkservers>,
     rng: Rng,
     servers: Vec<Server>,
     links: BTreeMap<ConnId, Link>,
@@ -164,9 +134,11 @@ impl Fleet {
         Self {
             options: options.chunks.clone(),
             rng: seed.rng(),
+            seed,
+            faces: Faces::default(),
             servers,
             links: BTreeMap::new(),
-            next_conn: 1,
+            next_conn: CONNS,
             next_job: 1,
             actors: actors.collect(),
             session: None,
@@ -202,13 +174,11 @@ impl Fleet {
     pub fn on_moment<T: Clone>(&mut self, view: &View<'_, T>, moment: Moment, out: &mut Vec<Deed>) {
         match moment {
             Moment::Connect { server, turn } => self.connect(view, server, turn, out),
-            Moment::Hello { conn } => self.on_hello(view, conn, out),
-            Moment::HelloLate { conn } => self.on_hello_late(view, conn, out),
-            Moment::Up { conn, report } => self.on_up(view, conn, report, out),
-            Moment::Welcome { conn, csid } => self.on_welcome(view, conn, csid, out),
-            Moment::Order { conn, term, order } => {
-                self.on_order_arrived(view, conn, term, order, out);
-            }
+            Moment::Accepted { conn } => self.on_accepted(view, conn, out),
+            Moment::Late { conn } => self.on_late(view, conn, out),
+            Moment::Up { conn, bytes } => self.on_up(view, conn, bytes, out),
+            Moment::Down { conn, bytes } => self.on_down(view, conn, &bytes, out),
+            Moment::Wake { seat, wakes } => self.on_wake(view, seat, wakes, out),
             Moment::Work { server, job } => self.on_work(view, server, job, out),
             Moment::Gone { conn } => self.on_gone(view, conn, out),
             Moment::Dropped { conn } => self.on_dropped(view.now, conn, out),
@@ -235,6 +205,11 @@ impl Fleet {
         }
     }
 
+    /// Whether an answer is for a face: it asked for a chunkserver.
+    pub fn is_registration(client: ClientId) -> bool {
+        client.0 >= CONNS
+    }
+
     /// Whether an answer is for somebody here.
     pub fn knows(client: ClientId) -> bool {
         client.0 >= CLIENTS
@@ -249,10 +224,6 @@ impl Fleet {
         response: Response,
         out: &mut Vec<Deed>,
     ) {
-        if client.0 >= 2 * CLIENTS {
-            let conn = ConnId(client.0 - 2 * CLIENTS);
-            return self.on_registered(view, conn, response.result, out);
-        }
         let actor = (client.0 - CLIENTS) as usize;
         let place = self.actors[actor].place();
         if view.is_blocked(Place::Seat(seat), place) || self.is_unlucky() {

@@ -2,9 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::ops::Bound;
+use std::time::Duration;
 
-use mfsha_core::chunks::{Address, ConnId, Copy, Order, Space};
+use mfsha_core::chunks::{Address, ConnId, Order};
 use mfsha_core::id::{ChunkId, CsId, Term};
+use mfsha_core::moosefs::chunkserver::{
+    Begin, ChunkCopy, Operation, Place, Register, RemovalSpace, Space, TO_CHUNKSERVER_BYTES_MAX,
+    ToMaster,
+};
+use mfsha_core::moosefs::frame::PacketReader;
+use mfsha_core::moosefs::version::Version;
+
+use crate::time::SimTime;
 
 /// Where chunkservers listen.
 const PORT: u16 = 9422;
@@ -30,11 +40,57 @@ pub struct Stored {
 }
 
 /// An order that is being carried out.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub conn: ConnId,
     pub term: Term,
     pub order: Order,
+    /// The same as it came, for the answer.
+    pub operation: Operation,
+}
+
+/// How far a chunkserver has come with its node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stage {
+    Registering,
+    /// It names its copies, and has come to this one.
+    Naming(Option<ChunkId>),
+    Member,
+}
+
+/// What a chunkserver knows of the connection that it has.
+#[derive(Debug)]
+pub(crate) struct Talk {
+    pub reader: PacketReader,
+    pub stage: Stage,
+    pub heard_at: SimTime,
+    /// Silence after which it gives up, as its node told it.
+    pub silence_max: Duration,
+    /// Its space and its jobs, as it told them last.
+    pub space: RemovalSpace,
+    pub jobs: u32,
+}
+
+impl Talk {
+    /// Of a connection that it has just made.
+    pub fn new(now: SimTime) -> Self {
+        let none = Space {
+            used: 0,
+            total: 0,
+            chunks: 0,
+        };
+        Self {
+            reader: PacketReader::new(TO_CHUNKSERVER_BYTES_MAX),
+            stage: Stage::Registering,
+            heard_at: now,
+            silence_max: Duration::MAX,
+            space: RemovalSpace {
+                regular: none,
+                to_remove: none,
+            },
+            jobs: 0,
+        }
+    }
 }
 
 /// See the module's documentation.
@@ -43,10 +99,13 @@ pub(crate) struct Server {
     pub number: u8,
     /// 0 until it was given one.
     pub csid: CsId,
+    /// Its cluster, once it was told.
+    pub metaid: Option<u64>,
     pub up: bool,
     pub disk: BTreeMap<ChunkId, Stored>,
     /// The connection that it has, or is making.
     pub link: Option<ConnId>,
+    pub talk: Talk,
     /// What it is doing, by number.
     pub jobs: BTreeMap<u64, Job>,
     /// Counts connections that were given up, so that an old timer does nothing.
@@ -58,9 +117,11 @@ impl Server {
         Self {
             number,
             csid: CsId(0),
+            metaid: None,
             up: true,
             disk: BTreeMap::new(),
             link: None,
+            talk: Talk::new(SimTime::ZERO),
             jobs: BTreeMap::new(),
             turn: 0,
         }
@@ -79,25 +140,54 @@ impl Server {
     }
 
     /// Sums of these say how often each was counted.
-    pub fn space(&self) -> Space {
-        Space {
+    pub fn space(&self) -> RemovalSpace {
+        let regular = Space {
             used: (self.disk.len() as u64) << 26,
             total: total_bytes(self.number),
             chunks: self.disk.len() as u32,
-            ..Space::default()
+        };
+        RemovalSpace {
+            regular,
+            to_remove: Space {
+                used: 0,
+                total: 0,
+                chunks: 0,
+            },
         }
     }
 
-    /// Copies that can be read, and chunks of those that cannot.
-    pub fn listing(&self) -> (Vec<Copy>, Vec<ChunkId>) {
-        let good = self.disk.iter().filter(|(_, it)| !it.bad);
-        let good = good.map(|(chunk, it)| Copy {
+    /// The packet with which it registers. The timeout is left to the node.
+    pub fn begin(&self) -> Vec<u8> {
+        let Address { ip, port } = self.address();
+        let begin = Begin {
+            passcode: None,
+            version: Version::OURS,
+            place: Place { ip, port },
+            timeout_seconds: 0,
+            csid: self.csid,
+            space: self.space(),
+        };
+        let packet = ToMaster::Register(Register::Begin(begin)).encode();
+        packet.expect("a registration is short")
+    }
+
+    /// Copies behind a chunk that can be read, the first so many.
+    pub fn copies_after(&self, after: Option<ChunkId>, most: usize) -> Vec<ChunkCopy> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let good = self.disk.range((after, Bound::Unbounded));
+        let good = good.filter(|(_, it)| !it.bad).take(most);
+        good.map(|(chunk, it)| ChunkCopy {
             chunk: *chunk,
             version: it.version,
             to_remove: false,
-        });
+        })
+        .collect()
+    }
+
+    /// Chunks of copies that cannot be read.
+    pub fn bad_chunks(&self) -> impl Iterator<Item = ChunkId> + '_ {
         let bad = self.disk.iter().filter(|(_, it)| it.bad);
-        (good.collect(), bad.map(|(chunk, _)| *chunk).collect())
+        bad.map(|(chunk, _)| *chunk)
     }
 
     /// Carries an order out, if that can be done; `source` is the copy that is to be fetched.

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use mfsha_core::exports::{Exports, Record};
 use mfsha_core::id::InodeId;
-use mfsha_core::machine::{Machine, Outbox};
 use mfsha_core::moosefs::connection;
 use mfsha_core::mounts as face;
 use mfsha_core::namespace::op::SessionFlags;
@@ -23,13 +22,13 @@ use mfsha_core::planted::Bug;
 use mfsha_core::rng::{Rng, Seed};
 
 use crate::event::Event;
+use crate::face::{FaceEvent, Faces, METAID};
 use crate::generator::PREFIX;
-use crate::line::Line;
-use crate::net::Net;
+use crate::line::{self, Line};
 use crate::options::{MountOptions, Options};
 use crate::place::{Place, Seat};
-use crate::seat::SeatState;
 use crate::time::SimTime;
+use crate::view::View;
 
 use mount::Mount;
 pub use thread::About;
@@ -39,8 +38,6 @@ const CLIENTS: u64 = 1 << 63;
 /// Name of the file that all mounts lock. Other clients leave it alone, as they do directories of
 /// mounts: see [`crate::generator`].
 const LOCK_FILE: &str = "own-lock";
-/// The cluster, as mounts know it.
-const METAID: u64 = 77;
 
 /// Name of the directory in which a mount works.
 fn directory(mount: u8) -> String {
@@ -71,50 +68,7 @@ pub(crate) enum Moment {
 }
 
 /// What the world is to do.
-#[derive(Debug)]
-pub(crate) enum Deed {
-    /// A node is told.
-    Step {
-        seat: Seat,
-        life: u32,
-        event: node::Event,
-    },
-    /// The face of a node is told.
-    Face {
-        seat: Seat,
-        life: u32,
-        event: face::Event,
-    },
-    /// Something is due.
-    Plan { at: SimTime, moment: Moment },
-    /// It happened.
-    Tell(Event),
-}
-
-/// What mounts may look at.
-pub(crate) struct View<'a, T> {
-    pub now: SimTime,
-    pub net: &'a Net<T>,
-    pub seats: &'a [SeatState],
-}
-
-impl<T> View<'_, T> {
-    fn seat(&self, seat: Seat) -> &SeatState {
-        &self.seats[usize::from(seat.0)]
-    }
-
-    fn life(&self, seat: Seat) -> Option<u32> {
-        let state = self.seat(seat);
-        state.running.as_ref().map(|_| state.life)
-    }
-}
-
-/// The face of one life of a node.
-struct Face {
-    life: u32,
-    machine: face::Mounts,
-    wakes: u64,
-}
+pub(crate) type Deed = crate::deed::Deed<Moment>;
 
 /// A connection.
 struct Link {
@@ -132,7 +86,7 @@ pub(crate) struct Crowd {
     seed: Seed,
     rng: Rng,
     mounts: Vec<Mount>,
-    faces: BTreeMap<Seat, Face>,
+    faces: Faces<face::Mounts>,
     links: BTreeMap<ClientId, Link>,
     next_client: u64,
     /// Seats that are asked.
@@ -154,7 +108,7 @@ impl Crowd {
             bug: crate::bugs::named(&options.bug),
             rng: seed.rng(),
             mounts: mounts.collect(),
-            faces: BTreeMap::new(),
+            faces: Faces::default(),
             links: BTreeMap::new(),
             next_client: CLIENTS,
             reachable: (0..options.nodes).map(Seat).collect(),
@@ -225,12 +179,17 @@ impl Crowd {
         wakes: u64,
         out: &mut Vec<Deed>,
     ) {
-        let due = self.faces.get(&seat).filter(|face| face.wakes == wakes);
-        if let (Some(face), Some(life)) = (due, view.life(seat))
-            && face.life == life
-        {
-            let event = face::Event::Tick;
+        if let Some(life) = self.faces.woken(view, seat, wakes) {
+            let event = FaceEvent::Mounts(face::Event::Tick);
             out.push(Deed::Face { seat, life, event });
+        }
+    }
+
+    /// Plans the next wake-up of a face anew.
+    pub fn rearm_face<T>(&mut self, view: &View<'_, T>, seat: Seat, out: &mut Vec<Deed>) {
+        if let Some((at, wakes)) = self.faces.rearm(view, seat) {
+            let moment = Moment::Wake { seat, wakes };
+            out.push(Deed::Plan { at, moment });
         }
     }
 
@@ -245,45 +204,19 @@ impl Crowd {
         let Some(life) = view.life(seat) else {
             return;
         };
-        let known = self.faces.get(&seat).is_some_and(|it| it.life == life);
-        if !known {
-            let machine = self.new_face(seat, life);
-            let wakes = self.faces.get(&seat).map_or(0, |face| face.wakes);
-            let face = Face {
-                life,
-                machine,
-                wakes,
-            };
-            self.faces.insert(seat, face);
-        }
-        let clock = &view.seat(seat).clock;
+        let (seed, bug) = (&self.seed, self.bug);
+        let new = || Self::new_face(seed, bug, seat, life);
+        self.faces.have((seat, life), new);
         let mut todo = vec![event];
         while let Some(event) = todo.pop() {
-            let input = face::Input {
-                wall_us: clock.wall_us(view.now),
-                event,
-            };
-            let face = self.faces.get_mut(&seat).expect("it is there");
-            let mut effects = Outbox::new();
-            let now = clock.monotonic(view.now);
-            face.machine.step(now, input, &mut effects);
-            face.machine.check();
-            for effect in effects.drain() {
+            for effect in self.faces.step(view, seat, event) {
                 self.carry_out(view, (seat, life), effect, &mut todo, out);
             }
         }
-        let face = self.faces.get_mut(&seat).expect("it is there");
-        face.wakes += 1;
-        let wakes = face.wakes;
-        let deadline = face.machine.deadline();
-        if let Some(at) = deadline.and_then(|deadline| clock.when(view.now, deadline)) {
-            let at = at.max(view.now + Duration::from_nanos(1));
-            let moment = Moment::Wake { seat, wakes };
-            out.push(Deed::Plan { at, moment });
-        }
+        self.rearm_face(view, seat, out);
     }
 
-    fn new_face(&self, seat: Seat, life: u32) -> face::Mounts {
+    fn new_face(seed: &Seed, bug: Option<Bug>, seat: Seat, life: u32) -> face::Mounts {
         let all = Record {
             to: Ipv4Addr::BROADCAST,
             all_dirs: true,
@@ -295,9 +228,9 @@ impl Crowd {
             root_gid: 0,
             ..Record::defaults()
         };
-        let seed = self.seed.child("face").index(seat.0.into());
+        let seed = seed.child("face").index(seat.0.into());
         let options = face::Options {
-            bug: self.bug,
+            bug,
             ..face::Options::new(METAID)
         };
         face::Mounts::new(options, Exports::new(vec![all]), &seed.index(life.into()))
@@ -439,15 +372,9 @@ impl Crowd {
         bytes: Vec<u8>,
         out: &mut Vec<Deed>,
     ) {
-        let mut rest = bytes;
-        if rest.len() > 1 && self.rng.chance(1, 4) {
-            let at = self.rng.between(1, rest.len() as u64 - 1) as usize;
-            let tail = rest.split_off(at);
-            let bytes = std::mem::replace(&mut rest, tail);
+        for bytes in line::pieces(bytes, &mut self.rng) {
             self.send(view, client, true, Moment::Up { client, bytes }, out);
         }
-        let bytes = rest;
-        self.send(view, client, true, Moment::Up { client, bytes }, out);
     }
 
     /// Nothing passes any more: both ends hear of it, each in its own time.
@@ -491,6 +418,7 @@ impl Crowd {
         let ip = Ipv4Addr::new(10, 2, 0, link.mount + 1);
         let (seat, life) = (link.line.seat, link.line.life);
         let event = face::Event::Accepted { client, ip };
+        let event = FaceEvent::Mounts(event);
         out.push(Deed::Face { seat, life, event });
     }
 
@@ -510,6 +438,7 @@ impl Crowd {
         let (seat, life) = (link.line.seat, link.line.life);
         let event = connection::Input::Bytes(bytes);
         let event = face::Event::Connection { client, event };
+        let event = FaceEvent::Mounts(event);
         out.push(Deed::Face { seat, life, event });
     }
 
@@ -521,6 +450,7 @@ impl Crowd {
             let reason = "it broke".to_owned();
             let event = connection::Input::Ended { reason };
             let event = face::Event::Connection { client, event };
+            let event = FaceEvent::Mounts(event);
             out.push(Deed::Face { seat, life, event });
         }
         self.forget_link(client);

@@ -13,10 +13,12 @@ use mfsha_core::node::request::ClientId;
 use mfsha_core::rng::Rng;
 
 use super::thread::{About, Opened, Thread, Waiting};
-use super::{Crowd, Deed, METAID, Moment, View};
+use super::{Crowd, Deed, Moment};
 use crate::event::Event;
+use crate::face::METAID;
 use crate::options::MountOptions;
 use crate::time::SimTime;
+use crate::view::View;
 
 /// A mount gives a sign of life this often.
 const BEAT: Duration = Duration::from_millis(500);
