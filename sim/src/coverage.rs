@@ -110,6 +110,8 @@ pub const REQUIRED: &[&str] = &[
     "read fast",
     "chunk order carried out",
     "chunkserver taken in again",
+    "chunkserver told to register later",
+    "chunkserver left a node that did not register it",
     "chunk read",
     "mount came back",
     "mount locked",

@@ -7,7 +7,7 @@ use mfsha_core::moosefs::connection;
 use mfsha_core::node;
 use mfsha_core::rng::Seed;
 
-use crate::event::{Departure, Event};
+use crate::event::Event;
 use crate::face::{FaceEvent, METAID};
 use crate::place::Seat;
 use crate::view::View;
@@ -121,7 +121,9 @@ impl Fleet {
                 if let Some(link) = self.links.get_mut(&conn) {
                     link.node_has = false;
                 }
-                self.break_link(view.now, conn, Departure::Closed, out);
+                // What was said before arrives: a registration that is put off is answered.
+                self.send(view, conn, false, Moment::Closed { conn }, out);
+                self.forget_link(conn);
             }
             // A simulated system's buffers have no end.
             _ => {}

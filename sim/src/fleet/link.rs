@@ -97,7 +97,7 @@ impl Fleet {
     }
 
     /// Sends something up, or down: in order, or the connection is broken.
-    fn send<T: Clone>(
+    pub(super) fn send<T: Clone>(
         &mut self,
         view: &View<'_, T>,
         conn: ConnId,
@@ -258,7 +258,7 @@ impl Fleet {
     }
 
     /// Forgets a connection that neither end has.
-    fn forget_link(&mut self, conn: ConnId) {
+    pub(super) fn forget_link(&mut self, conn: ConnId) {
         let Some(link) = self.links.get(&conn) else {
             return;
         };

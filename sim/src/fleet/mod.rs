@@ -23,7 +23,7 @@ use mfsha_core::node;
 use mfsha_core::node::request::{ClientId, NodeError, Response, ResponseBody};
 use mfsha_core::rng::{Rng, Seed};
 
-use crate::event::Event;
+use crate::event::{Departure, Event};
 use crate::face::Faces;
 use crate::options::{ChunkOptions, Options};
 use crate::place::{Place, Seat};
@@ -62,6 +62,8 @@ pub(crate) enum Moment {
     Gone { conn: ConnId },
     /// A chunkserver hears it.
     Dropped { conn: ConnId },
+    /// It hears that the node has closed it, behind all that the node said.
+    Closed { conn: ConnId },
     /// A chunkserver gives a sign of life, or has heard nothing for long.
     Beat { conn: ConnId },
     /// A chunkserver runs again.
@@ -182,6 +184,11 @@ impl Fleet {
             Moment::Work { server, job } => self.on_work(view, server, job, out),
             Moment::Gone { conn } => self.on_gone(view, conn, out),
             Moment::Dropped { conn } => self.on_dropped(view.now, conn, out),
+            Moment::Closed { conn } => {
+                if self.end_of(conn).is_some() {
+                    self.give_up(view.now, conn, Departure::Closed, out);
+                }
+            }
             Moment::Beat { conn } => self.on_beat(view, conn, out),
             Moment::Start { server } => self.start_server(view.now, server, out),
             Moment::Try {
