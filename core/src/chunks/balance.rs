@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::census::Deed;
 use super::keeper::{Keeper, Why};
 use super::map::{Known, PlaceNo, Server};
 use super::order::Order;
@@ -144,6 +145,7 @@ impl Keeper {
         upkeep.begin_copy((chunk, to), Errand::copy_from(source));
         upkeep.balance.note_move(from, from_space, 0, 1);
         upkeep.balance.note_move(to, to_space, 1, 0);
+        upkeep.counting.note(Deed::Rebalance, true);
         // It may miss what is written meanwhile, as any copy that is being made.
         self.set_unclean(chunk);
         let order = Order::Replicate {

@@ -541,7 +541,7 @@ impl Keeper {
             raised: BTreeMap::new(),
             lease: false,
             clean: BTreeMap::new(),
-            upkeep: Upkeep::new(self.now + self.options.upkeep_delay),
+            upkeep: Upkeep::new(self.now, self.now + self.options.upkeep_delay),
             repairs: BTreeMap::new(),
             passing: BTreeMap::new(),
             told_of_newer: false,
@@ -993,7 +993,7 @@ impl Keeper {
                 also(link.sender.deadline());
             }
             also(self.waiting_deadline());
-            also(leading.upkeep.deadline());
+            also(leading.upkeep.deadline(self.counts()));
         }
         next
     }

@@ -23,8 +23,10 @@
 //! | [`jobs`] | what is done for writers |
 //! | `upkeep` | what is done so that every chunk has its copies |
 //! | `balance` | which copies move to emptier chunkservers |
+//! | [`census`] | what the upkeep saw and did, for people |
 
 mod balance;
+pub mod census;
 pub mod channel;
 pub mod jobs;
 pub mod keeper;
@@ -40,6 +42,7 @@ pub mod talk;
 mod tests;
 mod upkeep;
 
+pub use census::Census;
 pub use keeper::{ChunkAnswer, ChunkWish, Keeper, Located, Options, Refusal, Repairs};
 pub use order::{Order, OrderKind};
 pub use report::{Address, ConnId, Copy, Joined, Report, Space};

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::balance::Balance;
+use super::census::{Counting, Deed};
 use super::jobs::Ticket;
 use super::keeper::{Act, Keeper, Records, Why};
 use super::map::{Known, PlaceNo};
@@ -104,6 +105,12 @@ pub(super) struct Upkeep {
     /// As many were reported.
     reported: Newer,
     pub balance: Balance,
+    pub counting: Counting,
+    /// The first pass has begun.
+    has_begun: bool,
+    /// How far a look at all files has come that only counts, before the first pass, and when it
+    /// goes on.
+    look: (FileCursor, Instant),
 }
 
 impl Newer {
@@ -126,7 +133,8 @@ impl Newer {
 }
 
 impl Upkeep {
-    pub fn new(begin: Instant) -> Self {
+    /// It begins then, and looks from now on.
+    pub fn new(now: Instant, begin: Instant) -> Self {
         Self {
             next_at: begin,
             began: begin,
@@ -141,11 +149,16 @@ impl Upkeep {
             newer: Newer::default(),
             reported: Newer::default(),
             balance: Balance::default(),
+            counting: Counting::default(),
+            has_begun: false,
+            look: (FileCursor::default(), now),
         }
     }
 
-    pub fn deadline(&self) -> Option<Instant> {
-        Some(self.next_at)
+    /// When there is something to do; `counts` when there are chunkservers.
+    pub fn deadline(&self, counts: bool) -> Option<Instant> {
+        let look = (counts && !self.has_begun).then_some(self.look.1);
+        [Some(self.next_at), look].into_iter().flatten().min()
     }
 
     /// Whether a proposal is one of these.
@@ -230,9 +243,10 @@ impl Keeper {
             return Ok(());
         };
         if leading.upkeep.next_at > now {
-            return Ok(());
+            return self.look_ahead(records);
         }
         leading.upkeep.next_at = now + tick;
+        leading.upkeep.has_begun = true;
         self.look_at_unused(records)?;
         let portion = self.options.upkeep_portion;
         self.tidy(portion);
@@ -241,6 +255,9 @@ impl Keeper {
         };
         match leading.upkeep.phase {
             Phase::Files(cursor) => {
+                if cursor == FileCursor::default() {
+                    leading.upkeep.counting.begin(self.wall);
+                }
                 self.weigh();
                 let files = records.files_after(cursor, portion, portion * 4)?;
                 let end = files.last().map(|file| file.cursor);
@@ -251,11 +268,10 @@ impl Keeper {
                     if class.archives(file.changed_at, self.wall) {
                         self.archive(&file);
                     }
+                    self.count_file(&file);
                     for info in &file.chunks {
-                        let wanted = match info.archived {
-                            true => &class.archive,
-                            false => &class.keep,
-                        };
+                        let wanted = class.wanted(info.archived);
+                        self.count_chunk(&file, info, wanted.len());
                         self.look_at_chunk(info, wanted, class.mode, records)?;
                     }
                 }
@@ -284,6 +300,54 @@ impl Keeper {
         Ok(())
     }
 
+    /// Counts a portion while nothing may be done yet, so that people need not wait for numbers.
+    fn look_ahead(&mut self, records: &dyn Records) -> Result<(), StoreError> {
+        let (now, tick, pause) = (
+            self.now,
+            self.options.upkeep_tick,
+            self.options.upkeep_pause,
+        );
+        let portion = self.options.upkeep_portion;
+        let counts = self.counts();
+        let Some(leading) = &mut self.leading else {
+            return Ok(());
+        };
+        let upkeep = &mut leading.upkeep;
+        let (cursor, at) = upkeep.look;
+        if !counts || upkeep.has_begun || at > now {
+            return Ok(());
+        }
+        if cursor == FileCursor::default() {
+            upkeep.counting.begin(self.wall);
+        }
+        let files = records.files_after(cursor, portion, portion * 4)?;
+        let end = files.last().map(|file| file.cursor);
+        for file in &files {
+            if let Some(class) = records.class(file.class)? {
+                self.count_file(file);
+                for info in &file.chunks {
+                    self.count_chunk(file, info, class.wanted(info.archived).len());
+                }
+            }
+        }
+        if let Some(leading) = &mut self.leading {
+            let upkeep = &mut leading.upkeep;
+            upkeep.look = match end {
+                Some(cursor) => (cursor, now + tick),
+                None => (FileCursor::default(), now + pause),
+            };
+            if end.is_none() {
+                upkeep.counting.end(self.wall, 0, 0);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is something to count.
+    pub(super) fn counts(&self) -> bool {
+        self.map.servers().next().is_some()
+    }
+
     fn set_phase(&mut self, phase: Phase) {
         let (now, pause) = (self.now, self.options.upkeep_pause);
         let Some(leading) = &mut self.leading else {
@@ -300,6 +364,8 @@ impl Keeper {
                 upkeep.balance.on_pass();
                 let newer = std::mem::take(&mut upkeep.newer);
                 let before = std::mem::replace(&mut upkeep.reported, newer);
+                let counting = &mut upkeep.counting;
+                counting.end(self.wall, newer.of_versions, newer.of_chunks);
                 if newer != Newer::default() && newer != before {
                     self.acts.push(Act::Report(newer.told()));
                 }
@@ -418,7 +484,7 @@ impl Keeper {
         for it in &copies {
             let is_bad = it.damaged || it.version < info.version;
             if is_bad && !foreign.contains(&it.place) && usable(self, it) {
-                self.delete(chunk, it.place);
+                self.delete(chunk, it.place, Deed::DeleteInvalid);
             }
         }
         let mut staying: Vec<Known> = sound.iter().filter(|it| !it.to_remove).copied().collect();
@@ -471,7 +537,7 @@ impl Keeper {
         for it in &copies {
             let stays = keep.contains(&it.place) || foreign.contains(&it.place);
             if !stays && usable(self, it) {
-                self.delete(chunk, it.place);
+                self.delete(chunk, it.place, Deed::DeleteOverGoal);
             }
         }
         if copies.len() == wanted.len() && staying.len() == copies.len() && missing.is_empty() {
@@ -564,6 +630,10 @@ impl Keeper {
         candidates.retain(|it| !holders.contains(&it.place));
         // More copies than are wanted, only so that labels fit, are made one at a time.
         let lacking = wanted.len().saturating_sub(staying.len());
+        let deed = match lacking {
+            0 => Deed::CopyWrongLabels,
+            _ => Deed::CopyUnderGoal,
+        };
         let mut begun = false;
         for expr in missing {
             let fitting = |it: &&Candidate<PlaceNo>| placement::fits(expr, it.labels);
@@ -579,6 +649,7 @@ impl Keeper {
             let Some(place) = place.map(|it| it.place) else {
                 if candidates.iter().any(|it| it.free != Room::Full) {
                     self.lacks();
+                    self.note_deed(deed, false);
                 }
                 continue;
             };
@@ -592,8 +663,10 @@ impl Keeper {
                 source.and_then(|it| Some((it, self.map.server(it)?.joined.address)))
             else {
                 self.lacks();
+                self.note_deed(deed, false);
                 continue;
             };
+            self.note_deed(deed, true);
             let order = Order::Replicate {
                 chunk: info.chunk,
                 version: info.version,
@@ -619,7 +692,7 @@ impl Keeper {
     }
 
     /// Deletes a copy, unless the chunkserver has enough to do.
-    fn delete(&mut self, chunk: ChunkId, place: PlaceNo) {
+    fn delete(&mut self, chunk: ChunkId, place: PlaceNo, deed: Deed) {
         let most = self.options.deletes_max;
         let Some(leading) = &mut self.leading else {
             return;
@@ -627,12 +700,14 @@ impl Keeper {
         let upkeep = &mut leading.upkeep;
         if upkeep.deletes_at(place) >= most {
             upkeep.again = true;
+            upkeep.counting.note(deed, false);
             return;
         }
         let errand = Errand { source: None };
         if upkeep.errands.contains_key(&(chunk, place)) {
             return;
         }
+        upkeep.counting.note(deed, true);
         upkeep.errands.insert((chunk, place), errand);
         self.order(place, Order::Delete { chunk }, Why::Upkeep);
     }
@@ -642,6 +717,28 @@ impl Keeper {
         self.do_again();
         if let Some(leading) = &mut self.leading {
             leading.upkeep.balance.on_lacking();
+        }
+    }
+
+    /// Something was done, or put off.
+    pub(super) fn note_deed(&mut self, deed: Deed, is_done: bool) {
+        if let Some(leading) = &mut self.leading {
+            leading.upkeep.counting.note(deed, is_done);
+        }
+    }
+
+    fn count_file(&mut self, file: &FileChunks) {
+        if let Some(leading) = &mut self.leading {
+            leading.upkeep.counting.file(file);
+        }
+    }
+
+    fn count_chunk(&mut self, file: &FileChunks, info: &ChunkInfo, wanted: usize) {
+        let copies: Vec<Known> = self.map.copies(info.chunk).collect();
+        let is_locked = info.is_locked(self.wall);
+        if let Some(leading) = &mut self.leading {
+            let counting = &mut leading.upkeep.counting;
+            counting.chunk(file, info, wanted, is_locked, &copies);
         }
     }
 
@@ -681,7 +778,7 @@ impl Keeper {
                 left = true;
                 let server = self.map.server(it.place);
                 if server.is_some_and(|server| self.is_usable(server)) {
-                    self.delete(chunk, it.place);
+                    self.delete(chunk, it.place, Deed::DeleteUnused);
                 }
             }
             if !left {
@@ -748,7 +845,7 @@ impl Keeper {
                 for place in places {
                     let server = self.map.server(place);
                     if server.is_some_and(|server| self.is_usable(server)) {
-                        self.delete(chunk, place);
+                        self.delete(chunk, place, Deed::DeleteUnused);
                     }
                 }
             }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use super::chunk;
 use super::error::FsError;
 use super::key::Key;
-use super::op::{ChunkInfo, ChunkserverInfo, NodeKind, StorageClass};
+use super::op::{ChunkInfo, ChunkserverInfo, NodeKind, StorageClass, Whereabouts};
 use super::record::{Chunk, Inode, Ranges, Record, SlotIds};
 use super::txn::{Fail, Res, Txn};
 use super::{Namespace, chunkserver, class, passed};
@@ -24,13 +24,17 @@ pub struct FileCursor {
     next: Option<u32>,
 }
 
-/// A file and chunks of it.
+/// A file and chunks of it, or a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileChunks {
     /// The file, in the tree, in the trash or only open.
     pub inode: InodeId,
+    /// It is a directory: those are told for their class alone.
+    pub is_dir: bool,
     /// Its storage class.
     pub class: u8,
+    /// Where it is.
+    pub whereabouts: Whereabouts,
     /// When it was changed last.
     pub changed_at: WallTime,
     /// Chunks of it, holes left out.
@@ -113,8 +117,8 @@ impl<S: StateStore> Namespace<S> {
         self.keep(|txn| passed::versions_of(txn, chunk))
     }
 
-    /// Files and their chunks behind the cursor, in order of slot and inode: up to `files_max`
-    /// files, and up to `chunks_max` chunks or a few more, at least one file unless there is none.
+    /// Files and their chunks, and directories, behind the cursor, in order of slot and inode: up to
+    /// `files_max` of them, and up to `chunks_max` chunks or a few more, at least one file unless there is none.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -144,7 +148,9 @@ impl<S: StateStore> Namespace<S> {
                 let after = Some(ino);
                 out.push(FileChunks {
                     inode: ino,
+                    is_dir: file.kind() == NodeKind::Directory,
                     class: file.class.value(),
+                    whereabouts: file.whereabouts.value(),
                     changed_at: file.ctime.value(),
                     chunks,
                     cursor: FileCursor { after, next },
@@ -158,7 +164,7 @@ impl<S: StateStore> Namespace<S> {
                 return Ok(found);
             }
             every_after::<Inode>(txn, Key::Inode, cursor.after, |ino, file| {
-                if file.kind() != NodeKind::File {
+                if !matches!(file.kind(), NodeKind::File | NodeKind::Directory) {
                     return Ok(ControlFlow::Continue(()));
                 }
                 let full = take(ino, &file, 0, &mut found)?;
@@ -331,7 +337,7 @@ mod tests {
         for (files, chunks) in [(1, 1), (1, 100), (3, 2), (100, 1), (100, 100)] {
             let mut cursor = FileCursor::default();
             let mut seen = Vec::new();
-            let mut inodes = BTreeSet::new();
+            let (mut inodes, mut dirs) = (BTreeSet::new(), BTreeSet::new());
             loop {
                 let part = bed.tree.files_after(cursor, files, chunks).unwrap();
                 let Some(last) = part.last() else {
@@ -340,13 +346,14 @@ mod tests {
                 assert!(part.len() <= files.max(2));
                 cursor = last.cursor;
                 for file in part {
-                    inodes.insert(file.inode);
+                    let all = if file.is_dir { &mut dirs } else { &mut inodes };
+                    all.insert(file.inode);
                     seen.extend(file.chunks.iter().map(|info| (file.inode, info.index)));
                 }
             }
             assert_eq!(seen.len(), slots.len(), "in portions of {files}, {chunks}");
             assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), slots);
-            assert_eq!(inodes.len(), 20);
+            assert_eq!((inodes.len(), dirs.len()), (20, 6));
         }
     }
 

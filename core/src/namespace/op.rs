@@ -410,6 +410,15 @@ pub struct StorageClass {
 }
 
 impl StorageClass {
+    /// The copies that are wanted of a chunk that is archived, or kept.
+    #[must_use]
+    pub fn wanted(&self, archived: bool) -> &[LabelExpr] {
+        match archived {
+            true => &self.archive,
+            false => &self.keep,
+        }
+    }
+
     /// Whether a file of this class, changed last then, is due to be archived. A delay that goes
     /// beyond the end of MooseFS's time is none.
     #[must_use]
