@@ -350,7 +350,10 @@ impl Machine for Toy {
             Event::Request { client, request } | Event::Ask { client, request } => {
                 self.on_request(client, request, out);
             }
-            Event::AskWrite { .. } | Event::AskChunk { .. } | Event::Chunkserver { .. } => {
+            Event::AskWrite { .. }
+            | Event::AskChunk { .. }
+            | Event::Inspect { .. }
+            | Event::Chunkserver { .. } => {
                 unreachable!("nobody in the world asks so")
             }
             Event::PeerUp { .. }

@@ -61,6 +61,7 @@ pub mod error;
 pub mod key;
 pub mod op;
 pub mod record;
+pub mod seen;
 
 pub use apply::Namespace;
 pub use ceilings::Ceilings;

@@ -148,15 +148,23 @@ pub fn parents(txn: &Txn<'_>, caller: &Caller, ino: InodeId) -> Res<Answer> {
 pub fn paths(txn: &Txn<'_>, caller: &Caller, ino: InodeId) -> Res<Answer> {
     let who = Who::enter(txn, caller, &[], false)?;
     let (ino, node) = who.node(txn, ino, false)?;
+    all_below(txn, who.params.root, ino, &node).map(Answer::Paths)
+}
+
+/// The paths of a node from `top` down; of one without a name the path that it had.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn all_below(txn: &Txn<'_>, top: InodeId, ino: InodeId, node: &Inode) -> Res<Vec<Vec<u8>>> {
     let detached = |kind: &[u8], key: Key| -> Res<Vec<Vec<u8>>> {
         let path: Vec<u8> = txn.value(&key)?.unwrap_or_default();
         Ok(vec![[b"./", kind, b" (", &path, b")"].concat()])
     };
-    Ok(Answer::Paths(match node.whereabouts.value() {
-        Whereabouts::Linked => of_node(txn, who.params.root, ino)?,
-        Whereabouts::Trash => detached(b"TRASH", Key::Trashed(ino))?,
-        Whereabouts::Sustained => detached(b"SUSTAINED", Key::Sustained(ino))?,
-    }))
+    match node.whereabouts.value() {
+        Whereabouts::Linked => of_node(txn, top, ino),
+        Whereabouts::Trash => detached(b"TRASH", Key::Trashed(ino)),
+        Whereabouts::Sustained => detached(b"SUSTAINED", Key::Sustained(ino)),
+    }
 }
 
 #[cfg(test)]

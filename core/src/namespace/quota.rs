@@ -222,7 +222,14 @@ pub fn get_quota(txn: &Txn<'_>, caller: &Caller, ino: InodeId) -> Res<Answer> {
 /// # Errors
 /// `BadSession`.
 pub fn list_quotas(txn: &Txn<'_>, session: SessionId) -> Res<Answer> {
-    let who = Who::of_session(txn, session)?;
+    all_seen_by(txn, &Who::of_session(txn, session)?).map(Answer::Quotas)
+}
+
+/// The same as a list.
+///
+/// # Errors
+/// Only that the state cannot be read.
+pub fn all_seen_by(txn: &Txn<'_>, who: &Who) -> Res<Vec<(QuotaState, Vec<u8>)>> {
     let mut found = Vec::new();
     txn.slots_with(0, b'Q', b'Q', |slot| {
         let prefix = [slot.0.to_be_bytes().as_slice(), b"Q"].concat();
@@ -244,7 +251,7 @@ pub fn list_quotas(txn: &Txn<'_>, session: SessionId) -> Res<Answer> {
         }
     }
     out.sort_by_key(|(state, _)| state.inode);
-    Ok(Answer::Quotas(out))
+    Ok(out)
 }
 
 fn state(txn: &Txn<'_>, ino: InodeId, record: Option<QuotaRecord>) -> Res<QuotaState> {

@@ -11,6 +11,7 @@ pub mod admin;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzz;
 mod hello;
+pub mod inspect;
 pub mod request;
 
 use serde::{Deserialize, Serialize};

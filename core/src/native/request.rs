@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::inspect::Inspected;
 use crate::chunks::ChunkAnswer;
 use crate::id::{Lane, LogIndex, NodeId, RequestSeq, SessionId, Term};
 use crate::membership::Membership;
@@ -125,6 +126,8 @@ pub enum ResponseBody {
     Status(NodeStatus),
     /// What was wished of chunks; only faces wish.
     Chunk(ChunkAnswer),
+    /// What is to be seen here; only faces look.
+    Inspected(Inspected),
     /// A snapshot is durable here.
     SnapshotTaken {
         /// The state up to this index is in it.

@@ -96,6 +96,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 }
                 self.leads = leads;
                 self.leader = leader;
+                self.role_since = self.wall_time();
                 self.chunks.keeper.on_term(term);
                 self.asks.on_leader_changed();
                 out.push(Effect::RoleChanged {

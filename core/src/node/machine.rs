@@ -27,7 +27,7 @@ use crate::raft::{
 };
 use crate::rng::Seed;
 use crate::store::{CheckpointId, StateStore, StoreError};
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, WallTime};
 use crate::wal::record::LogId;
 use crate::wal::{GroupLog, Recovery, Tail, Wal, WalError};
 
@@ -123,6 +123,8 @@ pub struct Node<D, S: StateStore> {
     pub(super) leads: Option<Term>,
     /// Who leads, as consensus last said.
     pub(super) leader: Option<NodeId>,
+    /// Since when this node has its role, by its own clock; 0 until a role has begun.
+    pub(super) role_since: WallTime,
     /// Who has spoken for which session since then.
     pub(super) heard: Heard,
     pub(super) hlc: Hlc,
@@ -215,6 +217,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             parts_budget: 0,
             leads: None,
             leader: None,
+            role_since: WallTime(0),
             heard: Heard::default(),
             hlc: Hlc::new(options.node, 0),
             timers: Timers::default(),
@@ -484,6 +487,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             } => self.on_ask_write(client, call, request, *op, out),
             Event::AskChunk { client, call, wish } => self.on_ask_chunk(client, call, wish, out),
             Event::Chunkserver { conn, report } => self.on_report(conn, report),
+            Event::Inspect { client, call, what } => self.on_inspect(client, call, &what, out),
             Event::Tuned { tuning } => self.on_tuned(tuning),
             Event::ClientGone { client } => {
                 self.pending.forget(client);

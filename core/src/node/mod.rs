@@ -9,6 +9,7 @@ mod consensus;
 mod damage;
 #[cfg(feature = "fuzzing")]
 mod fuzz;
+mod inspect;
 mod machine;
 mod observe;
 mod options;
@@ -27,6 +28,7 @@ use crate::disk::{DiskError, FlushId};
 use crate::id::{GroupId, LogIndex, NodeId, SessionId, Term};
 use crate::membership::Membership;
 use crate::namespace::op::{Notice, Op, RequestId};
+use crate::native::inspect::Inspect;
 use crate::native::request::{CallId, ClientId, Request, Response};
 use crate::raft::{Role, RoleReason};
 use crate::store::{CheckpointId, StoreError};
@@ -129,6 +131,15 @@ pub enum Event {
         call: CallId,
         /// What.
         wish: ChunkWish,
+    },
+    /// A face looks at the whole, as this node knows it. Answered like a request, once.
+    Inspect {
+        /// Who.
+        client: ClientId,
+        /// The request's name on that connection.
+        call: CallId,
+        /// At what.
+        what: Inspect,
     },
     /// An operator wants some options otherwise than they were.
     Tuned {
