@@ -11,6 +11,7 @@
 //! | [`fields`] | fields put together to packets |
 //! | [`status`], [`attributes`], [`flags`] | what stands in many packets |
 //! | [`client`] | packets of mounts, libmfsio and tools, and what they hear |
+//! | [`monitor`] | what tools of operators ask |
 //! | [`version`] | versions of programs, and the one that is reported |
 //! | [`chunkserver`] | what chunkservers and their master say to each other |
 //! | [`connection`] | one accepted connection, as a machine |
@@ -24,6 +25,7 @@ pub mod connections;
 pub mod fields;
 pub mod flags;
 pub mod frame;
+pub mod monitor;
 pub mod reader;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod sample;
