@@ -42,6 +42,7 @@ pub mod id;
 pub mod limits;
 pub mod machine;
 pub mod membership;
+pub mod monitoring;
 pub mod moosefs;
 pub mod mounts;
 pub mod namespace;

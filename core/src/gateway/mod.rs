@@ -20,7 +20,7 @@
 mod begin;
 pub mod cache;
 mod chunk;
-mod convert;
+pub(crate) mod convert;
 mod finish;
 mod listing;
 pub mod session;

@@ -179,7 +179,8 @@ impl Client {
     }
 }
 
-fn flags_byte(given: SessionFlags) -> u8 {
+/// Flags as the wire has them.
+pub(crate) fn flags_byte(given: SessionFlags) -> u8 {
     use flags::session::{ADMIN, DYNAMIC_IP, IGNORE_GID, MAP_ALL, READ_ONLY};
     [
         (given.read_only, READ_ONLY),

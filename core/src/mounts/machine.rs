@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use super::caches::Caches;
 use super::doubt::{Doubt, Judged};
 use super::lanes::{self, Again, Lanes};
+use super::monitors::Monitored;
 use super::open_files::{OpenFiles, Turn, opens};
 use super::registration::{self, Accepted, Next, Registration, Scene};
 use super::told::{TOLD_FOR, Told};
@@ -17,12 +18,14 @@ use crate::exports::password::CHALLENGE_BYTES;
 use crate::gateway::{self, Client, LockWait, Step, Task, World};
 use crate::id::{InodeId, Lane, LogIndex, RequestSeq, SessionId};
 use crate::machine::{Machine, Outbox};
+use crate::monitoring::{Counted, Process};
 use crate::moosefs::client::register::{Register, Registered};
 use crate::moosefs::client::{Call, FromClient, MsgId, Reply, ToClient};
 use crate::moosefs::connection::{self, RequestNo, Standing};
 use crate::moosefs::connections::Connections;
 use crate::moosefs::fields::Form;
 use crate::moosefs::frame::Packet;
+use crate::moosefs::monitor::FromMonitor;
 use crate::moosefs::status::Status;
 use crate::moosefs::version::Version;
 use crate::namespace::error::FsError;
@@ -58,8 +61,8 @@ enum Stage {
 }
 
 /// A client with a session.
-struct Member {
-    client: Client,
+pub(super) struct Member {
+    pub(super) client: Client,
     lanes: Lanes,
     files: OpenFiles<(Box<Pending>, Op)>,
     /// Files that it may open by what it was told with their name.
@@ -86,7 +89,7 @@ struct Mount {
 }
 
 /// A client's request on its way.
-struct Pending {
+pub(super) struct Pending {
     request: RequestNo,
     id: MsgId,
     form: Form,
@@ -99,7 +102,7 @@ struct Pending {
 }
 
 /// What an answer of the node is for.
-enum Purpose {
+pub(super) enum Purpose {
     /// A registration.
     Registration,
     /// A question of a request.
@@ -136,6 +139,8 @@ enum Purpose {
     Keep,
     /// The end of a session.
     Close { request: RequestNo },
+    /// A question of a tool of operators.
+    Monitor(Box<Monitored>),
     /// Nobody asks what comes of it.
     Nothing,
 }
@@ -145,8 +150,8 @@ type Waiter = (ClientId, Box<Pending>);
 
 /// See the module's documentation.
 pub struct Mounts {
-    options: Options,
-    exports: Exports,
+    pub(super) options: Options,
+    pub(super) exports: Exports,
     rng: Rng,
     connections: Connections<ClientId>,
     /// One entry for each connection.
@@ -161,14 +166,16 @@ pub struct Mounts {
     opened: BTreeSet<SessionId>,
     caches: Caches,
     /// Connections of each session.
-    sessions: BTreeMap<SessionId, BTreeSet<ClientId>>,
+    pub(super) sessions: BTreeMap<SessionId, BTreeSet<ClientId>>,
     /// One entry for each registration on its way.
     registering: BTreeSet<(Instant, ClientId)>,
     keep_at: Option<Instant>,
     /// Bytes on chunkservers, and those of them that are free.
     space: (u64, u64),
+    pub(super) process: Process,
+    pub(super) counted: Counted,
     now: Instant,
-    wall_us: u64,
+    pub(super) wall_us: u64,
 }
 
 impl Mounts {
@@ -192,6 +199,8 @@ impl Mounts {
             registering: BTreeSet::new(),
             keep_at: None,
             space: (0, 0),
+            process: Process::default(),
+            counted: Counted::default(),
             now: Instant::ZERO,
             wall_us: 0,
         }
@@ -239,6 +248,7 @@ impl Mounts {
             Event::CopiesMoved => self.on_copies_moved(),
             Event::Space { total, free } => self.space = (total, free),
             Event::Exports(exports) => self.on_exports(exports),
+            Event::Process(process) => self.process = process,
         }
     }
 
@@ -309,6 +319,7 @@ impl Mounts {
                     connected.remove(&client);
                     if connected.is_empty() {
                         self.sessions.remove(&session);
+                        self.counted.forget(session);
                     }
                 }
             }
@@ -317,11 +328,11 @@ impl Mounts {
         out.push(Effect::Gone { client });
     }
 
-    fn drop_connection(&mut self, client: ClientId, reason: impl Into<String>) {
+    pub(super) fn drop_connection(&mut self, client: ClientId, reason: impl Into<String>) {
         self.connections.drop(client, reason);
     }
 
-    fn done(&mut self, client: ClientId, request: RequestNo, packet: Option<Vec<u8>>) {
+    pub(super) fn done(&mut self, client: ClientId, request: RequestNo, packet: Option<Vec<u8>>) {
         self.connections
             .done(client, request, packet, Standing::Same);
     }
@@ -335,6 +346,12 @@ impl Mounts {
         packet: &Packet,
         out: &mut Outbox<Effect>,
     ) {
+        if FromMonitor::NUMBERS.contains(&packet.kind) {
+            return match FromMonitor::parse(packet) {
+                Ok(asked) => self.on_monitor(client, request, asked, out),
+                Err(error) => self.drop_connection(client, error.to_string()),
+            };
+        }
         let said = match FromClient::parse(packet) {
             Ok(said) => said,
             Err(error) => return self.drop_connection(client, error.to_string()),
@@ -386,7 +403,7 @@ impl Mounts {
         Form::of(version)
     }
 
-    fn member(&mut self, client: ClientId) -> Option<&mut Member> {
+    pub(super) fn member(&mut self, client: ClientId) -> Option<&mut Member> {
         match &mut self.mounts.get_mut(&client)?.stage {
             Stage::Registered(member) => Some(member),
             _ => None,
@@ -409,6 +426,8 @@ impl Mounts {
             return self.drop_connection(client, "a request without a session");
         };
         let form = call.form(member.client.version);
+        let (session, now) = (member.client.session, self.wall());
+        self.counted.note(session, &call, now);
         let (task, step) = Task::begin(&member.client, self.world(), call);
         let pending = Pending {
             request,
@@ -857,7 +876,7 @@ impl Mounts {
 
     // What the node says.
 
-    fn new_call(&mut self, client: ClientId, purpose: Purpose) -> CallId {
+    pub(super) fn new_call(&mut self, client: ClientId, purpose: Purpose) -> CallId {
         self.next_call += 1;
         let call = CallId(self.next_call);
         if let Some(mount) = self.mounts.get_mut(&client) {
@@ -871,7 +890,7 @@ impl Mounts {
         self.ask_as(client, Consistency::Strict, query, purpose, out);
     }
 
-    fn ask_as(
+    pub(super) fn ask_as(
         &mut self,
         client: ClientId,
         consistency: Consistency,
@@ -903,7 +922,7 @@ impl Mounts {
     }
 
     /// A command that may take effect twice.
-    fn write_unnamed(
+    pub(super) fn write_unnamed(
         &mut self,
         client: ClientId,
         op: Op,
@@ -929,6 +948,7 @@ impl Mounts {
             Purpose::Keep => self.on_kept(client, result),
             Purpose::Registration => self.on_registration_answer(client, result, out),
             Purpose::Close { request } => self.on_closed(client, request, result),
+            Purpose::Monitor(asked) => self.on_monitor_answer(client, asked, result, out),
             Purpose::OpenFiles { name, op } => self.on_files_said(client, (name, op), result, out),
             Purpose::RenameOpenFiles { name, op } => {
                 let Some((name, _)) = self.renamed(client, name, result) else {

@@ -13,6 +13,7 @@ mod caches;
 mod doubt;
 mod lanes;
 mod machine;
+mod monitors;
 mod open_files;
 mod registration;
 #[cfg(test)]
@@ -28,8 +29,10 @@ pub use machine::Mounts;
 use crate::chunks::ChunkWish;
 use crate::exports::Exports;
 use crate::id::{LogIndex, SessionId};
+use crate::monitoring::Process;
 use crate::moosefs::connection;
 use crate::namespace::op::{Notice, Op, RequestId};
+use crate::native::inspect::Inspect;
 use crate::native::request::{CallId, ClientId, Request, Response};
 use crate::time::Duration;
 
@@ -45,6 +48,8 @@ pub struct Options {
     pub register_patience: Duration,
     /// Sessions that are connected here are spoken for this often.
     pub keep_interval: Duration,
+    /// How long a session lasts that nobody speaks for, seconds: what tools of operators are told.
+    pub sustain_seconds: u32,
     /// Most connections at once.
     pub connections_max: usize,
     /// Values of options that clients may ask for, by name.
@@ -67,6 +72,7 @@ impl Options {
             metaid,
             register_patience: Duration::from_millis(900),
             keep_interval: Duration::from_secs(6),
+            sustain_seconds: 86_400,
             connections_max: 10_000,
             settings: BTreeMap::new(),
             #[cfg(feature = "planted-bugs")]
@@ -138,6 +144,8 @@ pub enum Event {
     },
     /// The exports were read again.
     Exports(Exports),
+    /// How the process stands now.
+    Process(Process),
 }
 
 /// Something the driver is asked to do.
@@ -176,6 +184,15 @@ pub enum Effect {
         call: CallId,
         /// What.
         wish: ChunkWish,
+    },
+    /// Look at the whole ([`crate::node::Event::Inspect`]).
+    Inspect {
+        /// For whom.
+        client: ClientId,
+        /// The answer's name.
+        call: CallId,
+        /// At what.
+        what: Inspect,
     },
     /// Nobody waits for answers to this client any more ([`crate::node::Event::ClientGone`]).
     Gone {

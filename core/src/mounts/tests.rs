@@ -2,6 +2,7 @@
 
 mod caches;
 mod locks;
+mod monitors;
 mod requests;
 mod rig;
 mod session;

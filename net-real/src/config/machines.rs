@@ -10,7 +10,7 @@ use mfsha_core::id::{GroupId, NodeId};
 use mfsha_core::limits::PAGE_BYTES;
 use mfsha_core::transport::{Address, Identity, PeerAddress, Start};
 use mfsha_core::wal::WalOptions;
-use mfsha_core::{node, raft, transport};
+use mfsha_core::{mounts, node, raft, transport};
 
 use super::checks::is_every_address;
 use super::settings::Settings;
@@ -154,6 +154,16 @@ impl Settings {
     pub fn chunkservers_address(&self) -> Option<String> {
         let port = self.chunkservers_port()?;
         Some(format!("{}:{port}", self.chunkservers_host()))
+    }
+
+    /// Options of the face of mounts and tools, for the cluster with this number.
+    #[must_use]
+    pub fn mounts_options(&self, metaid: u64) -> mounts::Options {
+        let sustain = self.session_sustain().as_secs();
+        mounts::Options {
+            sustain_seconds: u32::try_from(sustain).unwrap_or(u32::MAX),
+            ..mounts::Options::new(metaid)
+        }
     }
 
     /// Options of the face of chunkservers, for the cluster with this number.

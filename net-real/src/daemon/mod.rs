@@ -417,7 +417,8 @@ impl Process {
         self.surroundings.set_node(handle.clone());
         self.connected.tell(&handle);
         if let Some(face) = self.face.take() {
-            let options = mfsha_core::mounts::Options::new(metaid(cluster));
+            let settings = self.surroundings.settings();
+            let options = settings.mounts_options(metaid(cluster));
             tokio::spawn(face.serve(options, handle.clone(), Clock::start()));
         }
         if let Some(face) = self.chunkservers.take() {

@@ -100,6 +100,9 @@ impl World for ProcessWorld {
             }
             Note::Checkpointed { took, good } => {
                 metrics.checkpoint_seconds.observe(took.as_secs_f64());
+                if let Some(mounts) = &self.mounts {
+                    mounts.stored(took, good);
+                }
                 if good {
                     debug!(took_ms = took.as_secs_f64() * 1e3, "checkpoint");
                 } else {

@@ -22,6 +22,7 @@ use mfsha_core::machine::{Machine, Outbox};
 use mfsha_core::membership::Membership;
 use mfsha_core::namespace::op::{Notice, Op, RequestId};
 use mfsha_core::native::admin::ChunkserverStatus;
+use mfsha_core::native::inspect::Inspect;
 use mfsha_core::native::request::{CallId, ClientId, NodeStatus, Request, Response};
 use mfsha_core::node::{Effect, Event, Input, Node, Tuning};
 use mfsha_core::raft;
@@ -209,6 +210,11 @@ impl NodeHandle {
     /// A face of this node wishes something of chunks; see [`Event::AskChunk`].
     pub fn ask_chunk(&self, client: ClientId, call: CallId, wish: ChunkWish) {
         self.event(Event::AskChunk { client, call, wish });
+    }
+
+    /// A face of this node looks at the whole; see [`Event::Inspect`].
+    pub fn ask_inspect(&self, client: ClientId, call: CallId, what: Inspect) {
+        self.event(Event::Inspect { client, call, what });
     }
 
     /// A chunkserver that is connected here says something. It is heard however much waits: what

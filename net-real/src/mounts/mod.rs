@@ -4,9 +4,11 @@
 //! Exports come from `mfsexports.cfg`, which is read here and not understood here.
 
 mod accounts;
+mod process;
 mod pump;
 
 use std::path::Path;
+use std::time::Duration;
 
 use mfsha_core::exports::Exports;
 use mfsha_core::id::{LogIndex, SessionId};
@@ -66,6 +68,11 @@ impl Handle {
     /// Space on chunkservers is another now, bytes.
     pub fn space(&self, total: u64, free: u64) {
         self.tell(Work::Space { total, free });
+    }
+
+    /// The state was stored whole, or could not be.
+    pub fn stored(&self, took: Duration, good: bool) {
+        self.tell(Work::Stored { took, good });
     }
 
     /// The exports were read again.

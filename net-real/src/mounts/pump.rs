@@ -1,6 +1,8 @@
 //! The task that owns the machine: hands it what happens, carries out what it asks for. It
 //! decides nothing.
 
+use std::time::Duration;
+
 use mfsha_core::exports::Exports;
 use mfsha_core::id::{LogIndex, SessionId};
 use mfsha_core::machine::{Machine, Outbox};
@@ -8,10 +10,12 @@ use mfsha_core::moosefs::connection;
 use mfsha_core::mounts::{Effect, Event, Input, Mounts};
 use mfsha_core::namespace::op::Notice;
 use mfsha_core::native::request::{ClientId, Response};
+use mfsha_core::time::WallTime;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::FIRST_CLIENT;
+use super::process::{PERIOD, Watch};
 use crate::driver::{Clock, NodeHandle};
 use crate::room::Port;
 use crate::sockets::{Happened, Sockets};
@@ -50,6 +54,13 @@ pub enum Work {
         /// Of that, free.
         free: u64,
     },
+    /// The state was stored whole, or could not be.
+    Stored {
+        /// How long it took.
+        took: Duration,
+        /// Whether it is stored.
+        good: bool,
+    },
     /// The exports were read again.
     Exports(Exports),
 }
@@ -60,6 +71,7 @@ pub(super) struct Pump {
     node: NodeHandle,
     clock: Clock,
     sockets: Sockets<ClientId>,
+    watch: Watch,
 }
 
 impl Pump {
@@ -69,10 +81,12 @@ impl Pump {
             node,
             clock,
             sockets: Sockets::new(port, FIRST_CLIENT, ClientId),
+            watch: Watch::new(),
         }
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Work>) {
+        let mut looks = tokio::time::interval(PERIOD);
         loop {
             let deadline = self.machine.deadline();
             tokio::select! {
@@ -80,6 +94,10 @@ impl Pump {
                     Some(work) => self.on_work(work),
                     None => return,
                 },
+                _ = looks.tick() => {
+                    let process = self.watch.look();
+                    self.step(Event::Process(process));
+                }
                 happened = self.sockets.next(deadline, &self.clock) => self.step(match happened {
                     Happened::Accepted(client, ip) => Event::Accepted { client, ip },
                     Happened::Said(client, event) => Event::Connection { client, event },
@@ -90,14 +108,21 @@ impl Pump {
     }
 
     fn on_work(&mut self, work: Work) {
-        self.step(match work {
+        let event = match work {
+            Work::Stored { took, good } => {
+                let seconds = u32::try_from(self.clock.wall_us() / 1_000_000);
+                self.watch
+                    .stored(WallTime(seconds.unwrap_or(u32::MAX)), took, good);
+                Event::Process(self.watch.look())
+            }
             Work::Answered { client, response } => Event::Answered { client, response },
             Work::News { index, by, notices } => Event::News { index, by, notices },
             Work::Space { total, free } => Event::Space { total, free },
             Work::StateReplaced => Event::StateReplaced,
             Work::CopiesMoved => Event::CopiesMoved,
             Work::Exports(exports) => Event::Exports(exports),
-        });
+        };
+        self.step(event);
     }
 
     fn step(&mut self, event: Event) {
@@ -121,6 +146,7 @@ impl Pump {
                 op,
             } => self.node.ask_write(client, call, request, op),
             Effect::AskChunk { client, call, wish } => self.node.ask_chunk(client, call, wish),
+            Effect::Inspect { client, call, what } => self.node.ask_inspect(client, call, what),
             Effect::Gone { client } => self.node.client_gone(client),
             Effect::Report { message } => warn!("{message}"),
         }

@@ -263,6 +263,9 @@ impl Crowd {
             face::Effect::AskChunk { client, call, wish } => {
                 node::Event::AskChunk { client, call, wish }
             }
+            face::Effect::Inspect { client, call, what } => {
+                node::Event::Inspect { client, call, what }
+            }
             face::Effect::Gone { client } => node::Event::ClientGone { client },
             face::Effect::Report { .. } => return,
         };

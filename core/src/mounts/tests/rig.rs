@@ -8,8 +8,9 @@ use crate::chunks::keeper::Holder;
 use crate::chunks::{ChunkAnswer, ChunkWish, Located, Refusal};
 use crate::exports::password::PasswordDigest;
 use crate::exports::{ExportPath, Exports, Record};
-use crate::id::{InodeId, LogIndex, NodeId, SessionId};
+use crate::id::{InodeId, LogIndex, NodeId, SessionId, Term};
 use crate::machine::{Machine, Outbox};
+use crate::membership::{Membership, Role};
 use crate::moosefs::client::credentials::{Credentials, Gids};
 use crate::moosefs::client::data::{Open, Truncate};
 use crate::moosefs::client::lock::Flock;
@@ -24,8 +25,11 @@ use crate::mounts::{Effect, Event, Input, Mounts, Options};
 use crate::namespace::Namespace;
 use crate::namespace::error::FsError;
 use crate::namespace::op::{self, Answer, Command, Notice, Op, Query, RequestId, SessionFlags};
+use crate::native::admin::ChunkserverStatus;
+use crate::native::inspect::{Inspect, Inspected, Overview};
 use crate::native::request::{
-    CallId, ClientId, Consistency, NodeError, Request, RequestBody, Response, ResponseBody,
+    CallId, ClientId, Consistency, NodeError, NodeStatus, Request, RequestBody, Response,
+    ResponseBody,
 };
 use crate::rng::Seed;
 use crate::store::MemStore;
@@ -102,6 +106,8 @@ pub struct Rig {
     /// Which node applies nothing: it hears no news, and what it is asked waits.
     pub behind: Option<usize>,
     late: Vec<(usize, Event)>,
+    /// Chunkservers that operators see.
+    pub chunkservers: Vec<ChunkserverStatus>,
     /// The one chunkserver of this world, if there is one.
     pub holder: Option<Holder>,
     /// How nodes were asked questions.
@@ -172,6 +178,7 @@ impl Rig {
             deaf: None,
             behind: None,
             late: Vec::new(),
+            chunkservers: Vec::new(),
             holder: None,
             asked: Vec::new(),
             alive: true,
@@ -249,11 +256,53 @@ impl Rig {
                 let response = Response { call, result };
                 todo.push_back(answered((node, client), response));
             }
+            Effect::Inspect { client, call, what } => {
+                let result = match self.failing.clone() {
+                    Some(error) => Err(error),
+                    None => Ok(ResponseBody::Inspected(self.inspected(&what))),
+                };
+                todo.push_back(answered((node, client), Response { call, result }));
+            }
             Effect::Gone { client } => {
                 let peer = self.peers.get_mut(&(node, client)).unwrap();
                 assert!(!std::mem::replace(&mut peer.gone, true), "gone once");
             }
             Effect::Report { message } => self.reports.push(message),
+        }
+    }
+
+    /// What is to be seen: of a leader without chunkservers.
+    fn inspected(&self, what: &Inspect) -> Inspected {
+        match what {
+            Inspect::Overview => {
+                let sums = self.tree.sums().unwrap();
+                Inspected::Overview(Box::new(Overview {
+                    status: NodeStatus {
+                        node: NodeId(1),
+                        term: Term(3),
+                        leader: Some(NodeId(1)),
+                        leads: true,
+                        committed: LogIndex(self.index),
+                        applied: LogIndex(self.index),
+                        membership: Membership::default(),
+                        repairing: false,
+                    },
+                    role: Role::Leader,
+                    role_since: WallTime(7),
+                    version: self.tree.version(),
+                    tree: sums.tree,
+                    trash_bytes: sums.trash_bytes,
+                    sustained_bytes: sums.sustained_bytes,
+                    space: (1_000, 900),
+                }))
+            }
+            Inspect::Chunkservers => Inspected::Chunkservers(self.chunkservers.clone()),
+            Inspect::Census => Inspected::Census(None),
+            Inspect::Sessions { after } => {
+                Inspected::Sessions(self.tree.sessions_seen(*after, 2).unwrap())
+            }
+            Inspect::Quotas => Inspected::Quotas(self.tree.quotas().unwrap()),
+            Inspect::Paths(inodes) => Inspected::Paths(self.tree.paths(inodes).unwrap()),
         }
     }
 
