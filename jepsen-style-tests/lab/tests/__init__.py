@@ -1,6 +1,6 @@
 """What applications see on the mounts of a lab. Importing this registers every test."""
 
-from . import archive, attributes, chunkservers, content, failover, locking, names, programs, repair, tools, trash
+from . import archive, attributes, chunkservers, content, failover, locking, monitor, names, programs, repair, tools, trash
 
 __all__ = [
     "archive",
@@ -9,6 +9,7 @@ __all__ = [
     "content",
     "failover",
     "locking",
+    "monitor",
     "names",
     "programs",
     "repair",
