@@ -214,7 +214,7 @@ impl Registration {
             // The session ended meanwhile.
             (Stage::Update, Came::Outcome(Err(FsError::BadSession))) => self.open(),
             (Stage::Lasts | Stage::Files(_), Came::Answer(Err(_))) => {
-                self.refuse(Status::BADSESSIONID, "its session has ended")
+                self.refuse(self.gone(), "its session has ended")
             }
             (_, Came::Outcome(Err(error))) => {
                 self.refuse(status::of_refusal(error), &error.to_string())
@@ -299,7 +299,7 @@ impl Registration {
             }
             (Kind::Session | Kind::Meta, None) => self.open(),
             (Kind::Reconnect | Kind::Tools, None) => {
-                self.refuse(Status::BADSESSIONID, "it has no such session")
+                self.refuse(self.gone(), "it has no such session")
             }
             (Kind::Reconnect, Some(params)) => {
                 let elsewhere = params.peer_ip != u32::from(scene.ip);
@@ -353,6 +353,15 @@ impl Registration {
             lasts,
             open,
         }))
+    }
+
+    /// The session is gone. Who comes back registers anew at `EPERM`, while its requests wait; any
+    /// other status would fail them all.
+    fn gone(&self) -> Status {
+        match self.kind {
+            Kind::Reconnect => Status::EPERM,
+            Kind::Session | Kind::Meta | Kind::Tools => Status::BADSESSIONID,
+        }
     }
 
     fn refuse(&self, why: Status, words: &str) -> Next {

@@ -174,6 +174,8 @@ class Stall:
     """The longest operation of one worker in one round."""
 
     kind: str
+    # What the node was that the fault hit.
+    role: str
     # Whether its mount was connected to the node that the fault hit.
     is_hit: bool
     what: str
@@ -225,8 +227,13 @@ def undo(t, kind, victim):
             t.lab.processes.resume(victim)
 
 
-def choose_victim(t, number):
-    """The leader; in every second round one that a mount is connected to as well, where nodes can be chosen."""
+def choose_victim(t, number, leader_only):
+    """The leader; in every second round one that a mount is connected to as well, where nodes can be chosen. Unless it
+    has to be the leader, in every fourth round a node that follows."""
+    if not t.lab.settings.baseline and not leader_only and number % 4 == 3:
+        t.until("a node leads", t.lab.leader, 120)
+        leader = t.lab.leader()
+        return t.random.choice([node for node in t.lab.hosts("n") if node != leader])
     if not t.lab.settings.baseline and number % 2 == 0:
         mount = 1 + number // 2 % 2
         node = t.lab.node_of_mount(mount)
@@ -236,11 +243,12 @@ def choose_victim(t, number):
     return t.lab.leader()
 
 
-def one_round(t, number, kind):
+def one_round(t, number, kind, leader_only):
     """One fault under load, undone; then everything is looked at from the other mount."""
     above = f"round-{number}"
     os.mkdir(f"{t.a}/{above}")
-    victim = choose_victim(t, number)
+    victim = choose_victim(t, number, leader_only)
+    role = "leader" if victim == t.lab.leader() else "follower"
     nodes = [t.lab.node_of_mount(mount) for mount in (1, 2)]
     stop, workers = start_workers(t, above)
     wait_for(workers, 0.001, t, "before the fault")
@@ -263,7 +271,7 @@ def one_round(t, number, kind):
     # Names where there is nothing else, contents where files have some.
     last = os.path.join(t.b, results[1][2])
     t.spoil(lambda: flip(f"{last}/log", 2) if t.has_data else os.unlink(f"{last}/0.name"))
-    stalls = [Stall(kind, nodes[n - 1] == victim, what, done.longest(since)) for n, what, _, done, _ in results]
+    stalls = [Stall(kind, role, nodes[n - 1] == victim, what, done.longest(since)) for n, what, _, done, _ in results]
     for mount, what, name, _, wanted in results:
         other = os.path.join(t.b if mount == 1 else t.a, name)
         look = names_of if what == "metadata" else contents_of
@@ -278,7 +286,7 @@ def one_round(t, number, kind):
         t.equal(wrong, [], f"round {number}, {name}: entries that are not as they were acknowledged")
     took = ", ".join(f"{'AB'[r[0] - 1]} {r[1]} {s.seconds:.2f} s" for r, s in zip(results, stalls, strict=True))
     count = sum(done.count for _, _, _, done, _ in results)
-    t.say(f"round {number}: {KINDS[kind]} of {victim}, A at {nodes[0]}, B at {nodes[1]}; {count} done; longest: {took}")
+    t.say(f"round {number}: {KINDS[kind]} of {role} {victim}, A at {nodes[0]}, B at {nodes[1]}; {count} done; longest: {took}")
     shutil.rmtree(f"{t.a}/{above}")
     return stalls
 
@@ -292,21 +300,21 @@ def summary(t, stalls):
     """How long applications stood still."""
     groups = collections.defaultdict(list)
     for stall in stalls:
-        groups[stall.kind, stall.is_hit, stall.what].append(stall.seconds)
-    for (kind, is_hit, what), seconds in sorted(groups.items()):
+        groups[stall.kind, stall.role, stall.is_hit, stall.what].append(stall.seconds)
+    for (kind, role, is_hit, what), seconds in sorted(groups.items()):
         where = "connected to the node that was hit" if is_hit else "connected to another node"
         figures = ", ".join(f"{name} {percentile(seconds, share):.2f} s" for name, share in FIGURES)
-        t.say(f"{KINDS[kind]}, {what}, {where}: longest stall, {len(seconds)} rounds of a mount: {figures}")
+        t.say(f"{KINDS[kind]} of a {role}, {what}, {where}: longest stall, {len(seconds)} rounds of a mount: {figures}")
 
 
 FIGURES = [("median", 0.5), ("p99", 0.99), ("max", 1.0)]
 
 
-def rounds(t, kinds):
+def rounds(t, kinds, leader_only=True):
     """All rounds of a test."""
     stalls = []
     for number in range(1, t.options.rounds + 1):
-        stalls += one_round(t, number, t.random.choice(kinds))
+        stalls += one_round(t, number, t.random.choice(kinds), leader_only)
     summary(t, stalls)
 
 
@@ -330,5 +338,5 @@ def leader_pause(t):
 
 @test("faults", data=False, failover=True)
 def faults(t):
-    """kill, cut and pause by turns of chance; what `rounds` runs"""
-    rounds(t, list(KINDS))
+    """kill, cut and pause by turns of chance, mostly of the leader; what `rounds` runs"""
+    rounds(t, list(KINDS), leader_only=False)

@@ -172,7 +172,7 @@ fn who_may_not_come_back_is_told_the_status_that_makes_it_register() {
         rig.register(conn, register).expect("it is answered")
     };
     let unknown = try_from(&mut rig, HOME, reconnect(SessionId(99)));
-    assert_eq!(unknown, back(Err(Status::BADSESSIONID)));
+    assert_eq!(unknown, back(Err(Status::EPERM)));
     let elsewhere = try_from(&mut rig, Ipv4Addr::new(10, 0, 0, 2), reconnect(session));
     assert_eq!(elsewhere, back(Err(Status::EPERM)));
     let other_cluster = Register::Reconnect(Reconnect {
@@ -192,7 +192,7 @@ fn who_may_not_come_back_is_told_the_status_that_makes_it_register() {
     let (opened, _) = rig.by_hand(None, Op::OpenSession { params });
     assert!(opened.is_ok());
     let native = try_from(&mut rig, HOME, reconnect(SessionId(2)));
-    assert_eq!(native, back(Err(Status::BADSESSIONID)));
+    assert_eq!(native, back(Err(Status::EPERM)));
 }
 
 #[test]
