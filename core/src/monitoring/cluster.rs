@@ -15,6 +15,8 @@ use crate::native::admin::ChunkserverStatus;
 use crate::native::inspect::Overview;
 use crate::time::WallTime;
 
+/// Copies are still being counted: shown as chunkservers that are connecting.
+const COUNTING: u8 = 2;
 /// Chunks that are named in words.
 const NAMED_MAX: usize = 100;
 
@@ -126,7 +128,10 @@ fn wire_matrix(counted: &Counted) -> Matrix {
 
 pub(super) fn matrices(census: Option<&Census>, which: Option<u8>) -> Matrices {
     let none = Census::default();
-    let (counted, progress) = (census.unwrap_or(&none), u8::from(census.is_none()));
+    let (counted, progress) = (
+        census.unwrap_or(&none),
+        if census.is_some() { 0 } else { COUNTING },
+    );
     let (all, regular) = (wire_matrix(&counted.all), wire_matrix(&counted.regular));
     match which {
         Some(0) => Matrices::One(all),

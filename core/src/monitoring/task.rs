@@ -18,6 +18,10 @@ use crate::native::admin::ChunkserverStatus;
 use crate::native::inspect::{Inspect, Inspected, Overview, SessionSeen};
 use crate::time::WallTime;
 
+/// Nodes whose paths are asked for at once.
+const PATHS_MAX: usize = 256;
+/// Bytes of paths that are told at most.
+const PATHS_BYTES_MAX: usize = 50_000_000;
 /// Sessions that are told of at most: a packet of about 50 MB.
 const LISTED_MAX: usize = 100_000;
 /// A chunkserver that is taken away for maintenance is waited for until it is said to be back.
@@ -83,22 +87,34 @@ pub struct Task {
     sessions: Vec<SessionSeen>,
     classes: Vec<(u8, StorageClass)>,
     servers: Vec<ChunkserverStatus>,
-    /// Roots of sessions whose paths were asked for.
-    roots: Vec<InodeId>,
+    /// Nodes whose paths are wanted, and those that are known, of the first ones.
+    inodes: Vec<InodeId>,
+    paths: Vec<Vec<Vec<u8>>>,
+    paths_bytes: usize,
 }
 
 impl Task {
     /// A question that came, and its first step.
     #[must_use]
     pub fn begin(asked: FromMonitor, scene: &Scene<'_>) -> (Self, Step) {
-        let step = first(&asked, scene);
-        let task = Self {
+        let mut task = Self {
             asked,
             overview: None,
             sessions: Vec::new(),
             classes: Vec::new(),
             servers: Vec::new(),
-            roots: Vec::new(),
+            inodes: Vec::new(),
+            paths: Vec::new(),
+            paths_bytes: 0,
+        };
+        let step = match &task.asked {
+            FromMonitor::Paths(inodes) => {
+                // One that is named again is told once.
+                let named: BTreeSet<InodeId> = inodes.iter().copied().collect();
+                task.inodes = named.into_iter().collect();
+                task.more_paths()
+            }
+            asked => first(asked, scene),
         };
         (task, step)
     }
@@ -187,14 +203,16 @@ impl Task {
 
     fn on_census(&mut self, scene: &Scene<'_>, census: Option<&Census>) -> Step {
         Step::Tell(match &self.asked {
-            FromMonitor::FileLoop { long } => {
-                ToMonitor::FileLoop(cluster::file_loop(census, *long))
+            FromMonitor::FileLoop { form } => {
+                ToMonitor::FileLoop(cluster::file_loop(census, form.is_some()))
             }
             FromMonitor::ChunkLoop => ToMonitor::ChunkLoop(cluster::chunk_loop(census)),
             FromMonitor::Matrices { which } => {
                 ToMonitor::Matrices(cluster::matrices(census, *which))
             }
-            FromMonitor::Missing { typed } => ToMonitor::Missing(cluster::missing(census, *typed)),
+            FromMonitor::Missing { form } => {
+                ToMonitor::Missing(cluster::missing(census, *form == Some(1)))
+            }
             FromMonitor::Classes => {
                 let found = std::mem::take(&mut self.classes);
                 ToMonitor::Classes(listed::classes(found, &self.servers, census))
@@ -227,28 +245,50 @@ impl Task {
             return Step::Inspect(Inspect::Sessions { after });
         }
         let roots: BTreeSet<InodeId> = self.sessions.iter().map(|it| it.params.root).collect();
-        self.roots = roots.into_iter().filter(|it| it.0 != 0).collect();
-        if self.roots.is_empty() {
-            return self.tell_sessions(scene, Vec::new());
+        self.inodes = roots.into_iter().filter(|it| it.0 != 0).collect();
+        match self.inodes.is_empty() {
+            true => self.tell_sessions(scene),
+            false => self.more_paths(),
         }
-        Step::Inspect(Inspect::Paths(self.roots.clone()))
+    }
+
+    /// Asks for the paths of the next nodes: a portion at a time, so that nothing else waits long.
+    fn more_paths(&self) -> Step {
+        let next = self.inodes.iter().skip(self.paths.len());
+        Step::Inspect(Inspect::Paths(next.take(PATHS_MAX).copied().collect()))
     }
 
     fn on_paths(&mut self, scene: &mut Scene<'_>, found: Vec<Vec<Vec<u8>>>) -> Step {
+        let bytes: usize = found.iter().flatten().map(|path| path.len() + 4).sum();
+        self.paths_bytes += bytes;
+        if self.paths_bytes > PATHS_BYTES_MAX {
+            return Step::Refuse(format!("the paths have more than {PATHS_BYTES_MAX} bytes"));
+        }
+        let is_last = found.is_empty();
+        self.paths.extend(found);
+        if !is_last && self.paths.len() < self.inodes.len() {
+            return self.more_paths();
+        }
         match &self.asked {
-            FromMonitor::Paths(inodes) => {
-                Step::Tell(ToMonitor::Paths(listed::paths(inodes, found)))
+            FromMonitor::Paths(_) => {
+                let found = std::mem::take(&mut self.paths);
+                Step::Tell(ToMonitor::Paths(listed::paths(&self.inodes, found)))
             }
-            _ => self.tell_sessions(scene, found),
+            _ => self.tell_sessions(scene),
         }
     }
 
-    fn tell_sessions(&mut self, scene: &mut Scene<'_>, found: Vec<Vec<Vec<u8>>>) -> Step {
+    fn tell_sessions(&mut self, scene: &mut Scene<'_>) -> Step {
         let FromMonitor::Sessions { mode } = self.asked else {
             return Step::Refuse("it did not ask for sessions".to_owned());
         };
         let first = |paths: Vec<Vec<u8>>| paths.into_iter().next().unwrap_or_default();
-        let roots = self.roots.iter().copied().zip(found.into_iter().map(first));
+        let found = std::mem::take(&mut self.paths);
+        let roots = self
+            .inodes
+            .iter()
+            .copied()
+            .zip(found.into_iter().map(first));
         let roots: BTreeMap<InodeId, Vec<u8>> = roots.collect();
         let seen = std::mem::take(&mut self.sessions);
         let told = listed::sessions(scene, seen, &roots, mode.unwrap_or(0));
@@ -323,7 +363,7 @@ fn first(asked: &FromMonitor, scene: &Scene<'_>) -> Step {
             Step::Ask(Query::ListOpenFiles { session })
         }
         FromMonitor::Locks { inode } => Step::Ask(Query::ListLocks { inode: *inode }),
-        FromMonitor::Paths(inodes) => Step::Inspect(Inspect::Paths(inodes.clone())),
+        FromMonitor::Paths(_) => unreachable!("paths are asked for in portions"),
         FromMonitor::Classes => Step::Ask(Query::ListClasses),
     }
 }

@@ -148,20 +148,42 @@ pub fn parents(txn: &Txn<'_>, caller: &Caller, ino: InodeId) -> Res<Answer> {
 pub fn paths(txn: &Txn<'_>, caller: &Caller, ino: InodeId) -> Res<Answer> {
     let who = Who::enter(txn, caller, &[], false)?;
     let (ino, node) = who.node(txn, ino, false)?;
-    all_below(txn, who.params.root, ino, &node).map(Answer::Paths)
+    let mut left = usize::MAX;
+    some_below(txn, who.params.root, ino, &node, &mut left).map(Answer::Paths)
 }
 
-/// The paths of a node from `top` down; of one without a name the path that it had.
+/// The paths of a node from `top` down, as many as `left` bytes allow, and one more; of a node
+/// without a name the path that it had.
 ///
 /// # Errors
 /// Only that the state cannot be read.
-pub fn all_below(txn: &Txn<'_>, top: InodeId, ino: InodeId, node: &Inode) -> Res<Vec<Vec<u8>>> {
+pub fn some_below(
+    txn: &Txn<'_>,
+    top: InodeId,
+    ino: InodeId,
+    node: &Inode,
+    left: &mut usize,
+) -> Res<Vec<Vec<u8>>> {
     let detached = |kind: &[u8], key: Key| -> Res<Vec<Vec<u8>>> {
         let path: Vec<u8> = txn.value(&key)?.unwrap_or_default();
         Ok(vec![[b"./", kind, b" (", &path, b")"].concat()])
     };
     match node.whereabouts.value() {
-        Whereabouts::Linked => of_node(txn, top, ino),
+        Whereabouts::Linked if ino == top => of_node(txn, top, ino),
+        Whereabouts::Linked => {
+            let mut paths = Vec::new();
+            for (_, (parent, name)) in node.parents.iter() {
+                if *left == 0 {
+                    break;
+                }
+                if let Some(path) = below(txn, top, *parent, name)? {
+                    *left = left.saturating_sub(path.len().max(1));
+                    paths.push(path);
+                }
+            }
+            paths.sort();
+            Ok(paths)
+        }
         Whereabouts::Trash => detached(b"TRASH", Key::Trashed(ino)),
         Whereabouts::Sustained => detached(b"SUSTAINED", Key::Sustained(ino)),
     }

@@ -100,16 +100,25 @@ impl<S: StateStore> Namespace<S> {
         self.see(|txn| quota::all_seen_by(txn, &Who::cluster()))
     }
 
-    /// All paths of nodes from the root of the tree, of each node in order.
+    /// The paths of nodes from the root of the tree, of each node in order: of the first nodes alone
+    /// when all have more than `bytes_max` bytes or a path more, and of a node not all when they
+    /// alone have so many.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn paths(&self, inodes: &[InodeId]) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
+    pub fn paths(
+        &self,
+        inodes: &[InodeId],
+        bytes_max: usize,
+    ) -> Result<Vec<Vec<Vec<u8>>>, StoreError> {
         self.see(|txn| {
-            let mut all = Vec::with_capacity(inodes.len());
+            let (mut all, mut left) = (Vec::new(), bytes_max);
             for ino in inodes {
+                if left == 0 {
+                    break;
+                }
                 all.push(match txn.get::<Inode>(&Key::Inode(*ino))? {
-                    Some(node) => path::all_below(txn, InodeId::ROOT, *ino, &node)?,
+                    Some(node) => path::some_below(txn, InodeId::ROOT, *ino, &node, &mut left)?,
                     None => Vec::new(),
                 });
             }

@@ -15,6 +15,9 @@ use crate::time::WallTime;
 /// Sessions told at once.
 pub const SESSIONS_MAX: usize = 1_000;
 
+/// Bytes of paths told at once, and a path more.
+pub const PATHS_BYTES_MAX: usize = 1 << 20;
+
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Inspect {
@@ -31,7 +34,8 @@ pub enum Inspect {
     },
     /// All quotas.
     Quotas,
-    /// All paths of these nodes, from the root of the tree.
+    /// The paths of these nodes, from the root of the tree: of the first ones, as far as
+    /// [`PATHS_BYTES_MAX`] goes.
     Paths(Vec<InodeId>),
 }
 
@@ -48,8 +52,8 @@ pub enum Inspected {
     Sessions(Vec<SessionSeen>),
     /// In order of inode, with the directory's path.
     Quotas(Vec<(QuotaState, Vec<u8>)>),
-    /// Of each node that was asked for, in that order: none where there is no such node, or none
-    /// that has a name.
+    /// Of each node that was asked for, in that order, or of the first ones: none where there is no
+    /// such node, or none that has a name.
     Paths(Vec<Vec<Vec<u8>>>),
 }
 

@@ -6,7 +6,7 @@ use super::pending::{Caller, Origin};
 use super::request::{CallId, ClientId, NodeError, ResponseBody};
 use crate::disk::Disk;
 use crate::machine::Outbox;
-use crate::native::inspect::{Inspect, Inspected, Overview, SESSIONS_MAX};
+use crate::native::inspect::{Inspect, Inspected, Overview, PATHS_BYTES_MAX, SESSIONS_MAX};
 use crate::raft::Role;
 use crate::store::{StateStore, StoreError};
 
@@ -53,7 +53,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 Inspected::Sessions(namespace.sessions_seen(*after, SESSIONS_MAX)?)
             }
             Inspect::Quotas => Inspected::Quotas(namespace.quotas()?),
-            Inspect::Paths(inodes) => Inspected::Paths(namespace.paths(inodes)?),
+            Inspect::Paths(inodes) => Inspected::Paths(namespace.paths(inodes, PATHS_BYTES_MAX)?),
         })
     }
 

@@ -59,8 +59,8 @@ pub enum FromMonitor {
     Info,
     /// FSTEST_INFO.
     FileLoop {
-        /// Files in the trash and sustained ones apart.
-        long: bool,
+        /// Any byte for the long form: files in the trash and sustained ones apart.
+        form: Option<u8>,
     },
     /// CHUNKSTEST_INFO.
     ChunkLoop,
@@ -112,8 +112,8 @@ pub enum FromMonitor {
     Classes,
     /// MISSING_CHUNKS.
     Missing {
-        /// Each with why it is missing.
-        typed: bool,
+        /// 1 for each with why it is missing.
+        form: Option<u8>,
     },
 }
 
@@ -216,7 +216,7 @@ impl FromMonitor {
             },
             INFO => Self::Info,
             FSTEST_INFO => Self::FileLoop {
-                long: Option::<u8>::read(reader, form)?.is_some(),
+                form: Field::read(reader, form)?,
             },
             CHUNKSTEST_INFO => Self::ChunkLoop,
             CHUNKS_MATRIX => Self::Matrices {
@@ -260,7 +260,7 @@ impl FromMonitor {
             MASS_RESOLVE_PATHS => Self::Paths(Field::read(reader, form)?),
             SCLASS_INFO => Self::Classes,
             MISSING_CHUNKS => Self::Missing {
-                typed: Option::<u8>::read(reader, form)? == Some(1),
+                form: Field::read(reader, form)?,
             },
             kind => {
                 let length = packet.payload.len();
@@ -282,7 +282,9 @@ impl FromMonitor {
                 max.write(writer, form);
             }
             Self::Sessions { mode } | Self::Exports { mode } => mode.write(writer, form),
-            Self::FileLoop { long } => long.then_some(0_u8).write(writer, form),
+            Self::FileLoop { form: asked } | Self::Missing { form: asked } => {
+                asked.write(writer, form);
+            }
             Self::Matrices { which } => which.write(writer, form),
             Self::ChunkserverCommand(command) => {
                 command
@@ -302,7 +304,6 @@ impl FromMonitor {
             }
             Self::Locks { inode } => inode.write(writer, form),
             Self::Paths(inodes) => inodes.write(writer, form),
-            Self::Missing { typed } => typed.then_some(1_u8).write(writer, form),
             Self::Chunkservers
             | Self::Info
             | Self::ChunkLoop
@@ -338,7 +339,7 @@ mod samples {
                 },
                 INFO => Self::Info,
                 FSTEST_INFO => Self::FileLoop {
-                    long: draw.byte().is_multiple_of(2),
+                    form: Sample::sample(draw, form),
                 },
                 CHUNKSTEST_INFO => Self::ChunkLoop,
                 CHUNKS_MATRIX => Self::Matrices {
@@ -372,7 +373,7 @@ mod samples {
                 MASS_RESOLVE_PATHS => Self::Paths(Sample::sample(draw, form)),
                 SCLASS_INFO => Self::Classes,
                 MISSING_CHUNKS => Self::Missing {
-                    typed: draw.byte().is_multiple_of(2),
+                    form: Sample::sample(draw, form),
                 },
                 other => panic!("{other} is no question"),
             }

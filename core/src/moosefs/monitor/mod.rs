@@ -229,7 +229,9 @@ impl ToMonitor {
                 Self::Sessions(SessionsListed::read_in(reader, mode.unwrap_or(0))?)
             }
             FromMonitor::Info => Self::Info(Box::new(Field::read(reader, form)?)),
-            FromMonitor::FileLoop { long } => Self::FileLoop(FileLoop::read_in(reader, *long)?),
+            FromMonitor::FileLoop { form } => {
+                Self::FileLoop(FileLoop::read_in(reader, form.is_some())?)
+            }
             FromMonitor::ChunkLoop => Self::ChunkLoop(Field::read(reader, form)?),
             FromMonitor::Matrices { .. } => Self::Matrices(Field::read(reader, form)?),
             FromMonitor::Quotas => Self::Quotas(Field::read(reader, form)?),
@@ -249,10 +251,10 @@ impl ToMonitor {
             FromMonitor::Locks { inode } => Self::Locks(AcquiredLocks::read_of(reader, *inode)?),
             FromMonitor::Paths(_) => Self::Paths(Field::read(reader, form)?),
             FromMonitor::Classes => Self::Classes(Field::read(reader, form)?),
-            FromMonitor::Missing { typed } => {
+            FromMonitor::Missing { form } => {
                 let mut found = Vec::new();
                 while reader.remaining() > 0 {
-                    found.push(MissingChunk::read_in(reader, *typed)?);
+                    found.push(MissingChunk::read_in(reader, *form == Some(1))?);
                 }
                 Self::Missing(found)
             }

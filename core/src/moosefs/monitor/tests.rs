@@ -16,6 +16,11 @@ fn packet_of(bytes: &[u8]) -> Packet {
     packet
 }
 
+/// The message id that an answer begins with.
+fn id_of(packet: &Packet) -> u32 {
+    u32::from_be_bytes(*packet.payload.first_chunk().expect("it has one"))
+}
+
 /// Makes up an answer to a question.
 fn answer(asked: &FromMonitor, draw: &mut Draw<'_>) -> ToMonitor {
     let form = Form::of(Version::OURS);
@@ -30,7 +35,7 @@ fn answer(asked: &FromMonitor, draw: &mut Draw<'_>) -> ToMonitor {
             ToMonitor::Sessions(SessionsListed::sample_in(draw, mode.unwrap_or(0)))
         }
         FromMonitor::Info => ToMonitor::Info(Box::new(Sample::sample(draw, form))),
-        FromMonitor::FileLoop { long } => {
+        FromMonitor::FileLoop { form: asked } => {
             let numbers: [u32; 8] = Sample::sample(draw, form);
             ToMonitor::FileLoop(FileLoop {
                 began: Sample::sample(draw, form),
@@ -38,7 +43,7 @@ fn answer(asked: &FromMonitor, draw: &mut Draw<'_>) -> ToMonitor {
                 files: numbers[0],
                 files_under: numbers[1],
                 files_missing: numbers[2],
-                detached_missing: long.then_some([numbers[3], numbers[4]]),
+                detached_missing: asked.map(|_| [numbers[3], numbers[4]]),
                 chunks: numbers[5],
                 chunks_under: numbers[6],
                 chunks_missing: numbers[7],
@@ -77,13 +82,13 @@ fn answer(asked: &FromMonitor, draw: &mut Draw<'_>) -> ToMonitor {
         }),
         FromMonitor::Paths(_) => ToMonitor::Paths(Sample::sample(draw, form)),
         FromMonitor::Classes => ToMonitor::Classes(Classes::sample(draw, form)),
-        FromMonitor::Missing { typed } => {
+        FromMonitor::Missing { form: asked } => {
             let count = draw.byte() % 5;
             let missing = (0..count).map(|_| MissingChunk {
                 chunk: Sample::sample(draw, form),
                 inode: Sample::sample(draw, form),
                 index: Sample::sample(draw, form),
-                kind: typed.then(|| draw.byte()),
+                kind: (*asked == Some(1)).then(|| draw.byte()),
             });
             ToMonitor::Missing(missing.collect())
         }
@@ -118,13 +123,18 @@ proptest! {
             for length in 0..whole.payload.len() {
                 let payload = whole.payload[..length].to_vec();
                 let cut = Packet { kind: *number, payload };
-                let _ = FromMonitor::parse(&cut);
+                if let Ok(heard) = FromMonitor::parse(&cut) {
+                    prop_assert_eq!(packet_of(&heard.encode()), cut);
+                }
             }
             let told = packet_of(&answer(&asked, &mut Draw::new(&bytes)).encode(asked.id()));
             for length in 0..told.payload.len() {
                 let payload = told.payload[..length].to_vec();
                 let cut = Packet { kind: told.kind, payload };
-                let _ = ToMonitor::parse(&cut, &asked);
+                if let Ok(heard) = ToMonitor::parse(&cut, &asked) {
+                    let again = packet_of(&heard.encode(asked.id().map(|_| id_of(&cut))));
+                    prop_assert_eq!(again, cut);
+                }
             }
         }
     }
@@ -139,9 +149,9 @@ fn lengths_are_those_of_3_0_117() {
     assert_eq!(length(&ToMonitor::Info(Box::new(info))), 149);
     let server = ChunkserverListed::sample(none, form);
     assert_eq!(length(&ToMonitor::Chunkservers(vec![server])), 69);
-    let asked = FromMonitor::FileLoop { long: true };
+    let asked = FromMonitor::FileLoop { form: Some(0) };
     assert_eq!(length(&answer(&asked, none)), 44);
-    let asked = FromMonitor::FileLoop { long: false };
+    let asked = FromMonitor::FileLoop { form: None };
     assert_eq!(length(&answer(&asked, none)), 36);
     assert_eq!(length(&answer(&FromMonitor::ChunkLoop, none)), 72);
     let asked = FromMonitor::Matrices { which: Some(0) };

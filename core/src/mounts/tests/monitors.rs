@@ -223,7 +223,8 @@ fn open_files_and_locks_are_told_of_one_or_of_all() {
         panic!("locks are told");
     };
     assert_eq!(one, [all[0].1.clone()]);
-    let asked = FromMonitor::Paths(vec![inode, InodeId(1), InodeId(4_000)]);
+    // What is named twice is told once, in portions of a few bytes here.
+    let asked = FromMonitor::Paths(vec![inode, InodeId(1), InodeId(4_000), inode]);
     let Some(ToMonitor::Paths(told)) = ask(&mut rig, conn, &asked) else {
         panic!("paths are told");
     };
@@ -231,7 +232,26 @@ fn open_files_and_locks_are_told_of_one_or_of_all() {
         .iter()
         .map(|it| it.paths.iter().map(|path| path.0.as_slice()).collect())
         .collect();
-    assert_eq!(found, [vec![&b"file"[..]], vec![&b"/"[..]], vec![]]);
+    assert_eq!(found, [vec![&b"/"[..]], vec![], vec![&b"file"[..]]]);
+    // Twelve bytes are two names and one more.
+    for name in ["file-2", "file-3", "file-4"] {
+        let link = Op::Link {
+            caller: crate::namespace::op::Caller {
+                session,
+                uid: 0,
+                gids: vec![0],
+            },
+            inode,
+            parent: InodeId(1),
+            name: name.into(),
+        };
+        assert!(rig.by_hand(None, link).0.is_ok());
+    }
+    let asked = FromMonitor::Paths(vec![inode]);
+    let Some(ToMonitor::Paths(told)) = ask(&mut rig, conn, &asked) else {
+        panic!("paths are told");
+    };
+    assert_eq!(told[0].paths.len(), 3, "of four");
 }
 
 #[test]

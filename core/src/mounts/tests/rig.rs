@@ -302,7 +302,7 @@ impl Rig {
                 Inspected::Sessions(self.tree.sessions_seen(*after, 2).unwrap())
             }
             Inspect::Quotas => Inspected::Quotas(self.tree.quotas().unwrap()),
-            Inspect::Paths(inodes) => Inspected::Paths(self.tree.paths(inodes).unwrap()),
+            Inspect::Paths(inodes) => Inspected::Paths(self.tree.paths(inodes, 12).unwrap()),
         }
     }
 
