@@ -1,12 +1,13 @@
 """What applications see on the mounts of a lab. Importing this registers every test."""
 
-from . import archive, attributes, chunkservers, content, failover, locking, monitor, names, programs, repair, tools, trash
+from . import archive, attributes, chunkservers, content, exports, failover, locking, monitor, names, programs, repair, tools, trash
 
 __all__ = [
     "archive",
     "attributes",
     "chunkservers",
     "content",
+    "exports",
     "failover",
     "locking",
     "monitor",
