@@ -120,6 +120,14 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Read a metadata.mfs of MooseFS to its end and say what is in it; 65 when it is damaged
+    CheckMetadata {
+        /// The file; it is only read
+        file: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print a commented mfsha.cfg with every key
     PrintConfig,
     /// Print what completes options in a shell

@@ -1,11 +1,12 @@
 //! What `mfsha` does instead of running: configuration, completions, manual, checks.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command, completions, exit, manual};
 use crate::config::{Environment, Report, sample};
-use crate::store;
+use crate::{metadata, store};
 
 /// Carries a command out.
 #[must_use]
@@ -31,10 +32,28 @@ pub fn run(cli: &Cli, command: &Command) -> ExitCode {
             }
             Err(error) => fail(exit::USAGE, &error),
         },
+        Command::CheckMetadata { file, json } => check_metadata(file, *json),
         Command::PrintConfig => print(sample().as_bytes()),
         Command::Completions { shell } => print(&completions(*shell)),
         Command::Man => print(&manual()),
         Command::VerifyState => verify_state(cli),
+    }
+}
+
+fn check_metadata(file: &Path, json: bool) -> ExitCode {
+    match metadata::read(file) {
+        Ok(contents) if json => match serde_json::to_string(&contents) {
+            Ok(text) => print((text + "\n").as_bytes()),
+            Err(error) => fail(exit::BUG, &error),
+        },
+        Ok(contents) => print(contents.to_text().as_bytes()),
+        Err(error) => {
+            let code = match error {
+                metadata::Unusable::Unopened(_) => exit::SYSTEM,
+                metadata::Unusable::Damaged(_) => exit::DATA,
+            };
+            fail(code, &format!("{}: {error}", file.display()))
+        }
     }
 }
 

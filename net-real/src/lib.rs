@@ -5,6 +5,7 @@
 //! | [`cli`], [`commands`] | the command line of `mfsha`, and what it does instead of running |
 //! | [`admin`] | the command line of `mfsha-admin` |
 //! | [`config`] | `mfsha.cfg`, the environment, and what an operator sets |
+//! | [`metadata`] | what a `metadata.mfs` holds |
 //! | [`data_dir`] | the data directory: lock, format, identity |
 //! | [`disk`], [`store`] | files behind the core's `Disk`, LMDB behind its `StateStore` |
 //! | [`transport`], [`tls`] | peers and clients over sockets |
@@ -29,6 +30,7 @@ pub mod driver;
 pub mod http;
 pub mod logs;
 mod mailbox;
+pub mod metadata;
 pub mod metrics;
 pub mod mounts;
 mod room;

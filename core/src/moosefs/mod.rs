@@ -12,6 +12,7 @@
 //! | [`status`], [`attributes`], [`flags`] | what stands in many packets |
 //! | [`client`] | packets of mounts, libmfsio and tools, and what they hear |
 //! | [`monitor`] | what tools of operators ask |
+//! | [`metadata`] | `metadata.mfs`, the file of a master |
 //! | [`version`] | versions of programs, and the one that is reported |
 //! | [`chunkserver`] | what chunkservers and their master say to each other |
 //! | [`connection`] | one accepted connection, as a machine |
@@ -26,6 +27,7 @@ pub mod fields;
 pub mod flags;
 pub mod frame;
 pub mod monitor;
+pub mod metadata;
 pub mod reader;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod sample;
