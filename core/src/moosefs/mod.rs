@@ -26,8 +26,8 @@ pub mod connections;
 pub mod fields;
 pub mod flags;
 pub mod frame;
-pub mod monitor;
 pub mod metadata;
+pub mod monitor;
 pub mod reader;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod sample;
