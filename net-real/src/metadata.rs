@@ -123,11 +123,16 @@ pub fn read(path: &Path) -> Result<Contents, Unusable> {
     let mut parser = Parser::new(FileSource(file));
     let mut contents = Contents::default();
     let mut progress = Progress::new(length);
-    while let Some(item) = parser.next_item()? {
-        contents.note(&item);
+    let read = loop {
+        match parser.next_item() {
+            Ok(Some(item)) => contents.note(&item),
+            Ok(None) => break Ok(()),
+            Err(damage) => break Err(damage),
+        }
         progress.note(parser.position());
-    }
+    };
     progress.end();
+    read?;
     contents.bytes = parser.position();
     Ok(contents)
 }

@@ -37,7 +37,8 @@ pub struct Scene<'a> {
     pub metaid: u64,
     /// The process.
     pub process: &'a Process,
-    /// Sessions that are connected here: version of the client, and connections.
+    /// Sessions that are connected here: version of the client, and connections. Needed when
+    /// [`Task::is_of_sessions`] says so.
     pub connected: BTreeMap<SessionId, (Version, u8)>,
     /// What they asked.
     pub counted: &'a mut Counted,
@@ -125,6 +126,12 @@ impl Task {
         self.asked.id()
     }
 
+    /// Whether sessions are to be listed, which needs those that are connected here.
+    #[must_use]
+    pub fn is_of_sessions(&self) -> bool {
+        matches!(self.asked, FromMonitor::Sessions { .. })
+    }
+
     /// What was asked for came; the next step.
     #[must_use]
     pub fn go_on(&mut self, scene: &mut Scene<'_>, came: Came) -> Step {
@@ -149,10 +156,19 @@ impl Task {
 
     fn on_seen(&mut self, scene: &mut Scene<'_>, seen: Inspected) -> Step {
         match seen {
-            Inspected::Overview(seen) => {
-                self.overview = Some(seen);
-                Step::Inspect(Inspect::Census)
-            }
+            Inspected::Overview(seen) => match self.asked {
+                FromMonitor::ChunkserverCommand(_) if seen.status.leads => {
+                    Step::Inspect(Inspect::Chunkservers)
+                }
+                FromMonitor::ChunkserverCommand(_) => {
+                    let reason = "whether a chunkserver is there is judged by the leader alone";
+                    Step::Refuse(reason.to_owned())
+                }
+                _ => {
+                    self.overview = Some(seen);
+                    Step::Inspect(Inspect::Census)
+                }
+            },
             Inspected::Chunkservers(found) => self.on_chunkservers(scene, found),
             Inspected::Census(census) => self.on_census(scene, census.as_deref()),
             Inspected::Sessions(found) => self.on_sessions(scene, found),
@@ -229,10 +245,11 @@ impl Task {
             let seen = found.iter().find(|it| it.session == session);
             return match seen {
                 None => self.on_done(Err(status::Status::NOTFOUND)),
-                Some(seen) if seen.disconnected.is_none() => {
-                    self.on_done(Err(status::Status::ACTIVE))
-                }
-                Some(_) => Step::Do(Op::CloseSession { session }),
+                Some(seen) => match seen.disconnected {
+                    None => self.on_done(Err(status::Status::ACTIVE)),
+                    // Only if nobody has come back since, whatever is known here.
+                    Some(since) => Step::Do(Op::ExpireSession { session, since }),
+                },
             };
         }
         let more = !found.is_empty();
@@ -324,9 +341,7 @@ impl Task {
 
 fn first(asked: &FromMonitor, scene: &Scene<'_>) -> Step {
     match asked {
-        FromMonitor::Chunkservers | FromMonitor::ChunkserverCommand(_) => {
-            Step::Inspect(Inspect::Chunkservers)
-        }
+        FromMonitor::Chunkservers => Step::Inspect(Inspect::Chunkservers),
         FromMonitor::ChartData { .. } => Step::Refuse("no charts are kept here".to_owned()),
         FromMonitor::Sessions { .. } => Step::Inspect(Inspect::Sessions {
             after: SessionId(0),
@@ -342,7 +357,7 @@ fn first(asked: &FromMonitor, scene: &Scene<'_>) -> Step {
                 status::Status::EINVAL,
             )))),
         },
-        FromMonitor::Info => Step::Inspect(Inspect::Overview),
+        FromMonitor::Info | FromMonitor::ChunkserverCommand(_) => Step::Inspect(Inspect::Overview),
         FromMonitor::FileLoop { .. }
         | FromMonitor::ChunkLoop
         | FromMonitor::Matrices { .. }

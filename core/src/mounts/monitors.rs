@@ -26,15 +26,18 @@ impl Mounts {
         asked: FromMonitor,
         out: &mut Outbox<Effect>,
     ) {
-        let (task, step) = Task::begin(asked, &self.scene());
+        let (task, step) = Task::begin(asked, &self.scene(false));
         let asked = Box::new(Monitored { request, task });
         self.monitor_on(client, asked, step, out);
     }
 
-    fn scene(&mut self) -> Scene<'_> {
+    /// With the sessions that are connected here, when they are asked for.
+    fn scene(&mut self, with_sessions: bool) -> Scene<'_> {
+        let asked = if with_sessions { usize::MAX } else { 0 };
         let sessions: Vec<(SessionId, Option<ClientId>, usize)> = self
             .sessions
             .iter()
+            .take(asked)
             .map(|(session, clients)| (*session, clients.first().copied(), clients.len()))
             .collect();
         let mut connected = BTreeMap::new();
@@ -94,7 +97,8 @@ impl Mounts {
             Ok(other) => unreachable!("{other:?} was not asked for"),
             Err(error) => return self.drop_connection(client, error.to_string()),
         };
-        let step = asked.task.go_on(&mut self.scene(), came);
+        let with_sessions = asked.task.is_of_sessions();
+        let step = asked.task.go_on(&mut self.scene(with_sessions), came);
         self.monitor_on(client, asked, step, out);
     }
 }

@@ -141,3 +141,35 @@ fn refused(error: FsError) -> StoreError {
         reason: format!("the tree cannot be looked at as a whole ({error})"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::op::{Op, Query};
+    use super::super::testing::{Bed, ROOT, hard_quota, root};
+
+    #[test]
+    fn a_directory_that_is_gone_has_neither_quota_nor_paths() {
+        let mut bed = Bed::new();
+        let dir = bed.dir(&root(), ROOT, "dir");
+        let limits = super::super::op::QuotaLimits {
+            inodes: Some(9),
+            ..Default::default()
+        };
+        bed.ok(hard_quota(dir, limits));
+        assert_eq!(bed.tree.quotas().unwrap().len(), 1);
+        bed.ok(Op::Rmdir {
+            caller: root(),
+            parent: ROOT,
+            name: b"dir".to_vec(),
+        });
+        assert_eq!(bed.tree.quotas(), Ok(Vec::new()));
+        assert_eq!(bed.tree.paths(&[dir], 99), Ok(vec![Vec::new()]));
+        let gone = Query::GetAttr {
+            caller: root(),
+            inode: dir,
+            opened: false,
+        };
+        assert!(bed.ask(gone).is_err());
+        assert_eq!(bed.tree.sums().unwrap().tree.dirs, 1);
+    }
+}

@@ -13,7 +13,7 @@ pub use crate::namespace::seen::SessionSeen;
 use crate::time::WallTime;
 
 /// Sessions told at once.
-pub const SESSIONS_MAX: usize = 1_000;
+pub const SESSIONS_MAX: usize = 100;
 
 /// Bytes of paths told at once, and a path more.
 pub const PATHS_BYTES_MAX: usize = 1 << 20;

@@ -14,6 +14,8 @@ const FETCH: usize = 64 << 10;
 const PATH_BYTES_MAX: u32 = 64 << 10;
 /// Longest value of an extended attribute.
 const XATTR_BYTES_MAX: u32 = 64 << 10;
+/// Chunks of one file: a pebibyte.
+const CHUNKS_MAX: u32 = 1 << 24;
 /// Copies that one list of a class wants at most.
 const WANTED_MAX: u8 = 9;
 /// Bytes of a section's header.
@@ -462,6 +464,10 @@ impl<S: Source> Parser<S> {
             flags::node::FILE | flags::node::TRASH | flags::node::SUSTAINED => {
                 let length = self.u64()?;
                 let count = self.u32()?;
+                if count > CHUNKS_MAX {
+                    let what = format!("a file of {count} chunks, where {CHUNKS_MAX} are the most");
+                    return Err(self.wrong(begin, what));
+                }
                 // Room is made for those that come.
                 let mut chunks = Vec::new();
                 for _ in 0..count {

@@ -178,7 +178,31 @@ fn a_session_ends_by_command_when_nobody_speaks_for_it() {
     let connected = false;
     let left = Op::SetSessionConnected { session, connected };
     assert!(rig.by_hand(None, left).0.is_ok());
+    // It came back meanwhile, which the node that was asked has not applied yet.
+    let before = rig.tree.sessions_seen(SessionId(0), 9).unwrap();
+    let since = before[0].disconnected.unwrap();
+    assert!(
+        rig.by_hand(
+            None,
+            Op::SetSessionConnected {
+                session,
+                connected: true
+            }
+        )
+        .0
+        .is_ok()
+    );
+    let expired = rig.by_hand(None, Op::ExpireSession { session, since });
+    assert_eq!(expired.0, Err(crate::namespace::error::FsError::Active));
+    let left = Op::SetSessionConnected { session, connected };
+    assert!(rig.by_hand(None, left).0.is_ok());
     assert_eq!(end(&mut rig, session), Ok(()));
+    assert!(
+        rig.applied
+            .iter()
+            .any(|(_, op)| matches!(op, Op::ExpireSession { .. })),
+        "it ends only if nobody came back"
+    );
     assert_eq!(end(&mut rig, session), Err(Status::NOTFOUND));
 }
 
@@ -286,6 +310,21 @@ fn chunkservers_are_shown_and_commanded() {
             other => panic!("{other:?}"),
         }
     };
+    rig.leads = false;
+    let follower = rig.connect(1, HOME);
+    let remove = ChunkserverCommand {
+        order: None,
+        ip: Ipv4Addr::new(10, 1, 0, 2).into(),
+        port: 9422,
+    };
+    let asked = FromMonitor::ChunkserverCommand(remove);
+    assert_eq!(
+        ask(&mut rig, follower, &asked),
+        None,
+        "it may not know of it"
+    );
+    assert!(rig.closed(follower).unwrap().contains("the leader alone"));
+    rig.leads = true;
     assert_eq!(order(&mut rig, None, 1), Err(Status::ACTIVE));
     assert_eq!(order(&mut rig, None, 3), Err(Status::NOTFOUND));
     let unknown = Some(ChunkserverOrder::Unknown(9));

@@ -106,6 +106,8 @@ pub struct Rig {
     /// Which node applies nothing: it hears no news, and what it is asked waits.
     pub behind: Option<usize>,
     late: Vec<(usize, Event)>,
+    /// Whether the nodes say that they lead.
+    pub leads: bool,
     /// Chunkservers that operators see.
     pub chunkservers: Vec<ChunkserverStatus>,
     /// The one chunkserver of this world, if there is one.
@@ -178,6 +180,7 @@ impl Rig {
             deaf: None,
             behind: None,
             late: Vec::new(),
+            leads: true,
             chunkservers: Vec::new(),
             holder: None,
             asked: Vec::new(),
@@ -281,7 +284,7 @@ impl Rig {
                         node: NodeId(1),
                         term: Term(3),
                         leader: Some(NodeId(1)),
-                        leads: true,
+                        leads: self.leads,
                         committed: LogIndex(self.index),
                         applied: LogIndex(self.index),
                         membership: Membership::default(),
