@@ -27,9 +27,10 @@ use crate::advice::advice;
 use crate::cli::exit;
 
 /// Version of the layout of a data directory that this program makes, and the newest it reads.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 /// The oldest it reads. Requests of format 1 were written without a fingerprint, chunks of format 2
 /// without what chunkservers have not been told: read as of format 3 they would be something else.
+/// Format 3 differs in the notes alone.
 pub const FORMAT_OLDEST: u32 = 3;
 
 const LOCK_FILE: &str = "lock";
@@ -53,6 +54,8 @@ const HARMLESS: [&str; 5] = [
 const FORMAT_KIND: u16 = 0x6d66; // "fm"
 const NOTES_KIND: u16 = 0x746e; // "nt"
 const RECORD_VERSION: u16 = 1;
+/// The first version had [`Notes::log_began`] alone.
+const NOTES_VERSION: u16 = 2;
 /// No identity file is longer, bytes: every peer with its longest address, and more.
 const IDENTITY_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of the lock file: a number of a process, padded, so that it is overwritten in place.
@@ -70,6 +73,8 @@ struct Format {
 struct Notes {
     /// The log has held something: from then on an empty one is a lost one.
     log_began: bool,
+    /// The node joined a cluster, and has been a voter of it: from then on it never asks again.
+    admitted: bool,
 }
 
 /// Why a data directory cannot be used.
@@ -410,7 +415,7 @@ impl DataDir {
     }
 
     /// Notes that the log holds something: an empty one is a lost one from the next start on. To
-    /// be called when the first flush of the log has ended, before anything leaves the node that
+    /// be called when the first flush of the log with a file in it has ended, before anything leaves the node that
     /// rests on that flush, and at each start whose log is not empty. Costs nothing once it is
     /// noted.
     ///
@@ -423,6 +428,27 @@ impl DataDir {
         self.notes.log_began = true;
         let result = self.write();
         self.notes.log_began = result.is_ok();
+        result
+    }
+
+    /// Whether a node that joined has been a voter ([`Self::store_admitted`]).
+    #[must_use]
+    pub fn is_admitted(&self) -> bool {
+        self.notes.admitted
+    }
+
+    /// Notes that this node, which joined a cluster, is a voter of it now. It asks at no later
+    /// start: who finds itself no voter then was taken out. Costs nothing once it is noted.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`], as for [`Self::store`].
+    pub fn store_admitted(&mut self) -> Result<(), DataDirError> {
+        if self.notes.admitted {
+            return Ok(());
+        }
+        self.notes.admitted = true;
+        let result = self.write();
+        self.notes.admitted = result.is_ok();
         result
     }
 
@@ -580,7 +606,7 @@ fn compose(identity: &Identity, notes: Notes) -> Vec<u8> {
         written_by: program().into(),
     };
     let mut bytes = codec::seal(FORMAT_KIND, RECORD_VERSION, &codec::encode(&format));
-    let notes = codec::seal(NOTES_KIND, RECORD_VERSION, &codec::encode(&notes));
+    let notes = codec::seal(NOTES_KIND, NOTES_VERSION, &codec::encode(&notes));
     bytes.extend(notes);
     bytes.extend(identity.to_bytes());
     bytes
@@ -614,8 +640,15 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Identity, Notes), DataDirError> {
         });
     }
     let bytes = &bytes[used..];
-    let (notes, used) = codec::unseal(NOTES_KIND, RECORD_VERSION, bytes).map_err(wrong)?;
-    let notes = codec::decode(notes).map_err(wrong)?;
+    let (notes, used) = codec::unseal(NOTES_KIND, NOTES_VERSION, bytes).map_err(wrong)?;
+    let notes = match format.version {
+        3 => Notes {
+            log_began: codec::decode(notes).map_err(wrong)?,
+            // Unknown: it asks once more, as it did at every start.
+            admitted: false,
+        },
+        _ => codec::decode(notes).map_err(wrong)?,
+    };
     let identity = Identity::from_bytes(&bytes[used..]);
     let identity = identity.map_err(|error| damaged(error.to_string()))?;
     Ok((identity, notes))

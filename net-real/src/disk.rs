@@ -34,6 +34,8 @@ pub struct FlushDone {
     pub flush: FlushId,
     /// How it ended.
     pub result: Result<(), DiskError>,
+    /// Whether there was any file when it began.
+    pub holds: bool,
 }
 
 /// Why a directory cannot be used.
@@ -61,6 +63,7 @@ struct Job {
     flush: FlushId,
     files: Vec<(FileName, Arc<File>)>,
     directory: bool,
+    holds: bool,
 }
 
 /// An open file; nobody else changes its length.
@@ -252,6 +255,7 @@ fn flush_all(directory: &File, todo: &Receiver<Job>, report: &dyn Fn(FlushDone))
         report(FlushDone {
             flush: job.flush,
             result,
+            holds: job.holds,
         });
     }
 }
@@ -359,6 +363,7 @@ impl Disk for FileDisk {
             flush,
             files: files.collect(),
             directory: std::mem::take(&mut self.names_changed),
+            holds: !self.files.is_empty(),
         };
         let jobs = self
             .jobs

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
 use crate::clients::Desk;
+use crate::panics;
 use crate::room::{Pages, Room};
 
 const PAGES: &str = "/metrics  for Prometheus\n/livez    200 while the process works\n\
@@ -30,6 +32,9 @@ pub(crate) async fn serve(
         .route("/metrics", get(metrics))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
+        .layer(middleware::from_fn(async |request, next: Next| {
+            panics::on_its_own(next.run(request)).await
+        }))
         .with_state(desk);
     axum::serve(Pages { listener, room }, routes).await
 }

@@ -15,6 +15,7 @@
 //! | [`clients`], [`http`] | native clients and operators; metrics and probes |
 //! | [`daemon`] | the process: everything put together |
 //! | [`logs`], [`metrics`] | what is told and what is counted |
+//! | [`panics`] | what a panic means for the process |
 
 pub mod admin;
 mod advice;
@@ -33,6 +34,7 @@ mod mailbox;
 pub mod metadata;
 pub mod metrics;
 pub mod mounts;
+pub mod panics;
 mod room;
 mod sockets;
 pub mod store;
@@ -40,3 +42,10 @@ pub mod store;
 mod testing;
 pub mod tls;
 pub mod transport;
+
+/// Of every program that has this library in it, so that what benches measure is what runs. The
+/// state's layers are hundreds of thousands of small pieces, freed on one thread while another one
+/// applies: glibc's allocator joins them all at once when that one asks for much, which held it up
+/// for 40 to 80 ms (`docs/benchmarks.md`, "What holds a step up").
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

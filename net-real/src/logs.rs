@@ -10,6 +10,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::LogFormat;
+use crate::panics;
 
 /// Why logging cannot begin, or its filter cannot change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -145,24 +146,33 @@ impl LogControl {
     }
 }
 
-/// Logs every panic with its thread, message and place, before what the standard hook does.
+const NO_NAME: &str = "(no name)";
+const NO_TEXT: &str = "(no text)";
+
+/// Logs every panic with its thread, message and place, before what the standard hook does, and
+/// tells who has to end for it.
 fn report_panics() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         log_panic(info);
         before(info);
+        let thread = std::thread::current();
+        panics::tell(
+            thread.name().unwrap_or(NO_NAME),
+            info.payload_as_str().unwrap_or(NO_TEXT),
+        );
     }));
 }
 
 fn log_panic(info: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
-    let message = info.payload_as_str().unwrap_or("(no text)");
+    let message = info.payload_as_str().unwrap_or(NO_TEXT);
     let place = info
         .location()
         .map_or_else(|| "(unknown)".to_owned(), ToString::to_string);
     tracing::error!(
         target: "mfsha::panic",
-        thread = thread.name().unwrap_or("(no name)"),
+        thread = thread.name().unwrap_or(NO_NAME),
         place,
         "panicked: {message}"
     );

@@ -105,7 +105,7 @@ pub struct Gauges {
     pub clients: Gauge,
     /// Chunkservers that are registered here; set as they come and go.
     pub chunkservers: Gauge,
-    /// Bytes of the state held in memory.
+    /// Bytes of changes held in memory until the state on disk has them.
     pub memory_bytes: Gauge,
     /// Bytes that may be.
     pub memory_bytes_max: Gauge,
@@ -269,12 +269,12 @@ impl Metrics {
             ),
             (
                 "memory_bytes",
-                "Bytes of the state held in memory",
+                "Bytes of changes held in memory until the state on disk has them",
                 &g.memory_bytes,
             ),
             (
                 "memory_bytes_max",
-                "Bytes of the state that may be held in memory",
+                "Bytes of such changes that may be held; beyond it writes wait for a checkpoint",
                 &g.memory_bytes_max,
             ),
             ("state_bytes", "Bytes of the state on disk", &g.state_bytes),

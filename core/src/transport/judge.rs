@@ -1,6 +1,6 @@
 //! Whether a node and its peer fit together: one rule after the other, no state of its own.
 
-use super::hello::{PEER_PROTOCOL_NEWEST, PEER_PROTOCOL_OLDEST, PeerHello, PeerRefusal};
+use super::hello::{PeerHello, PeerRefusal};
 use super::identity::{Identity, Standing};
 use super::{Options, Speaker};
 use crate::id::NodeId;
@@ -31,12 +31,12 @@ impl Case<'_> {
     }
 
     fn judge_protocol(&self, hello: &PeerHello) -> Result<(), PeerRefusal> {
-        let (oldest, newest) = hello.protocol;
-        if oldest > PEER_PROTOCOL_NEWEST || newest < PEER_PROTOCOL_OLDEST {
+        let (oldest, newest) = self.options.protocol;
+        if hello.protocol.0 > newest || hello.protocol.1 < oldest {
             return Err(PeerRefusal::Protocol {
                 node: self.own.node,
-                oldest: PEER_PROTOCOL_OLDEST,
-                newest: PEER_PROTOCOL_NEWEST,
+                oldest,
+                newest,
             });
         }
         Ok(())

@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::conn::{Conn, State, Target, Unheard};
 use super::dialing::{Dialer, Entry};
 use super::hello::{
-    Note, PEER_HELLO_KIND, PEER_NOTE_KIND, PEER_PROTOCOL_NEWEST, PEER_PROTOCOL_OLDEST,
-    PRIORITY_PROTOCOL, PeerHello, PeerRefusal,
+    Note, PEER_HELLO_KIND, PEER_NOTE_KIND, PRIORITY_PROTOCOL, PeerHello, PeerRefusal,
 };
 use super::identity::{Identity, KnownPeer, Standing};
 use super::judge::Case;
@@ -313,10 +312,11 @@ impl Transport {
             Ok(()) => {}
             // A newer program's hello cannot be read, but it can be told why.
             Err(DecodeError::Version { .. }) => {
+                let (oldest, newest) = self.options.protocol;
                 let refusal = PeerRefusal::Protocol {
                     node: self.identity.node,
-                    oldest: PEER_PROTOCOL_OLDEST,
-                    newest: PEER_PROTOCOL_NEWEST,
+                    oldest,
+                    newest,
                 };
                 self.refuse(id, refusal, out);
             }
@@ -667,7 +667,9 @@ impl Transport {
         let known =
             (told.known != self.news.known).then(|| Note::Known(durable.peers.clone()).to_bytes());
         let hello = self.conns.get(&id).and_then(|conn| conn.hello.as_deref());
-        let hears = hello.is_some_and(|hello| hello.protocol.1 >= PRIORITY_PROTOCOL);
+        let newest = self.options.protocol.1;
+        let spoken = hello.map(|hello| hello.protocol.1.min(newest));
+        let hears = spoken >= Some(PRIORITY_PROTOCOL);
         let priority = (hears && told.priority != self.news.priority)
             .then(|| Note::Priority(self.options.priority).to_bytes());
         for note in standing.into_iter().chain(known).chain(priority) {
@@ -838,7 +840,7 @@ impl Transport {
         let durable = self.durable.as_ref();
         let durable = durable.expect("nobody is spoken to before the first write");
         PeerHello {
-            protocol: (PEER_PROTOCOL_OLDEST, PEER_PROTOCOL_NEWEST),
+            protocol: self.options.protocol,
             node: durable.node,
             disk: durable.disk,
             incarnation: durable.incarnation,

@@ -1,6 +1,7 @@
 //! What a transport is built with.
 
 use super::address::{Address, PeerAddress};
+use super::hello::{PEER_PROTOCOL_NEWEST, PEER_PROTOCOL_OLDEST};
 use crate::time::Duration;
 
 /// How a node that is of no cluster yet comes into one. A node that is formed ignores it, but for
@@ -38,6 +39,9 @@ impl Start {
 /// What a transport is built with.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Oldest and newest version of the protocol that it speaks: those of this program, but where
+    /// a test stands in for another one.
+    pub protocol: (u16, u16),
     /// Where peers and clients reach this node.
     pub address: Address,
     /// Tells this process from every other: drawn at random by the driver.
@@ -81,6 +85,7 @@ impl Options {
     #[must_use]
     pub fn new(address: Address, life: u64, start: Start) -> Self {
         Self {
+            protocol: (PEER_PROTOCOL_OLDEST, PEER_PROTOCOL_NEWEST),
             address,
             life,
             priority: 0,

@@ -73,9 +73,8 @@ def node(directory, host, hosts, settings):
     named = {line.split(" = ")[0] for line in own}
     path = os.path.join(directory, "mfsha.cfg")
     _write(path, [line for line in lines if line.split(" = ")[0] not in named] + own)
-    # As in the unit file that the project ships.
     binary = os.path.join(settings.bin_dir, "mfsha")
-    return ["env", "GLIBC_TUNABLES=glibc.malloc.mxfast=0", binary, "--config", path, "--bootstrap"]
+    return [binary, "--config", path, "--bootstrap"]
 
 
 def mfsmaster(directory, settings):

@@ -19,6 +19,7 @@ use tracing::{debug, info};
 use super::{CALLS_PER_CLIENT_MAX, Desk, Registry};
 use crate::driver::NodeHandle;
 use crate::metrics::CallKind;
+use crate::panics;
 
 /// A client that takes none of its answers for this long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -253,14 +254,14 @@ impl Connection {
     /// Answers an operator beside what else the connection does.
     fn answer(&self, call: AdminCall) {
         let (desk, registry, client) = (Arc::clone(&self.desk), self.registry.clone(), self.client);
-        tokio::spawn(async move {
+        tokio::spawn(panics::on_its_own(async move {
             let AdminCall { call, request } = call;
             let result = desk.answer(request).await;
             if let Some(outlet) = registry.outlets().get(&client) {
                 // A connection that is ending hears nothing more.
                 let _ = outlet.send(ToClient::Admin(AdminReply { call, result }));
             }
-        });
+        }));
     }
 }
 

@@ -404,7 +404,7 @@ pub static KEYS: [Spec; 40] = [
                 max: KIB * GIB,
             },
             "1G",
-            "Memory of the state's hot layer; the rest is read from DATA_PATH.",
+            "Memory for changes that the state in DATA_PATH does not have yet; beyond it writes wait for a checkpoint. What is read comes through the system's page cache.",
         )
     },
     Spec {

@@ -1,5 +1,6 @@
 //! A node that joins asks the cluster to take it in: as a learner first, as a voter once it has
-//! caught up. It goes on asking until it is one, whatever fails meanwhile.
+//! caught up. It goes on asking until it is one, whatever fails meanwhile, over restarts too; from
+//! then on it never asks again: an operator may have taken it out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use mfsha_client::admin::{AddStep, Added};
 use mfsha_client::{Address, Client, ClientOptions, TlsFiles};
 use tracing::{info, warn};
 
+use super::SharedDir;
 use crate::clients::{Desk, Phase};
 use crate::config::Settings;
 use crate::transport;
@@ -18,17 +20,37 @@ const PATIENCE: Duration = Duration::from_secs(3_600);
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Asks until this node votes, or the process ends.
-pub(super) async fn join(desk: Arc<Desk>, settings: Settings, peers: transport::Handle) {
+pub(super) async fn join(
+    desk: Arc<Desk>,
+    settings: Settings,
+    peers: transport::Handle,
+    directory: SharedDir,
+) {
     loop {
         match try_join(&desk, &settings, &peers).await {
-            Ok(Added::Now) => return info!("this node is a voter now"),
-            Ok(Added::Before) => return info!("this node is a voter"),
+            Ok(added) => {
+                match added {
+                    Added::Now => info!("this node is a voter now"),
+                    Added::Before => info!("this node is a voter"),
+                }
+                return note(directory).await;
+            }
             Err(why) => warn!("the cluster has not taken this node in yet: {why}"),
         }
         tokio::time::sleep(PAUSE).await;
         if !matches!(desk.phase(), Phase::Opening | Phase::Running) {
             return;
         }
+    }
+}
+
+/// What cannot be noted is asked again at the next start.
+async fn note(directory: SharedDir) {
+    let noted = tokio::task::spawn_blocking(move || directory.get().store_admitted()).await;
+    match noted {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!("it cannot be noted that this node is a voter: {error}"),
+        Err(error) => warn!("it cannot be noted that this node is a voter: {error}"),
     }
 }
 

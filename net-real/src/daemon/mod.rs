@@ -11,6 +11,7 @@ mod neighbours;
 mod opening;
 mod starting;
 mod strangers;
+mod wall_clock;
 mod world;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use mfsha_core::id::NodeId;
 use mfsha_core::native::ClusterId;
-use mfsha_core::transport::{Identity, Start};
+use mfsha_core::transport::Identity;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -35,18 +36,20 @@ use crate::driver::{self, Clock, Ended, NodeHandle};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::mounts;
+use crate::panics;
 use crate::room::{Port, Room};
 use crate::transport::{self, AcceptedClient, TransportEvent};
 
 use self::neighbours::Surroundings;
 use self::starting::Prepared;
 use self::strangers::Answers;
+use self::wall_clock::WallClock;
 use self::world::ProcessWorld;
 
 /// Clients that may wait to be served by a task of their own.
 const ACCEPTED_MAX: usize = 256;
-/// How often it is looked at whether only strangers answer.
-const STRANGERS_LOOK: Duration = Duration::from_millis(500);
+/// How often it is looked at whether only strangers answer, and whether the clock was set.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Runs a node in the foreground until a signal or a fault ends it.
 #[must_use]
@@ -121,6 +124,8 @@ enum End {
     Node(Ended),
     /// A part of the process has failed for good.
     Failed(String),
+    /// A part of the process has panicked.
+    Panicked(String),
     /// The data directory is of another cluster than all who answer.
     Strangers(String),
 }
@@ -225,10 +230,10 @@ struct Process {
     answers: Answers,
     directory: SharedDir,
     data_path: PathBuf,
-    joins: bool,
     formed: oneshot::Receiver<Identity>,
     clients: mpsc::Receiver<AcceptedClient>,
     failed: mpsc::UnboundedReceiver<String>,
+    panicked: Option<mpsc::UnboundedReceiver<String>>,
     /// Until the node is there to be asked.
     face: Option<mounts::Face>,
     mounts: Option<mounts::Handle>,
@@ -259,7 +264,6 @@ impl Process {
         let (tell_formed, formed) = oneshot::channel();
         let (accepted, clients) = mpsc::channel(ACCEPTED_MAX);
         let (fail, failed) = mpsc::unbounded_channel();
-        let joins = matches!(prepared.start, Start::Join { .. });
         let data_path = prepared.directory.path().to_owned();
         let directory = SharedDir(Arc::new(Mutex::new(prepared.directory)));
         let keep = directory.clone();
@@ -333,10 +337,10 @@ impl Process {
             answers,
             directory,
             data_path,
-            joins,
             formed,
             clients,
             failed,
+            panicked: panics::watch(),
             face,
             mounts,
             chunkservers,
@@ -345,10 +349,13 @@ impl Process {
 
     async fn run(mut self, signals: &mut Signals) -> u8 {
         starting::notify_ready();
+        plant_panic();
         let (tell_ended, mut ended) = mpsc::unbounded_channel();
         let mut waiting = tokio::time::interval(Duration::from_secs(10));
         waiting.tick().await;
-        let mut look = tokio::time::interval(STRANGERS_LOOK);
+        let mut look = tokio::time::interval(LOOK);
+        let clock = Clock::start();
+        let mut wall_clock = WallClock::new(Instant::now(), clock.wall_us());
         let mut is_formed = false;
         let end = loop {
             tokio::select! {
@@ -364,13 +371,19 @@ impl Process {
                 Some(client) = self.clients.recv() => self.serve_client(client),
                 Some(how) = ended.recv() => break End::Node(how),
                 Some(reason) = self.failed.recv() => break End::Failed(reason),
+                Some(what) = next_panic(&mut self.panicked) => break End::Panicked(what),
                 _ = waiting.tick(), if !is_formed => {
                     for line in self.peers.waiting() {
                         info!("waiting: {line}");
                     }
                 }
-                _ = look.tick(), if is_formed => {
-                    if let Some(others) = self.answers.only_strangers(Instant::now()) {
+                _ = look.tick() => {
+                    if let Some(step) = wall_clock.look(Instant::now(), clock.wall_us()) {
+                        warn!("{step}");
+                    }
+                    if is_formed
+                        && let Some(others) = self.answers.only_strangers(Instant::now())
+                    {
                         let own = self.desk.cluster();
                         break End::Strangers(strangers::explain(&self.data_path, own, &others));
                     }
@@ -399,7 +412,9 @@ impl Process {
             mounts: self.mounts.clone(),
             chunkservers: self.chunkservers.as_ref().map(chunkservers::Face::handle),
         };
-        let joins = self.joins && identity.founding_voters().is_none();
+        // Whatever the options are: a node that died on its way goes on, and one that was taken
+        // out stays out.
+        let joins = identity.founding_voters().is_none() && !self.directory.get().is_admitted();
         let opening = opening::Opening {
             settings: self.surroundings.settings(),
             identity,
@@ -432,6 +447,7 @@ impl Process {
                 Arc::clone(&self.desk),
                 self.surroundings.settings(),
                 self.peers.clone(),
+                self.directory.clone(),
             );
             tokio::spawn(task);
         }
@@ -442,13 +458,13 @@ impl Process {
         let AcceptedClient {
             stream, read, from, ..
         } = client;
-        tokio::spawn(clients::serve(
+        tokio::spawn(panics::on_its_own(clients::serve(
             stream,
             read,
             from.to_string(),
             self.registry.clone(),
             Arc::clone(&self.desk),
-        ));
+        )));
     }
 
     async fn end(
@@ -484,6 +500,10 @@ impl Process {
                 error!("{reason}");
                 (exit::SYSTEM, true)
             }
+            End::Panicked(what) => {
+                error!("{what}: a bug; please report it, with the log; ending");
+                (exit::BUG, true)
+            }
             End::Strangers(reason) => {
                 error!("{reason}");
                 (exit::USAGE, true)
@@ -501,6 +521,29 @@ impl Process {
         info!("ended");
         code
     }
+}
+
+async fn next_panic(panicked: &mut Option<mpsc::UnboundedReceiver<String>>) -> Option<String> {
+    match panicked {
+        Some(panicked) => panicked.recv().await,
+        None => None,
+    }
+}
+
+/// Panics in a task some time after the start when the environment asks for it, for the test that
+/// a process ends then. Only in builds with debug assertions.
+fn plant_panic() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    let Some(millis) = std::env::var("MFSHA_TEST_PANIC_AFTER_MS").ok() else {
+        return;
+    };
+    let after = Duration::from_millis(millis.parse().unwrap_or_default());
+    tokio::spawn(async move {
+        tokio::time::sleep(after).await;
+        panic!("put in on purpose");
+    });
 }
 
 /// The cluster's number as clients of MooseFS know it: the same on every node, and not 0.

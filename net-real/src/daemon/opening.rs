@@ -81,14 +81,16 @@ impl Opening {
             .map_err(|error| refused_node(&OpenError::Log(error)))
     }
 
-    /// The node hears of each flush; of the first only when it is noted that from here on an empty
-    /// log is a lost one. Nothing that rests on a flush leaves the node before it has heard.
+    /// The node hears of each flush; of the first with a file only when it is noted that from here
+    /// on an empty log is a lost one. Nothing that rests on a flush leaves the node before it has
+    /// heard. (The first of all is of an empty directory, and a node that waits for its cluster may
+    /// die before there is another.)
     fn report_flushes(&self, handle: NodeHandle) -> impl Fn(FlushDone) + Send + use<> {
         let directory = self.directory.clone();
         let noted = Cell::new(false);
         move |done: FlushDone| {
             let mut result = done.result;
-            if result.is_ok() && !noted.get() {
+            if result.is_ok() && done.holds && !noted.get() {
                 result = directory
                     .get()
                     .store_log_began()

@@ -77,6 +77,43 @@ fn a_directory_is_made_once_and_remembers() {
 }
 
 #[test]
+fn that_it_was_admitted_is_remembered() {
+    let place = Place::new();
+    let mut first = place.open().unwrap();
+    assert!(!first.is_admitted());
+    first.store_admitted().unwrap();
+    let identity = formed(first.identity());
+    first.store(&identity).unwrap();
+    drop(first);
+    let again = place.open().unwrap();
+    assert!(again.is_admitted());
+    assert_eq!(again.identity(), &identity);
+}
+
+#[test]
+fn notes_of_format_3_say_nothing_of_an_admission() {
+    let place = Place::new();
+    let directory = place.open().unwrap();
+    let identity = directory.identity().clone();
+    drop(directory);
+    let format = Format {
+        version: 3,
+        written_by: "mfsha before".into(),
+    };
+    let mut bytes = codec::seal(FORMAT_KIND, RECORD_VERSION, &codec::encode(&format));
+    bytes.extend(codec::seal(NOTES_KIND, 1, &codec::encode(&true)));
+    bytes.extend(identity.to_bytes());
+    fs::write(place.path().join(IDENTITY_FILE), bytes).unwrap();
+    fs::write(place.path().join(LOG_DIRECTORY).join("segment"), "some").unwrap();
+    let again = place.open().unwrap();
+    let kept = Notes {
+        log_began: true,
+        admitted: false,
+    };
+    assert_eq!((again.identity(), again.notes), (&identity, kept));
+}
+
+#[test]
 fn only_its_own_node_may_have_it() {
     let place = Place::new();
     let node = |node| Some(NodeId(node));

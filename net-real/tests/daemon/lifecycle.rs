@@ -262,6 +262,86 @@ fn one_node_forms_a_cluster_and_others_join_it() {
 }
 
 #[test]
+fn a_node_that_was_removed_stays_out_and_one_on_its_way_goes_on() {
+    let mut cluster = Cluster::new(3);
+    let pair = format!("--peers={},{}", cluster.ip(1), cluster.ip(2));
+    for node in 1..=2 {
+        let together = with(bare(&cluster, node), &[&pair, "--bootstrap"]);
+        cluster.start_by(node, together);
+    }
+    cluster.ready(1);
+    cluster.ready(2);
+    // On its way: it is of the cluster, which cannot take it in without a majority.
+    cluster.kill(2);
+    let peer = format!("--peer={}", cluster.ip(1));
+    let joins = with(bare(&cluster, 3), &["--join-cluster", &peer]);
+    cluster.start_by(3, joins);
+    cluster.until(3, "is of the cluster", || {
+        cluster.said(3).contains("log and state are open")
+    });
+    cluster.kill(3);
+    assert!(!cluster.said(3).contains("is a voter"));
+    let again = with(bare(&cluster, 2), &[&pair]);
+    cluster.start_by(2, again);
+    let plain = with(bare(&cluster, 3), &[]);
+    cluster.start_by(3, plain);
+    cluster.until(3, "says that it votes", || {
+        cluster.said(3).contains("this node is a voter")
+    });
+    cluster.ready(3);
+    let voters = |cluster: &Cluster| {
+        let status = cluster.admin_json(&["node-status", "1"]);
+        status["membership"]["voters"].clone()
+    };
+    assert_eq!(voters(&cluster), serde_json::json!([[1, 2, 3]]));
+
+    // Removed and started as ever, it stays out; asked for, it comes back.
+    let removed = cluster.admin_json(&["remove-node", "3"]);
+    assert_eq!(removed["node"], 3, "{removed}");
+    cluster.signal(3, "TERM");
+    assert_eq!(cluster.ended(3).code(), Some(0), "{}", cluster.said(3));
+    let before = cluster.said(3).len();
+    let joins = with(bare(&cluster, 3), &["--join-cluster", &peer]);
+    cluster.start_by(3, joins);
+    cluster.until(3, "has met a peer", || {
+        cluster.said(3)[before..].contains("connected")
+    });
+    // It would have asked by now: it asks as soon as log and state are open.
+    for number in 0..3 {
+        cluster.create(&format!("/without-node-3-{number}"));
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+    assert_eq!(voters(&cluster), serde_json::json!([[1, 2]]));
+    let said = cluster.said(3)[before..].to_owned();
+    assert!(said.contains("--join-cluster has no effect"), "{said}");
+    assert!(!said.contains("joining"), "{said}");
+    cluster.admin_json(&["add-node", "3"]);
+    assert_eq!(voters(&cluster), serde_json::json!([[1, 2, 3]]));
+    cluster.ready(3);
+}
+
+#[test]
+fn a_panic_in_any_part_ends_the_process_and_the_others_go_on() {
+    let mut cluster = Cluster::new(3);
+    cluster.start_all();
+    cluster.create("/before");
+    cluster.signal(3, "TERM");
+    assert_eq!(cluster.ended(3).code(), Some(0), "{}", cluster.said(3));
+    let mut command = cluster.command(3);
+    command.env("MFSHA_TEST_PANIC_AFTER_MS", "1500");
+    cluster.start_by(3, command);
+    let end = cluster.ended(3);
+    let said = cluster.said(3);
+    assert_eq!(end.code(), Some(70), "{said}");
+    let why = "panicked: put in on purpose: a bug; please report it";
+    assert!(said.contains(why), "{said}");
+    cluster.create("/without");
+    cluster.start(3);
+    cluster.ready(3);
+    cluster.all_there(&["/before".to_owned(), "/without".to_owned()]);
+}
+
+#[test]
 fn a_data_directory_is_one_process_s_and_one_node_s() {
     let mut cluster = Cluster::new(1);
     cluster.start_all();

@@ -10,3 +10,4 @@ mod lifecycle;
 mod sessions;
 mod settings;
 mod tls;
+mod tools;

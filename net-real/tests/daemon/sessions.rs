@@ -1,14 +1,18 @@
 //! A session whose client died: its lock passes on, and the one beside it stays.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use mfsha_client::{Address, Client, ClientOptions, Error, Freshness};
+use mfsha_core::codec;
 use mfsha_core::id::{InodeId, SessionId};
 use mfsha_core::namespace::error::FsError;
 use mfsha_core::namespace::op::{
     Answer, Caller, FlockOp, NodeKind, Op, Query, Reply, SessionParams,
 };
+use mfsha_core::native::{ClientHello, HelloReply, PROTOCOL_NEWEST, PROTOCOL_OLDEST, Refusal};
 use mfsha_core::time::WallTime;
 
 use crate::support::{Cluster, PATIENCE, fault_library};
@@ -132,4 +136,49 @@ fn what_a_dead_client_held_passes_on_and_the_living_keep_theirs() {
     let log = cluster.said(1);
     let ends = log.matches("nobody has spoken for session").count();
     assert_eq!(ends, 1, "{log}");
+}
+
+/// What a node answers to bytes that a client says first.
+fn answer(cluster: &Cluster, hello: &[u8]) -> Vec<u8> {
+    let mut socket = TcpStream::connect((cluster.ip(1), 9430)).expect("the node listens");
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.write_all(hello).unwrap();
+    let mut said = Vec::new();
+    let mut chunk = [0; 4_096];
+    while codec::verify(&said).is_err() {
+        match socket.read(&mut chunk) {
+            Ok(0) => panic!("closed without a whole answer: {said:?}"),
+            Ok(count) => said.extend_from_slice(&chunk[..count]),
+            Err(error) => panic!("no answer: {error}"),
+        }
+    }
+    said
+}
+
+#[test]
+fn a_client_without_a_common_version_is_told_which_there_are() {
+    let mut cluster = Cluster::new(1);
+    cluster.start_all();
+    let hello = |protocol| ClientHello {
+        protocol,
+        token: Vec::new(),
+        cluster: None,
+        program: "of another time".into(),
+    };
+    let refusal = HelloReply::Refused(Refusal::Protocol {
+        oldest: PROTOCOL_OLDEST,
+        newest: PROTOCOL_NEWEST,
+    });
+    let newer = (PROTOCOL_NEWEST + 1, PROTOCOL_NEWEST + 3);
+    let older = (1, PROTOCOL_OLDEST - 1);
+    for protocol in [newer, older] {
+        let said = answer(&cluster, &hello(protocol).to_bytes());
+        assert_eq!(HelloReply::from_bytes(&said), Ok(refusal.clone()));
+    }
+    // Who speaks more than the node meets it in the middle.
+    let wide = hello((1, PROTOCOL_NEWEST + 9));
+    match HelloReply::from_bytes(&answer(&cluster, &wide.to_bytes())) {
+        Ok(HelloReply::Welcome(welcome)) => assert_eq!(welcome.protocol, PROTOCOL_NEWEST),
+        other => panic!("{other:?}"),
+    }
 }

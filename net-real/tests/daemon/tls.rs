@@ -1,8 +1,9 @@
 //! Certificates and tokens: who is let in, and what is said to and of the others.
 
+use std::fs;
 use std::process::Command;
 
-use crate::support::ca::Ca;
+use crate::support::ca::{Ca, Pair};
 use crate::support::{Cluster, admin};
 
 /// Three nodes with certificates of one authority, and an operator with another.
@@ -130,6 +131,50 @@ fn a_peer_that_cannot_prove_who_it_is_is_turned_away() {
         cluster.admin_json(&["status"])["nodes"][2]["reachable"] == true
     });
     cluster.all_there(&["/before".to_owned()]);
+}
+
+#[test]
+fn certificates_of_another_authority_come_into_force_by_sighup() {
+    let (ca, next) = (Ca::new(), Ca::new());
+    let mut cluster = Cluster::new(1);
+    // The files that the node reads, which are replaced.
+    let at = |cluster: &Cluster, name: &str| cluster.directory.path().join(name);
+    let files = Pair {
+        certificate: at(&cluster, "node.crt"),
+        key: at(&cluster, "node.key"),
+    };
+    let trusted = at(&cluster, "ca.pem");
+    let put = |ca: &Ca| {
+        let pair = ca.node(1);
+        fs::copy(pair.certificate, &files.certificate).unwrap();
+        fs::copy(pair.key, &files.key).unwrap();
+        fs::copy(ca.path(), &trusted).unwrap();
+    };
+    put(&ca);
+    cluster.options.insert(1, files.of_node(&trusted));
+    cluster.admin_options = ca.client().of_admin(&ca.path());
+    cluster.start(1);
+    cluster.until(1, "takes part", || cluster.admin(&["status"]).0);
+    cluster.create("/before");
+
+    let reload = |cluster: &Cluster, part: &str| {
+        let before = cluster.said(1).len();
+        cluster.signal(1, "HUP");
+        cluster.until(1, &format!("says {part:?}"), || {
+            cluster.said(1)[before..].contains(part)
+        });
+    };
+    // Half of a replacement changes nothing: the old ones stay in use.
+    fs::write(&files.key, "no key").unwrap();
+    reload(&cluster, "the certificates in use stay");
+    cluster.admin_ok(&["fs", "stat", "/before"]);
+    put(&next);
+    reload(&cluster, "reloaded");
+    let (good, said) = cluster.admin(&["--timeout", "2", "fs", "stat", "/before"]);
+    assert!(!good, "the old authority is trusted still: {said}");
+    cluster.admin_options = next.client().of_admin(&next.path());
+    cluster.admin_ok(&["fs", "stat", "/before"]);
+    assert!(!cluster.is_over(1));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::super::{PEER_PROTOCOL_NEWEST, PEER_PROTOCOL_OLDEST};
 use super::world::World;
 use crate::id::NodeId;
 use crate::time::Duration;
-use crate::transport::{PeerRefusal, Start};
+use crate::transport::{Options, PeerRefusal, Start};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -220,4 +220,42 @@ fn another_node_at_the_address_of_one_that_was_replaced_is_no_alarm() {
     });
     let alarms = &world.hosts[&NodeId(2)].refusals;
     assert!(alarms.is_empty(), "{alarms:?}");
+}
+
+/// Node 2 runs a program that is too new, or too old, for node 1.
+#[test]
+fn peers_without_a_common_version_are_told_which_they_need() {
+    const NEWER: (u16, u16) = (PEER_PROTOCOL_NEWEST + 1, PEER_PROTOCOL_NEWEST + 2);
+    const OLDER: (u16, u16) = (1, PEER_PROTOCOL_OLDEST - 1);
+    let tunes: [fn(&mut Options); 2] = [
+        |options| {
+            if options.priority == 2 {
+                options.protocol = NEWER;
+            }
+        },
+        |options| {
+            if options.priority == 2 {
+                options.protocol = OLDER;
+            }
+        },
+    ];
+    for tune in tunes {
+        let mut world = World::new(4, 2);
+        world.tune = tune;
+        let start = world.together([1, 2]);
+        for node in [1, 2] {
+            world.hosts.get_mut(&NodeId(node)).unwrap().start = Some(start.clone());
+            world.start(NodeId(node));
+        }
+        // Whoever hears the hello first says it; the other one is told.
+        let told = |refusal: &PeerRefusal| matches!(refusal, PeerRefusal::Protocol { .. });
+        for node in [1, 2] {
+            let text = refused(&mut world, node, told);
+            assert!(text.contains("no common protocol version"), "{text}");
+            assert!(text.contains("upgrade the older"), "{text}");
+        }
+        assert!(!world.all_up([1, 2]));
+        let identity = world.hosts[&NodeId(1)].stored.as_ref().unwrap();
+        assert!(!identity.is_formed(), "no cluster with a stranger");
+    }
 }
