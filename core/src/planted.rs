@@ -34,6 +34,9 @@ pub enum Bug {
     /// 5: a leader gives orders without a lease and to whoever is not fenced, and relays carry out
     /// those of a term that is over. P-FENCE.
     OldOrdersCarriedOut,
+    /// A leader that has lost sight of chunkservers goes on with the orders that it gave them before,
+    /// and knows nothing of those: a copy that counts again is still deleted. P-CHUNKS.
+    ForgottenOrdersCarriedOut,
     /// 6: a chunkserver that registers again is counted beside its earlier registration. P-CHUNKS.
     RegistrationCountedTwice,
     /// A version is settled although some chunkservers with a copy have failed or gone: they may

@@ -543,6 +543,7 @@ mod tests {
             flush: FlushId(flush),
             files,
             directory: false,
+            holds: true,
         };
         jobs.send(job(1, Vec::new())).unwrap();
         jobs.send(job(2, vec![("a".into(), unflushable)])).unwrap();

@@ -53,6 +53,8 @@ pub struct Options {
     /// A chunkserver that has been gone for less than this is waited for before its copies are
     /// made anew.
     pub absence: Duration,
+    /// As long as that, for one that said that it stops: most are back soon.
+    pub announced_absence: Duration,
     /// How often a portion of the chunks is looked at.
     pub upkeep_tick: Duration,
     /// The shortest time between two looks at a chunk.
@@ -82,6 +84,7 @@ impl Default for Options {
             discovery: Duration::from_secs(60),
             upkeep_delay: Duration::from_secs(60),
             absence: Duration::from_secs(60),
+            announced_absence: Duration::from_secs(1_800),
             upkeep_tick: Duration::from_millis(100),
             upkeep_pause: Duration::from_secs(10),
             upkeep_portion: 200,
@@ -321,6 +324,14 @@ pub(super) struct OrderAt {
     pub why: Why,
 }
 
+/// A chunkserver that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Away {
+    pub since: Instant,
+    /// It said that it stops.
+    pub announced: bool,
+}
+
 /// A relay, as the leader speaks to it.
 #[derive(Debug)]
 struct Link {
@@ -364,6 +375,17 @@ pub(super) struct Leading {
     told_of_newer: bool,
 }
 
+impl Leading {
+    /// Whether no order is under way at a chunkserver but such as this leader knows of.
+    fn has_fenced(&self, server: &Server) -> bool {
+        let link = self.links.get(&server.via.relay);
+        link.is_some_and(|link| {
+            let (term, run) = link.sender.epoch();
+            server.fenced == (Term(term), run)
+        })
+    }
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Keeper {
@@ -382,8 +404,8 @@ pub struct Keeper {
     tickets: u64,
     pub(super) now: Instant,
     pub(super) wall: WallTime,
-    /// Since when each chunkserver that was there is not.
-    pub(super) absent: BTreeMap<CsId, Instant>,
+    /// Chunkservers that were there and are not.
+    pub(super) absent: BTreeMap<CsId, Away>,
     tidied: ChunkId,
     /// A chunkserver still names its copies.
     registering: bool,
@@ -595,6 +617,7 @@ impl Keeper {
                 let (begun, items) = (received.begun, received.items);
                 if begun {
                     self.missing.remove(&from);
+                    self.unlink(from);
                 }
                 self.map
                     .on_news(self.now, (from, life), begun, items, &mut changes);
@@ -640,7 +663,7 @@ impl Keeper {
     ) -> Result<(), StoreError> {
         if !changes.is_empty() {
             let registering = self.map.servers().any(|(_, server)| !server.listed);
-            let left = |change: &Change| matches!(change, Change::Left(..));
+            let left = |change: &Change| matches!(change, Change::Left { .. });
             self.moved |= self.registering && !registering || changes.iter().any(left);
             self.registering = registering;
         }
@@ -654,9 +677,17 @@ impl Keeper {
                     }
                 }
                 Change::Usable(_) => self.go_on_waiting(records)?,
-                Change::Left(place, csid) => {
-                    self.absent.entry(csid).or_insert(self.now);
+                Change::Left {
+                    place,
+                    csid,
+                    announced,
+                } => {
+                    let since = self.now;
+                    self.absent.entry(csid).or_insert(Away { since, announced });
                     self.on_place_left(place, records)?;
+                    if let Some(leading) = &mut self.leading {
+                        leading.upkeep.urgent.sweep();
+                    }
                     self.wake_upkeep();
                 }
                 Change::Ended {
@@ -711,6 +742,19 @@ impl Keeper {
         Ok(())
     }
 
+    /// All chunkservers of a relay are gone from the map, and what came of orders to them is not
+    /// known. They may come back over the same connections: by then those orders must be void, or
+    /// a copy that counts again may still be deleted.
+    fn unlink(&mut self, relay: NodeId) {
+        #[cfg(feature = "planted-bugs")]
+        if self.options.bug == Some(crate::planted::Bug::ForgottenOrdersCarriedOut) {
+            return;
+        }
+        if let Some(leading) = &mut self.leading {
+            leading.links.remove(&relay);
+        }
+    }
+
     /// The leader's way to a relay, which fences it.
     fn link(&mut self, relay: NodeId) {
         let resend = self.options.resend;
@@ -763,7 +807,7 @@ impl Keeper {
         if self.options.bug == Some(crate::planted::Bug::OldOrdersCarriedOut) {
             return !self.is_given_up(server);
         }
-        leading.lease && server.fenced == leading.term && !self.is_given_up(server)
+        leading.lease && leading.has_fenced(server) && !self.is_given_up(server)
     }
 
     /// Whether it is no use to wait for a chunkserver.
@@ -831,14 +875,21 @@ impl Keeper {
         })
     }
 
-    /// Whether every chunkserver is there and has had time to find its copies.
+    /// Whether every chunkserver is there and has had time to find its copies, and everything has
+    /// been heard of them: that an earlier leader's order made a copy may be known to the state,
+    /// which names that copy's version, before it is told to this node's map. A relay tells of its
+    /// fence behind all of that.
     pub(super) fn is_complete(&self, records: &dyn Records) -> Result<bool, StoreError> {
+        let Some(leading) = &self.leading else {
+            return Ok(false);
+        };
         let known = records.chunkservers()?;
         let discovery = self.options.discovery;
         Ok(known.iter().all(|info| {
             let there = self.map.by_csid(info.csid);
             there.is_some_and(|(_, it)| {
-                it.listed && it.cut_off.is_none() && it.since + discovery <= self.now
+                let is_heard = it.listed && leading.has_fenced(it) && it.cut_off.is_none();
+                is_heard && it.since + discovery <= self.now
             })
         }))
     }
@@ -887,6 +938,7 @@ impl Keeper {
         let forget = self.options.cut_off_forget;
         for relay in self.map.forget_cut_off(self.now, forget, &mut changes) {
             self.missing.insert(relay, self.now);
+            self.unlink(relay);
         }
         self.on_changes(changes, records)?;
         self.ask_for_missing();

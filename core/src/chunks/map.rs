@@ -9,7 +9,7 @@ use std::ops::Bound;
 use super::relay::Effects;
 use super::report::{Address, ConnId, Joined, Report, Space};
 use super::sound::Sound;
-use super::talk::{News, What};
+use super::talk::{News, Run, What};
 use crate::id::{ChunkId, CsId, NodeId, Slot, Term};
 use crate::limits;
 #[cfg(feature = "planted-bugs")]
@@ -57,8 +57,8 @@ pub struct Server {
     pub overloaded: bool,
     /// Errors of its disks since it registered.
     pub errors: u32,
-    /// No order of an earlier term is under way there.
-    pub fenced: Term,
+    /// No order of an earlier run is under way there.
+    pub fenced: Run,
     /// Since when its relay cannot be reached from here.
     pub cut_off: Option<Instant>,
 }
@@ -84,7 +84,14 @@ pub enum Change {
     /// A chunkserver has named its copies, or is fenced: it can be used.
     Usable(PlaceNo),
     /// A chunkserver is gone, with what it was doing.
-    Left(PlaceNo, CsId),
+    Left {
+        /// Its registration.
+        place: PlaceNo,
+        /// Its number.
+        csid: CsId,
+        /// It said that it stops.
+        announced: bool,
+    },
     /// An order has ended.
     Ended {
         /// Where.
@@ -208,8 +215,8 @@ impl ChunkMap {
         };
         match what {
             What::Begun => {}
-            What::Fenced(term) => {
-                server.fenced = server.fenced.max(term);
+            What::Fenced(run) => {
+                server.fenced = server.fenced.max(run);
                 changes.push(Change::Usable(place));
             }
             What::Ended { tag, order, status } => {
@@ -306,7 +313,7 @@ impl ChunkMap {
                 jobs: 0,
                 overloaded: false,
                 errors: 0,
-                fenced: Term(0),
+                fenced: (Term(0), 0),
                 cut_off: None,
             },
         );
@@ -374,7 +381,11 @@ impl ChunkMap {
     fn leave(&mut self, place: PlaceNo, changes: &mut Vec<Change>) {
         if let Some(server) = self.servers.remove(&place) {
             self.vias.remove(&server.via);
-            changes.push(Change::Left(place, server.joined.csid));
+            changes.push(Change::Left {
+                place,
+                csid: server.joined.csid,
+                announced: server.leaving,
+            });
         }
     }
 

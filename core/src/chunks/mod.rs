@@ -22,6 +22,7 @@
 //! | [`keeper`] | all of it on one node, and what the leader does with it |
 //! | [`jobs`] | what is done for writers |
 //! | `upkeep` | what is done so that every chunk has its copies |
+//! | `urgent` | of those, the most endangered first |
 //! | `balance` | which copies move to emptier chunkservers |
 //! | [`census`] | what the upkeep saw and did, for people |
 
@@ -41,6 +42,7 @@ pub mod talk;
 #[cfg(all(test, feature = "raft"))]
 mod tests;
 mod upkeep;
+mod urgent;
 
 pub use census::Census;
 pub use keeper::{ChunkAnswer, ChunkWish, Keeper, Located, Options, Refusal, Repairs};

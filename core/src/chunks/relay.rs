@@ -2,7 +2,8 @@
 //! has been told.
 //!
 //! Every node is told everything, so that whoever leads next knows where copies are. Orders come
-//! from the leader: those of a term that is over are not carried out (P-FENCE), and a chunkserver
+//! from the leader: those of a term that is over are not carried out (P-FENCE), nor those of a run
+//! that the same leader has begun anew, for it does not know any more what came of them. A chunkserver
 //! has at most one order for a chunk at a time; the next one waits here.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -11,7 +12,7 @@ use std::ops::Bound;
 use super::channel::{Batch, Heard, Received, Receiver, Sender, Verdict};
 use super::order::{Order, OrderKind};
 use super::report::{ConnId, Copy, Joined, Report, Space};
-use super::talk::{News, Tag, Task, What};
+use super::talk::{News, Run, Tag, Task, What};
 use crate::id::{ChunkId, CsId, NodeId, Term};
 use crate::moosefs::status::Status;
 #[cfg(feature = "planted-bugs")]
@@ -45,6 +46,7 @@ pub enum Wish {
 /// An order at a chunkserver, or waiting for it.
 #[derive(Clone, Copy, Debug)]
 struct Given {
+    run: Run,
     tag: Tag,
     order: Order,
 }
@@ -60,8 +62,8 @@ struct Seat {
     space: Space,
     labels: u32,
     load: (u32, bool),
-    /// The newest term for which its orders of earlier terms are known to be over.
-    fenced: Term,
+    /// The newest run for which its orders of earlier runs are known to be over.
+    fenced: Run,
     /// The order under way for each chunk, and those that wait.
     busy: BTreeMap<ChunkId, VecDeque<Given>>,
 }
@@ -91,8 +93,8 @@ pub struct Relay {
     seats: BTreeMap<ConnId, Seat>,
     peers: BTreeMap<NodeId, Peer>,
     runs: u64,
-    /// The newest term that is known here.
-    term: Term,
+    /// The newest run that is known here: 0 of a term before its leader has spoken.
+    run: Run,
     tasks: BTreeMap<NodeId, Receiver>,
     wishes: Vec<Wish>,
     #[cfg(feature = "planted-bugs")]
@@ -109,7 +111,7 @@ impl Relay {
             seats: BTreeMap::new(),
             peers: BTreeMap::new(),
             runs: 0,
-            term: Term(0),
+            run: (Term(0), 0),
             tasks: BTreeMap::new(),
             wishes: Vec::new(),
             #[cfg(feature = "planted-bugs")]
@@ -240,7 +242,7 @@ impl Relay {
             space: joined.space,
             labels: 0,
             load: (0, false),
-            fenced: self.term,
+            fenced: self.run,
             busy: BTreeMap::new(),
         };
         let before = self.seats.insert(conn, seat);
@@ -251,7 +253,7 @@ impl Relay {
             }
         }
         self.tell(conn, &What::Said(Report::Joined(joined)));
-        self.tell(conn, &What::Fenced(self.term));
+        self.tell(conn, &What::Fenced(self.run));
     }
 
     /// A chunkserver has registered, here or elsewhere: of its registrations the last one counts.
@@ -267,10 +269,17 @@ impl Relay {
 
     /// A term is known to have begun: nothing of an earlier one is to be done any more.
     pub fn on_term(&mut self, term: Term) {
-        if term <= self.term {
+        if term > self.run.0 {
+            self.on_run((term, 0));
+        }
+    }
+
+    /// A run has begun: nothing of an earlier one is to be done any more.
+    fn on_run(&mut self, run: Run) {
+        if run <= self.run {
             return;
         }
-        self.term = term;
+        self.run = run;
         for conn in self.seats.keys().copied().collect::<Vec<_>>() {
             if let Some(seat) = self.seats.get_mut(&conn) {
                 // What waits was not begun; what is under way cannot be called back.
@@ -283,21 +292,22 @@ impl Relay {
     }
 
     fn maybe_fence(&mut self, conn: ConnId) {
-        let term = self.term;
+        let run = self.run;
         let Some(seat) = self.seats.get_mut(&conn) else {
             return;
         };
-        let old = |given: &VecDeque<Given>| given.front().is_some_and(|it| it.tag.0 < term);
-        if seat.fenced < term && !seat.busy.values().any(old) {
-            seat.fenced = term;
-            self.tell(conn, &What::Fenced(term));
+        let old = |given: &VecDeque<Given>| given.front().is_some_and(|it| it.run < run);
+        if seat.fenced < run && !seat.busy.values().any(old) {
+            seat.fenced = run;
+            self.tell(conn, &What::Fenced(run));
         }
     }
 
     /// Tasks from a peer that leads, or thought so.
     pub fn on_tasks(&mut self, from: NodeId, batch: Batch<Task>) {
         let term = Term(batch.epoch.0);
-        let old = term < self.term;
+        let run = (term, batch.epoch.1);
+        let old = term < self.run.0;
         #[cfg(feature = "planted-bugs")]
         let old = old && self.bug != Some(Bug::OldOrdersCarriedOut);
         if old {
@@ -305,13 +315,20 @@ impl Relay {
             return;
         }
         self.on_term(term);
-        let Received { items, heard, .. } = {
+        let Received {
+            begun,
+            items,
+            heard,
+        } = {
             let life = self.life;
             let receiver = self.tasks.entry(from);
             receiver
                 .or_insert_with(|| Receiver::new(life))
                 .on_batch(batch)
         };
+        if begun {
+            self.on_run(run);
+        }
         for task in items {
             match task {
                 Task::Fence => {}
@@ -320,7 +337,7 @@ impl Relay {
                     conn,
                     number,
                     order,
-                } if life == self.life => self.on_order(conn, (term, number), order),
+                } if life == self.life => self.on_order(conn, run, number, order),
                 Task::Order { .. } => {}
             }
         }
@@ -329,7 +346,8 @@ impl Relay {
         }
     }
 
-    fn on_order(&mut self, conn: ConnId, tag: Tag, order: Order) {
+    fn on_order(&mut self, conn: ConnId, run: Run, number: u64, order: Order) {
+        let tag = (run.0, number);
         let Some(seat) = self.seats.get_mut(&conn) else {
             // The leader is told, or will be, that the connection is gone.
             return;
@@ -340,7 +358,7 @@ impl Relay {
             self.wishes.push(Wish::Unseat(conn, reason));
             return;
         }
-        given.push_back(Given { tag, order });
+        given.push_back(Given { run, tag, order });
         if given.len() == 1 {
             self.wishes.push(Wish::Order(conn, tag.0, order));
         }
@@ -356,7 +374,7 @@ impl Relay {
         if given.front().is_none_or(|given| given.order.kind() != kind) {
             return;
         }
-        let Some(Given { tag, order }) = given.pop_front() else {
+        let Some(Given { tag, order, .. }) = given.pop_front() else {
             return;
         };
         let next = given.front().map(|given| (given.tag.0, given.order));
@@ -429,7 +447,7 @@ impl Relay {
     /// Panics when the lists do not fit each other.
     pub fn check(&self) {
         for (conn, seat) in &self.seats {
-            assert!(seat.fenced <= self.term, "{conn:?} is fenced in its time");
+            assert!(seat.fenced <= self.run, "{conn:?} is fenced in its time");
             for (chunk, given) in &seat.busy {
                 assert!(!given.is_empty(), "{chunk} is busy with something");
                 let chunks = given.iter().map(|given| given.order.chunk());

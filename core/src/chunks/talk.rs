@@ -51,9 +51,14 @@ pub enum What {
         /// 0 when it succeeded; otherwise the copy is bad or gone.
         status: u8,
     },
-    /// No order of an earlier term is under way at this chunkserver, nor will be.
-    Fenced(Term),
+    /// No order of an earlier run of tasks is under way at this chunkserver, nor will be; how each
+    /// ended was told before this.
+    Fenced(Run),
 }
+
+/// Names a run of tasks: the term of its leader, and its number there. A leader begins another run
+/// when it does not know any more what came of its orders; orders of the one before are void then.
+pub type Run = (Term, u64);
 
 /// Names an order: the term of the leader that gave it, and its number there.
 pub type Tag = (Term, u64);
@@ -61,7 +66,7 @@ pub type Tag = (Term, u64);
 /// Something to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Task {
-    /// Nothing of an earlier term may be done any more.
+    /// Nothing of an earlier run may be done any more. The first of each.
     Fence,
     /// An order, for a chunkserver that is connected to the relay.
     Order {

@@ -15,6 +15,7 @@ use super::keeper::{Act, Keeper, Records, Why};
 use super::map::{Known, PlaceNo};
 use super::order::Order;
 use super::placement::{self, Candidate, Room};
+use super::urgent::Urgent;
 use crate::id::{ChunkId, InodeId};
 use crate::namespace::op::{ChunkInfo, ClassMode, LabelExpr, Op};
 use crate::namespace::record::Ranges;
@@ -74,6 +75,17 @@ struct Newer {
     of_chunks: u64,
 }
 
+/// What came of a look at a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mended {
+    /// A copy is being made.
+    Begun,
+    /// Copies lack that cannot be made yet.
+    Later,
+    /// It lacks no copy that could be made.
+    Nothing,
+}
+
 /// Several files have a chunk: what the most demanding of them wants.
 #[derive(Clone, Debug)]
 struct Shared {
@@ -105,6 +117,7 @@ pub(super) struct Upkeep {
     /// As many were reported.
     reported: Newer,
     pub balance: Balance,
+    pub urgent: Urgent,
     pub counting: Counting,
     /// The first pass has begun.
     has_begun: bool,
@@ -149,6 +162,7 @@ impl Upkeep {
             newer: Newer::default(),
             reported: Newer::default(),
             balance: Balance::default(),
+            urgent: Urgent::new(now),
             counting: Counting::default(),
             has_begun: false,
             look: (FileCursor::default(), now),
@@ -158,7 +172,11 @@ impl Upkeep {
     /// When there is something to do; `counts` when there are chunkservers.
     pub fn deadline(&self, counts: bool) -> Option<Instant> {
         let look = (counts && !self.has_begun).then_some(self.look.1);
-        [Some(self.next_at), look].into_iter().flatten().min()
+        let urgent = self.urgent.deadline().filter(|_| self.has_begun);
+        [Some(self.next_at), look, urgent]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether a proposal is one of these.
@@ -204,6 +222,7 @@ impl Keeper {
             && leading.upkeep.unused.len() < UNUSED_MAX
         {
             leading.upkeep.unused.insert(chunk);
+            leading.upkeep.urgent.forget(chunk);
         }
     }
 
@@ -229,9 +248,13 @@ impl Keeper {
 
     pub(super) fn on_errand_ended(&mut self, chunk: ChunkId, place: PlaceNo, done: bool) {
         if let Some(leading) = &mut self.leading {
-            leading.upkeep.errands.remove(&(chunk, place));
+            let errand = leading.upkeep.errands.remove(&(chunk, place));
             if !done {
+                // A copy that cannot be made is left to the next pass: not to be tried all the time.
                 leading.upkeep.again = true;
+            } else if errand.is_some_and(|errand| errand.source.is_some()) {
+                // One copy more may not be enough.
+                self.judge_urgent(chunk);
             }
         }
     }
@@ -239,6 +262,12 @@ impl Keeper {
     /// Does the next portion when it is due.
     pub(super) fn run_upkeep(&mut self, records: &dyn Records) -> Result<(), StoreError> {
         let (now, tick) = (self.now, self.options.upkeep_tick);
+        let Some(leading) = &mut self.leading else {
+            return Ok(());
+        };
+        if leading.upkeep.has_begun {
+            self.run_urgent(records)?;
+        }
         let Some(leading) = &mut self.leading else {
             return Ok(());
         };
@@ -271,7 +300,7 @@ impl Keeper {
                     self.count_file(&file);
                     for info in &file.chunks {
                         let wanted = class.wanted(info.archived);
-                        self.count_chunk(&file, info, wanted.len());
+                        self.see(&file, info, wanted.len());
                         self.look_at_chunk(info, wanted, class.mode, records)?;
                     }
                 }
@@ -326,7 +355,7 @@ impl Keeper {
             if let Some(class) = records.class(file.class)? {
                 self.count_file(file);
                 for info in &file.chunks {
-                    self.count_chunk(file, info, class.wanted(info.archived).len());
+                    self.see(file, info, class.wanted(info.archived).len());
                 }
             }
         }
@@ -437,18 +466,21 @@ impl Keeper {
                 mode = seen.mode;
             }
         }
-        self.mend(info, &wanted, mode, whole, records)
+        if self.mend(info, &wanted, mode, whole, records)? == Mended::Later {
+            self.judge_urgent(chunk);
+        }
+        Ok(())
     }
 
-    /// Brings a chunk nearer to its goal. Deletes only when `whole`.
-    fn mend(
+    /// Brings a chunk nearer to its goal. Deletes what is too much only when `whole`.
+    pub(super) fn mend(
         &mut self,
         info: &ChunkInfo,
         wanted: &[LabelExpr],
         mode: ClassMode,
         whole: bool,
         records: &dyn Records,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Mended, StoreError> {
         let chunk = info.chunk;
         let copies: Vec<Known> = self.map.copies(chunk).collect();
         let errands = self.leading.as_ref().map(|it| &it.upkeep.errands);
@@ -459,7 +491,7 @@ impl Keeper {
             })
         {
             self.do_again();
-            return Ok(());
+            return Ok(Mended::Begun);
         }
         let is_sound = |it: &&Known| !it.damaged && it.version == info.version;
         let sound: Vec<Known> = copies.iter().filter(is_sound).copied().collect();
@@ -468,7 +500,7 @@ impl Keeper {
             leading.upkeep.newer.of_versions += foreign.len() as u64;
         }
         if sound.is_empty() {
-            return Ok(());
+            return Ok(Mended::Nothing);
         }
         // All that count must be there for good: orders of an earlier leader may still be under
         // way where this one's are not taken yet.
@@ -478,7 +510,7 @@ impl Keeper {
         };
         if !sound.iter().all(|it| usable(self, it)) {
             self.do_again();
-            return Ok(());
+            return Ok(Mended::Later);
         }
         // What is bad or old is of no use beside a good one, and may lie where a copy is to be made.
         for it in &copies {
@@ -506,12 +538,12 @@ impl Keeper {
             .collect();
         if !missing.is_empty() {
             let made = self.copy_to(info, &sound, &staying, wanted, &missing, mode, records)?;
-            if made || staying.len() < wanted.len() {
-                return Ok(());
+            if made == Mended::Begun || staying.len() < wanted.len() {
+                return Ok(made);
             }
         }
         if !whole {
-            return Ok(());
+            return Ok(Mended::Nothing);
         }
         // As many as are wanted stay where they are wanted; of the others the fullest go first.
         let mut keep: BTreeSet<PlaceNo> = matched
@@ -532,7 +564,7 @@ impl Keeper {
             }
         }
         if keep.len() < wanted.len() {
-            return Ok(());
+            return Ok(Mended::Nothing);
         }
         for it in &copies {
             let stays = keep.contains(&it.place) || foreign.contains(&it.place);
@@ -543,7 +575,7 @@ impl Keeper {
         if copies.len() == wanted.len() && staying.len() == copies.len() && missing.is_empty() {
             self.maybe_move(info, &staying, wanted);
         }
-        Ok(())
+        Ok(Mended::Nothing)
     }
 
     /// Where copies are in versions that this state never gave out, damaged or not.
@@ -583,7 +615,7 @@ impl Keeper {
     }
 
     /// Whether copies are not made anew yet: who has them may come back.
-    fn waits_for_absent(&self, records: &dyn Records) -> Result<bool, StoreError> {
+    pub(super) fn waits_for_absent(&self, records: &dyn Records) -> Result<bool, StoreError> {
         let mut maintained = true;
         let mut absent = false;
         for info in records.chunkservers()? {
@@ -591,16 +623,19 @@ impl Keeper {
                 continue;
             }
             absent = true;
-            let since = self.absent.get(&info.csid);
-            if since.is_some_and(|since| *since + self.options.absence > self.now) {
+            let away = self.absent.get(&info.csid);
+            let for_less_than = |time| away.is_some_and(|away| away.since + time > self.now);
+            let announced = away.is_some_and(|away| away.announced)
+                && for_less_than(self.options.announced_absence);
+            if !announced && for_less_than(self.options.absence) {
                 return Ok(true);
             }
-            maintained &= info.maintenance_until >= self.wall;
+            maintained &= announced || info.maintenance_until >= self.wall;
         }
         Ok(absent && maintained)
     }
 
-    /// Makes copies where they are missing; whether one was begun.
+    /// Makes copies where they are missing.
     #[expect(
         clippy::too_many_arguments,
         reason = "a chunk with all that is known of its copies"
@@ -614,10 +649,10 @@ impl Keeper {
         missing: &[LabelExpr],
         mode: ClassMode,
         records: &dyn Records,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Mended, StoreError> {
         if self.waits_for_absent(records)? {
             self.lacks();
-            return Ok(false);
+            return Ok(Mended::Later);
         }
         let holds = |place: PlaceNo| self.map.copies(info.chunk).any(|it| it.place == place);
         let holders: Vec<PlaceNo> = self
@@ -634,7 +669,11 @@ impl Keeper {
             0 => Deed::CopyWrongLabels,
             _ => Deed::CopyUnderGoal,
         };
-        let mut begun = false;
+        let mut mended = Mended::Nothing;
+        let put_off = |mended: Mended| match mended {
+            Mended::Nothing => Mended::Later,
+            other => other,
+        };
         for expr in missing {
             let fitting = |it: &&Candidate<PlaceNo>| placement::fits(expr, it.labels);
             let exists = candidates.iter().any(|it| fitting(&it));
@@ -650,6 +689,7 @@ impl Keeper {
                 if candidates.iter().any(|it| it.free != Room::Full) {
                     self.lacks();
                     self.note_deed(deed, false);
+                    mended = put_off(mended);
                 }
                 continue;
             };
@@ -664,6 +704,7 @@ impl Keeper {
             else {
                 self.lacks();
                 self.note_deed(deed, false);
+                mended = put_off(mended);
                 continue;
             };
             self.note_deed(deed, true);
@@ -680,12 +721,12 @@ impl Keeper {
             self.order(place, order, Why::Upkeep);
             self.lacks();
             candidates.retain(|it| it.place != place);
-            begun = true;
+            mended = Mended::Begun;
         }
-        Ok(begun)
+        Ok(mended)
     }
 
-    fn can_receive(&self, it: &Candidate<PlaceNo>) -> bool {
+    pub(super) fn can_receive(&self, it: &Candidate<PlaceNo>) -> bool {
         let upkeep = self.leading.as_ref().map(|leading| &leading.upkeep);
         let receives = upkeep.map_or(0, |upkeep| upkeep.receives_at(it.place));
         it.free == Room::Yes && receives < self.options.receives_max
@@ -733,10 +774,12 @@ impl Keeper {
         }
     }
 
-    fn count_chunk(&mut self, file: &FileChunks, info: &ChunkInfo, wanted: usize) {
+    /// A pass has come to a chunk.
+    fn see(&mut self, file: &FileChunks, info: &ChunkInfo, wanted: usize) {
         let copies: Vec<Known> = self.map.copies(info.chunk).collect();
         let is_locked = info.is_locked(self.wall);
         if let Some(leading) = &mut self.leading {
+            leading.upkeep.urgent.see(file, info, wanted);
             let counting = &mut leading.upkeep.counting;
             counting.chunk(file, info, wanted, is_locked, &copies);
         }

@@ -26,11 +26,9 @@ pub const PEER_NOTE_KIND: u16 = 0x6e70; // "pn"
 const VERSION: u16 = 1;
 
 /// Oldest version of the protocol between nodes that this program speaks.
-pub const PEER_PROTOCOL_OLDEST: u16 = 3;
+pub const PEER_PROTOCOL_OLDEST: u16 = 5;
 /// Newest version of the protocol between nodes that this program speaks.
-pub const PEER_PROTOCOL_NEWEST: u16 = 4;
-/// From this version on a node hears [`Note::Priority`].
-pub(super) const PRIORITY_PROTOCOL: u16 = 4;
+pub const PEER_PROTOCOL_NEWEST: u16 = 5;
 
 /// What a node says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,9 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::conn::{Conn, State, Target, Unheard};
 use super::dialing::{Dialer, Entry};
-use super::hello::{
-    Note, PEER_HELLO_KIND, PEER_NOTE_KIND, PRIORITY_PROTOCOL, PeerHello, PeerRefusal,
-};
+use super::hello::{Note, PEER_HELLO_KIND, PEER_NOTE_KIND, PeerHello, PeerRefusal};
 use super::identity::{Identity, KnownPeer, Standing};
 use super::judge::Case;
 use super::queue::Queue;
@@ -666,11 +664,7 @@ impl Transport {
             .then(|| Note::Standing(durable.standing.clone()).to_bytes());
         let known =
             (told.known != self.news.known).then(|| Note::Known(durable.peers.clone()).to_bytes());
-        let hello = self.conns.get(&id).and_then(|conn| conn.hello.as_deref());
-        let newest = self.options.protocol.1;
-        let spoken = hello.map(|hello| hello.protocol.1.min(newest));
-        let hears = spoken >= Some(PRIORITY_PROTOCOL);
-        let priority = (hears && told.priority != self.news.priority)
+        let priority = (told.priority != self.news.priority)
             .then(|| Note::Priority(self.options.priority).to_bytes());
         for note in standing.into_iter().chain(known).chain(priority) {
             self.write(id, note, out);

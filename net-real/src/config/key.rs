@@ -25,6 +25,7 @@ pub enum Key {
     ChunkserversAuthCode,
     ReplicationsDelayInit,
     ReplicationsDelayDisconnect,
+    TempMaintenanceTimeout,
     ChunksLoopMinTime,
     ChunksSoftDelLimit,
     ChunksWriteRepLimit,
@@ -167,7 +168,7 @@ const MIB: u64 = KIB << 10;
 const GIB: u64 = MIB << 10;
 
 /// Every key there is, in the order of [`Key`].
-pub static KEYS: [Spec; 40] = [
+pub static KEYS: [Spec; 41] = [
     key(
         Key::NodeId,
         "MFSHA_NODE_ID",
@@ -305,6 +306,17 @@ pub static KEYS: [Spec; 40] = [
         },
         "60s",
         "A chunkserver that is gone is waited for this long before its copies are made anew elsewhere, unless it is removed or in maintenance; the same on all nodes.",
+    ),
+    key(
+        Key::TempMaintenanceTimeout,
+        "CS_TEMP_MAINTENANCE_MODE_TIMEOUT",
+        Kind::Duration {
+            min_ms: 0,
+            max_ms: 86_400_000,
+            bare: Scale::Seconds,
+        },
+        "1800s",
+        "As long as that, for a chunkserver that said that it stops, as it does when it is stopped in order; the same on all nodes.",
     ),
     key(
         Key::ChunksLoopMinTime,

@@ -97,6 +97,7 @@ impl Settings {
         chunks::Options {
             upkeep_delay: self.replications_delay_init(),
             absence: self.replications_delay_disconnect(),
+            announced_absence: self.temp_maintenance_timeout(),
             upkeep_pause: self.chunks_loop_min_time(),
             deletes_max: deletes.into(),
             receives_max: receives.into(),
@@ -296,6 +297,7 @@ mod tests {
             (Key::SessionSustain, "90"),
             (Key::ReplicationsDelayInit, "7"),
             (Key::ReplicationsDelayDisconnect, "5min"),
+            (Key::TempMaintenanceTimeout, "1h"),
             (Key::ChunksLoopMinTime, "300"),
             (Key::ChunksSoftDelLimit, "11"),
             (Key::ChunksWriteRepLimit, "3"),
@@ -315,6 +317,7 @@ mod tests {
         let chunks = chunks::Options {
             upkeep_delay: 7 * second,
             absence: 300 * second,
+            announced_absence: 3_600 * second,
             upkeep_pause: 300 * second,
             deletes_max: 11,
             receives_max: 3,

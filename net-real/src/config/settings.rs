@@ -205,6 +205,12 @@ impl Settings {
         self.duration(Key::ReplicationsDelayDisconnect)
     }
 
+    /// As long as that, for one that said that it stops.
+    #[must_use]
+    pub fn temp_maintenance_timeout(&self) -> Duration {
+        self.duration(Key::TempMaintenanceTimeout)
+    }
+
     /// Shortest time between two looks at a chunk.
     #[must_use]
     pub fn chunks_loop_min_time(&self) -> Duration {

@@ -8,7 +8,7 @@ use crate::chunks::keeper::{Act, Asker};
 use crate::chunks::relay::Effects;
 use crate::chunks::{
     Address, ChunkAnswer, ChunkWish, ConnId, Copy, Joined, Keeper, Options, Order, Refusal,
-    Repairs, Report, Space,
+    Repairs, Report, Space, Talk,
 };
 use crate::id::{ChunkId, CsId, InodeId, NodeId, Term};
 use crate::namespace::KnownChunk;
@@ -35,15 +35,21 @@ struct One {
     answers: BTreeMap<Asker, ChunkAnswer>,
     /// Orders are given, and nothing is heard of them.
     slow: bool,
+    /// Those.
+    left_undone: Vec<(ConnId, Order)>,
     /// Chunks that no chunkserver can delete.
     stuck: BTreeSet<ChunkId>,
     /// Proposals are kept here, and not decided.
     held: Option<Vec<(Ticket, Op)>>,
+    /// What the keeper says to itself is kept here, and not heard.
+    unheard: Option<Vec<Talk>>,
     again: BTreeSet<Asker>,
     reports: Vec<String>,
     /// Copies cannot be made, and how many were tried.
     copies_fail: bool,
     copies_tried: usize,
+    /// Chunks that were copied, in order.
+    copied: Vec<ChunkId>,
     now: Instant,
     next: u64,
 }
@@ -65,12 +71,15 @@ impl One {
             servers: BTreeMap::new(),
             answers: BTreeMap::new(),
             slow: false,
+            left_undone: Vec::new(),
             stuck: BTreeSet::new(),
             held: None,
+            unheard: None,
             again: BTreeSet::new(),
             reports: Vec::new(),
             copies_fail: false,
             copies_tried: 0,
+            copied: Vec::new(),
             now: Instant::ZERO,
             next: 0,
         }
@@ -110,9 +119,12 @@ impl One {
         match act {
             Act::Send(to, talk) => {
                 assert_eq!(to, NODE);
+                if let Some(unheard) = &mut self.unheard {
+                    return unheard.push(talk);
+                }
                 self.keeper.on_talk(NODE, talk, &self.bed.tree).unwrap();
             }
-            Act::Order(..) if self.slow => {}
+            Act::Order(conn, _, order) if self.slow => self.left_undone.push((conn, order)),
             Act::Order(conn, _, order) => self.order(conn, &order),
             Act::Propose(ticket, op) => match &mut self.held {
                 Some(held) => held.push((ticket, op)),
@@ -164,6 +176,7 @@ impl One {
                 let is_made = !self.copies_fail && !disk.contains_key(&chunk);
                 if is_made {
                     disk.insert(chunk, version);
+                    self.copied.push(chunk);
                 }
                 let ip = u16::from(source.ip.octets()[3]);
                 let given = self.servers[&CsId(ip)].disk.get(&chunk);
@@ -621,6 +634,92 @@ fn a_copy_at_a_chunkserver_that_is_not_fenced_yet_is_not_lost() {
     one.pass(Duration::from_secs(1));
     let answers: Vec<ChunkAnswer> = one.answers.values().cloned().collect();
     assert_eq!(answers, [ChunkAnswer::Refused(Refusal::Again)]);
+}
+
+#[test]
+fn what_an_earlier_leader_had_made_is_not_lost_before_it_was_heard_of() {
+    let (mut one, ..) = led();
+    one.pass(Duration::from_secs(130));
+    let file = one.bed.file(&root(), ROOT, "new");
+    // The chunk is made and the state knows it. This node's map does not yet: news is under way.
+    let info = one.write(file);
+    one.end(file, info.chunk);
+    one.pass(Duration::from_secs(130));
+    one.report(1, Report::Lost(vec![info.chunk]));
+    one.unheard = Some(Vec::new());
+    one.lead(2);
+    let again = refused(Refusal::Again);
+    assert_eq!(one.repair(file), again);
+    let read = |one: &mut One| {
+        let length = 10;
+        let info = one.info(file);
+        one.wish(ChunkWish::Read { info, length })
+    };
+    assert_eq!(read(&mut one), again);
+    // The relay is fenced, and all that it had to tell was heard before that.
+    for talk in one.unheard.take().unwrap() {
+        one.keeper.on_talk(NODE, talk, &one.bed.tree).unwrap();
+    }
+    one.run();
+    assert_eq!(read(&mut one), refused(Refusal::Lost));
+    assert_eq!(one.repair(file), came(0, 1, 0));
+}
+
+/// Two copies where one is wanted; one is being deleted when the leader loses sight of both
+/// chunkservers for a moment. How many copies are left then.
+fn copies_after_losing_sight(options: Options) -> usize {
+    let mut one = One::with(options);
+    one.lead(1);
+    one.join(1, true);
+    one.join(2, true);
+    let (inode, info) = one.file("f");
+    one.end(inode, info.chunk);
+    one.bed.ok(Op::SetSclass {
+        caller: root(),
+        inode,
+        class: 1,
+        only: None,
+        mode: SetMode::Set,
+        recursive: false,
+    });
+    one.tells(1, 20 * GIB, 100 * GIB);
+    one.tells(2, 10 * GIB, 100 * GIB);
+    one.slow = true;
+    one.pass(Duration::from_secs(130));
+    one.passes();
+    let [(conn, order)] = one.left_undone[..] else {
+        panic!("{:?}", one.left_undone);
+    };
+    let chunk = info.chunk;
+    assert_eq!(order, Order::Delete { chunk });
+    assert_eq!(conn, one.servers[&CsId(1)].conn, "the fullest");
+    // The relay tells everything anew, over the same connections.
+    one.keeper.set_nodes(&BTreeSet::new());
+    one.keeper.set_nodes(&BTreeSet::from([NODE]));
+    one.slow = false;
+    one.run();
+    one.tells(1, 10 * GIB, 100 * GIB);
+    one.tells(2, 20 * GIB, 100 * GIB);
+    one.passes();
+    one.order(conn, &order);
+    one.passes();
+    one.copies(chunk)
+}
+
+#[test]
+fn an_order_of_before_is_waited_for_when_a_chunkserver_is_seen_again() {
+    assert_eq!(copies_after_losing_sight(one_by_one()), 1);
+}
+
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn who_forgets_orders_that_may_still_be_carried_out_is_found() {
+    let bug = Some(crate::planted::Bug::ForgottenOrdersCarriedOut);
+    let options = Options {
+        bug,
+        ..one_by_one()
+    };
+    assert_eq!(copies_after_losing_sight(options), 0);
 }
 
 #[test]
@@ -1230,4 +1329,115 @@ fn who_deletes_a_copy_before_it_has_moved_is_found() {
     let bug = Some(crate::planted::Bug::MovedBeforeCopied);
     let copies = copies_after_a_failed_move(Options { bug, ..eager() });
     assert!(copies.iter().any(|count| *count < 2), "{copies:?}");
+}
+
+// What lacks copies.
+
+impl One {
+    /// So many files that want three copies and as many that want two, on three chunkservers; two
+    /// more come then. Gives the chunks of each that the third has, and has passes go by.
+    fn two_goals(options: Options, count: usize) -> (Self, [Vec<ChunkId>; 2]) {
+        let mut one = Self::with(options);
+        one.lead(1);
+        for number in 1..=3 {
+            one.join(number, true);
+        }
+        let of = |one: &mut Self, name: &str, class: u8| {
+            let mut chunks = Vec::new();
+            for number in 0..count {
+                let inode = one.bed.file(&root(), ROOT, &format!("{name}{number}"));
+                one.bed.ok(Op::SetSclass {
+                    caller: root(),
+                    inode,
+                    class,
+                    only: None,
+                    mode: SetMode::Set,
+                    recursive: false,
+                });
+                chunks.push(one.write(inode).chunk);
+            }
+            chunks
+        };
+        // The pass comes to these first.
+        let three = of(&mut one, "three", 3);
+        let two = of(&mut one, "two", 2);
+        one.join(4, true);
+        one.join(5, true);
+        one.passes();
+        let third = one.disk(3).clone();
+        let there = |chunks: Vec<ChunkId>| {
+            let there = chunks.into_iter().filter(|chunk| third.contains_key(chunk));
+            there.collect::<Vec<_>>()
+        };
+        let both = [there(three), there(two)];
+        one.copied.clear();
+        (one, both)
+    }
+}
+
+/// One copy at a time, and nothing is moved.
+fn one_by_one() -> Options {
+    Options {
+        receives_max: 1,
+        balance_accepted_percent: 100,
+        ..eager()
+    }
+}
+
+#[test]
+fn chunks_with_one_copy_left_are_copied_before_all_others() {
+    let (mut one, [three, two]) = One::two_goals(one_by_one(), 60);
+    assert!(!three.is_empty() && two.len() > 5, "{three:?} {two:?}");
+    one.leave(3);
+    one.pass(Duration::from_millis(900));
+    assert_eq!(one.copied, [], "it may come back");
+    one.passes();
+    let lost = three.len() + two.len();
+    assert_eq!(one.copied.len(), lost, "everything is mended, once");
+    let first: BTreeSet<_> = one.copied[..two.len()].iter().copied().collect();
+    assert_eq!(first, two.into_iter().collect(), "the last copies first");
+}
+
+#[test]
+fn a_copy_that_cannot_be_made_is_not_tried_all_the_time() {
+    let (mut one, _) = One::two_goals(one_by_one(), 10);
+    one.copies_fail = true;
+    one.leave(3);
+    one.pass(Duration::from_secs(2));
+    one.copies_tried = 0;
+    // Ten seconds of ticks of 10 ms: a pass begins once a second.
+    for _ in 0..1_000 {
+        one.pass(Duration::from_millis(10));
+    }
+    assert!(one.copies_tried > 0, "it is tried");
+    assert!(one.copies_tried < 1_000, "{} times", one.copies_tried);
+    one.copies_fail = false;
+    one.passes();
+    assert!(!one.copied.is_empty(), "and made at last");
+}
+
+#[test]
+fn a_chunkserver_that_said_that_it_stops_is_waited_for_longer() {
+    let options = Options {
+        announced_absence: Duration::from_secs(30),
+        ..one_by_one()
+    };
+    let (mut one, [three, two]) = One::two_goals(options.clone(), 10);
+    one.report(3, Report::Leaving);
+    one.leave(3);
+    one.pass(Duration::from_secs(2));
+    one.passes();
+    assert_eq!(one.copied, [], "it said that it will be back");
+    one.pass(Duration::from_secs(20));
+    one.passes();
+    assert_eq!(one.copied.len(), three.len() + two.len(), "it is not");
+
+    // Another one that is gone without a word may be gone for good.
+    let (mut one, _) = One::two_goals(options, 10);
+    one.report(3, Report::Leaving);
+    one.leave(3);
+    one.leave(5);
+    one.pass(Duration::from_secs(2));
+    one.passes();
+    assert!(!one.copied.is_empty(), "both are mended");
 }
