@@ -50,6 +50,9 @@ pub struct Options {
     pub leave_rest_broken: bool,
     /// The run reports a violation although nothing is wrong: proves that alarms ring.
     pub canary: bool,
+    /// The run is another one in each process: proves that runs are compared.
+    #[serde(default)]
+    pub undetermined: bool,
     /// Name of a bug put in on purpose; empty for none.
     pub bug: String,
     /// Name of the only checker that judges, to prove what it finds by itself; empty for all.
@@ -451,6 +454,7 @@ impl Options {
             converge_bound_ms: if chunkservers > 0 { 60_000 } else { 20_000 },
             leave_rest_broken: rng.chance(1, 3),
             canary: false,
+            undetermined: false,
             bug: String::new(),
             judge: String::new(),
             raft,

@@ -13,6 +13,7 @@ use crate::child::{Children, Job};
 use crate::coverage;
 use crate::options::Options;
 use crate::plan::Plan;
+use crate::trace::Parting;
 use crate::verdict::{self, Report};
 
 /// A sweep over seeds.
@@ -61,6 +62,8 @@ pub struct Summary {
 struct Lived {
     report: Report,
     again: Option<Report>,
+    /// Where two runs became different ones.
+    parting: Option<Parting>,
 }
 
 /// Lives a sweep, prints each seed's hash and each failure's block, and says what it came to.
@@ -120,15 +123,38 @@ fn live(sweep: &Sweep, children: &Children, seed: u64) -> Lived {
     } else {
         Job::Seed(seed, sweep.set.clone())
     };
-    let report = children.live(&job);
     let mut chance = Seed::from_u64(seed).child("twice").rng();
     let chosen = chance.chance(sweep.twice_percent, 100);
-    let again = (chosen || report.verdict.violation().is_some()).then(|| children.live(&job));
-    Lived { report, again }
+    let first = (!chosen).then(|| children.live(&job));
+    if let Some(report) = &first
+        && report.verdict.violation().is_none()
+    {
+        return Lived {
+            report: report.clone(),
+            again: None,
+            parting: None,
+        };
+    }
+    // Both tell every event: what differs once need not differ again.
+    let (one, two, parting) = children.live_twice(&job);
+    let (report, again) = match first {
+        None => (one, two),
+        Some(first) if one.trace_hash != first.trace_hash => (first, one),
+        Some(first) => (first, two),
+    };
+    Lived {
+        report,
+        again: Some(again),
+        parting,
+    }
 }
 
 fn tell(sweep: &Sweep, seed: u64, lived: Lived, summary: &mut Summary) {
-    let Lived { report, again } = lived;
+    let Lived {
+        report,
+        again,
+        parting,
+    } = lived;
     println!("seed {seed} trace hash {}", report.trace_hash);
     summary.seeds += 1;
     summary.simulated += report.simulated.seconds();
@@ -145,6 +171,7 @@ fn tell(sweep: &Sweep, seed: u64, lived: Lived, summary: &mut Summary) {
                 "seed {seed} lost determinism: a second process has trace hash {}",
                 again.trace_hash
             );
+            tell_parting(parting.as_ref());
             summary.undetermined.push(seed);
             summary.exit_code = verdict::EXIT_DETERMINISM;
         }
@@ -169,6 +196,22 @@ fn tell(sweep: &Sweep, seed: u64, lived: Lived, summary: &mut Summary) {
     }
     // A reader that has gone away ends the sweep by the next print, not by this one.
     let _ = std::io::stdout().flush();
+}
+
+/// Longest line of an event that is told, characters.
+const LINE_CHARS_MAX: usize = 2_000;
+
+fn tell_parting(parting: Option<&Parting>) {
+    let Some(Parting { same, next }) = parting else {
+        println!("  two more runs, which told every event, are the same");
+        return;
+    };
+    println!("  the first {same} events are the same; the next, after the hash of it:");
+    for (which, line) in ["one", "the other"].into_iter().zip(next) {
+        let line = line.as_deref().unwrap_or("nothing more happened");
+        let line: String = line.chars().take(LINE_CHARS_MAX).collect();
+        println!("  {which:<9} {line}");
+    }
 }
 
 /// Options of a seed that `set` makes differ from what it draws.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::File;
 
 use serde::{Deserialize, Serialize};
 
@@ -90,10 +91,11 @@ impl Verdict {
 }
 
 impl Report {
-    /// Lives a plan in this process.
+    /// Lives a plan in this process, and writes every event to a file, when there is one.
     #[must_use]
-    pub fn of(plan: &Plan) -> Self {
-        Self::of_finished(plan.seed, &live::<Real>(plan, false))
+    pub fn of(plan: &Plan, told: Option<File>) -> Self {
+        let finished = world::<Real>(plan, false).telling(told).run(plan.seed);
+        Self::of_finished(plan.seed, &finished)
     }
 
     /// What is told of a finished run.
@@ -183,13 +185,12 @@ impl Report {
 /// Lives a plan with nodes of this kind.
 #[must_use]
 pub fn live<K: Kind>(plan: &Plan, whole_trace: bool) -> Finished {
-    let world = World::<K>::new(
-        plan.seed,
-        plan.options.clone(),
-        plan.schedule(),
-        whole_trace,
-    );
-    world.run(plan.seed)
+    world::<K>(plan, whole_trace).run(plan.seed)
+}
+
+fn world<K: Kind>(plan: &Plan, whole_trace: bool) -> World<K> {
+    let options = plan.options.clone();
+    World::new(plan.seed, options, plan.schedule(), whole_trace)
 }
 
 /// The command that repeats a run of a seed.

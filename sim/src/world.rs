@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::fs::File;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -300,6 +301,13 @@ impl<K: Kind> World<K> {
         world
     }
 
+    /// The same, which writes every event to this file as it happens.
+    #[must_use]
+    pub fn telling(mut self, file: Option<File>) -> Self {
+        self.trace = self.trace.telling(file);
+        self
+    }
+
     /// Lives the run to its end, inside madsim.
     #[must_use]
     pub fn run(self, madsim_seed: u64) -> Finished {
@@ -447,6 +455,15 @@ impl<K: Kind> World<K> {
             }
             Due::Look => {
                 self.look_at_cluster().await;
+                if self.options.undetermined {
+                    let (seat, node) = (Seat(0), self.state(Seat(0)).node);
+                    let message = format!("process {} lives this run", std::process::id());
+                    self.emit(Event::Report {
+                        seat,
+                        node,
+                        message,
+                    });
+                }
                 self.plan_in(Duration::from_secs(1), Due::Look);
             }
             Due::Heal => self.heal().await,
