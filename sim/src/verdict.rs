@@ -30,6 +30,10 @@ pub const EXIT_COVERAGE: u8 = 5;
 /// The command line makes no sense.
 pub const EXIT_USAGE: u8 = 64;
 
+/// The commit that this program was built from, with `-dirty` where files were changed since;
+/// `unknown` where there was no git.
+pub const COMMIT: &str = env!("MFSHA_COMMIT");
+
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
@@ -169,6 +173,7 @@ impl Report {
         line("promise", &violation.promise);
         line("time", &format!("{:.6} s", at.seconds()));
         line("seed", &format!("{} (schema {SCHEMA})", self.seed));
+        line("commit", COMMIT);
         line("what", &violation.sentence.replace('\n', "\n            "));
         line(
             "options",
@@ -244,11 +249,20 @@ mod tests {
             "P-PROCESS",
             "17",
             "killed by signal 9",
+            &format!("commit    {COMMIT}"),
             "net.loss_ppm=0",
             "cargo sim replay 17 --set 'net.loss_ppm=0'",
         ] {
             assert!(block.contains(part), "{part} is not in {block}");
         }
+    }
+
+    #[test]
+    fn the_commit_is_one_or_unknown() {
+        let hash = COMMIT.strip_suffix("-dirty").unwrap_or(COMMIT);
+        let digits = hash.chars().all(|digit| digit.is_ascii_hexdigit());
+        let known = hash.len() >= 12 && digits;
+        assert!(known || COMMIT == "unknown", "{COMMIT}");
     }
 
     #[test]
