@@ -4,6 +4,12 @@
 //! per process and would make the second run in it another one. A child that dies, whatever of,
 //! is a failure of its seed, and what it said is kept.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the parent process waits for its children, in real time; it lives no run"
+)]
+
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,11 @@
 //! Many seeds: children side by side, reports in order, and what they come to together.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the parent process waits for its children and measures how long they take; it lives no run"
+)]
+
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::sync::mpsc;
