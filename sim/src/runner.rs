@@ -6,7 +6,7 @@
     reason = "the parent process waits for its children and measures how long they take; it lives no run"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use mfsha_core::rng::Seed;
 
 use crate::bugs::Planted;
 use crate::child::{Children, Job};
-use crate::coverage;
+use crate::coverage::{self, During};
 use crate::options::Options;
 use crate::plan::Plan;
 use crate::trace::Parting;
@@ -229,10 +229,7 @@ pub fn differing(seed: u64, set: &[String]) -> Vec<String> {
 
 fn tell_summary(sweep: &Sweep, summary: &mut Summary, took: Duration) {
     let seconds = took.as_secs_f64().max(1e-9);
-    println!("\nsituations reached (seeds, times):");
-    for (situation, (seeds, times)) in &summary.coverage {
-        println!("  {seeds:>6} {times:>9}  {situation}");
-    }
+    tell_coverage(summary, sweep.ideal);
     if !sweep.ideal {
         let counts = summary
             .coverage
@@ -274,6 +271,46 @@ fn tell_summary(sweep: &Sweep, summary: &mut Summary, took: Duration) {
         summary.simulated / seconds,
         summary.events
     );
+}
+
+/// Tells what was reached: a line for each situation, and a table of what was under way meanwhile.
+fn tell_coverage(summary: &Summary, ideal: bool) {
+    let required: BTreeSet<String> = match ideal {
+        true => BTreeSet::new(),
+        false => coverage::required().collect(),
+    };
+    // What a sweep of `SEEDS_MIN` seeds would have reached by now is compared, not the bare count.
+    let few = |seeds: u64| seeds * coverage::SEEDS_MIN < coverage::RARE_SEEDS * summary.seeds;
+    println!("\nsituations reached (seeds, times; ! is required and rare):");
+    let mut crossed: BTreeMap<&str, BTreeMap<&str, String>> = BTreeMap::new();
+    for (situation, (seeds, times)) in &summary.coverage {
+        let rare = required.contains(situation) && few(*seeds);
+        let mark = if rare { "!" } else { " " };
+        match situation.split_once(" during ") {
+            Some((situation, during)) if !ideal => {
+                let cell = format!("{seeds}{}", mark.trim());
+                crossed.entry(situation).or_default().insert(during, cell);
+            }
+            _ => println!("{mark} {seeds:>6} {times:>9}  {situation}"),
+        }
+    }
+    if crossed.is_empty() {
+        return;
+    }
+    let columns = During::ALL.map(During::name);
+    println!("\nwhat was under way meanwhile (seeds):");
+    for (at, column) in columns.into_iter().enumerate() {
+        println!("  {:>3}  during {column}", at + 1);
+    }
+    let heads: Vec<String> = (1..=columns.len()).map(|at| format!("{at:>5}")).collect();
+    println!("  {}", heads.concat());
+    for (situation, cells) in crossed {
+        let cells = columns.map(|column| {
+            let cell = cells.get(column).map_or(".", String::as_str);
+            format!("{cell:>5}")
+        });
+        println!("  {}  {situation}", cells.concat());
+    }
 }
 
 /// The first seed in which this checker, judging alone, finds a planted bug, and its report; all
