@@ -32,6 +32,8 @@ closed! {
         /// Raft gives a peer up for ever once a vote request to it failed, and sends it nothing
         /// more: no leader is elected unless all nodes start together.
         PeersNeverRetried,
+        /// Elections begin, and end, eight times as late as the options say. P-LIVE.
+        ElectionsLate,
         /// A strict read is answered from the node's own applied state, whoever leads.
         UncheckedRead,
         /// The leader counts an append as stored by a peer as soon as it was sent.

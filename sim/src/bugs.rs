@@ -113,6 +113,15 @@ pub const ALL: &[Planted] = &[
         set: &["workload.read_lease=5"],
     },
     Planted {
+        name: "elections-late",
+        bug: Bug::ElectionsLate,
+        mistake: "",
+        what: "elections begin and end eight times as late as they should",
+        promise: "P-LIVE",
+        judges: &["live"],
+        set: &["net.streams=false"],
+    },
+    Planted {
         name: "follower-alters-entry",
         bug: Bug::FollowerAltersEntry,
         mistake: "",

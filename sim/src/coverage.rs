@@ -7,6 +7,7 @@
 //! came, by what the node was at that suffers it. Of a fault that began nothing may have come.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use mfsha_core::id::{LogIndex, NodeId};
 use mfsha_core::node::request::{Consistency, NodeError, RequestBody, ResponseBody};
@@ -390,6 +391,7 @@ impl Coverage {
                 fact: FileFact::Holds(_),
                 ..
             } => self.reached("chunk written"),
+            Event::CoreLeads { after } => self.on_leader(*after),
             Event::DetectionJudged => self.reached("only detection is judged"),
             Event::PhaseBegins {
                 phase: Phase::Liveness,
@@ -420,6 +422,15 @@ impl Coverage {
                 self.reached("node restarts from a checkpoint");
             }
         }
+    }
+
+    /// Buckets of twice the length each, so that a bound can be compared with what is usual.
+    fn on_leader(&mut self, after: Duration) {
+        let millis = after.as_millis();
+        let bucket = std::iter::successors(Some(250_u128), |most| Some(most * 2));
+        let most = bucket.into_iter().find(|most| millis <= *most);
+        let most = most.expect("the buckets have no end");
+        self.reached(&format!("core has a leader within {most:>5} ms"));
     }
 
     fn on_delivered(&mut self, message: u64, link: (Place, Place)) {

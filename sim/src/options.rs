@@ -42,6 +42,10 @@ pub struct Options {
     pub chunkservers: u8,
     /// How long faults come and go, milliseconds.
     pub safety_ms: u64,
+    /// How long a healed core whose nodes are connected may take to elect its first leader,
+    /// milliseconds.
+    #[serde(default = "lead_bound_ms")]
+    pub lead_bound_ms: u64,
     /// How long a healed core may take to elect and serve, milliseconds.
     pub serve_bound_ms: u64,
     /// How long a healed core may take to become one state afterwards, milliseconds.
@@ -84,6 +88,16 @@ pub struct Options {
     pub mount: MountOptions,
     /// Fault points in drivers.
     pub buggify: BuggifyOptions,
+}
+
+/// Longest election timeouts within which a connected majority has a leader: three until one that
+/// hears nobody asks whether it still leads, one until nobody is promised to it any more, one until
+/// somebody stands, and five elections, of which each after the first had no winner.
+const LEAD_ELECTIONS: u64 = 10;
+
+/// What plans mean that do not say it: the bound of the longest timeouts that are drawn.
+fn lead_bound_ms() -> u64 {
+    LEAD_ELECTIONS * 1_000
 }
 
 /// Options of mounts.
@@ -450,6 +464,7 @@ impl Options {
             mounts,
             mount,
             safety_ms: *rng.pick(&[4_000, 8_000, 12_000, 20_000, 30_000]),
+            lead_bound_ms: LEAD_ELECTIONS * election,
             serve_bound_ms: 20 * election + 10_000,
             converge_bound_ms: if chunkservers > 0 { 60_000 } else { 20_000 },
             leave_rest_broken: rng.chance(1, 3),

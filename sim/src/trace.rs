@@ -147,6 +147,7 @@ pub fn line(now: SimTime, event: &Event) -> String {
 pub fn place(event: &Event) -> Option<Place> {
     match event {
         Event::PhaseBegins { .. }
+        | Event::CoreLeads { .. }
         | Event::CoreServes { .. }
         | Event::DetectionJudged
         | Event::CoreLate { .. } => None,
@@ -369,6 +370,7 @@ pub fn words(event: &Event) -> String {
         },
         Event::Noticed { index, notices, .. } => format!("notice     {index} {notices:?}"),
         Event::DetectionJudged => "only detection is judged: the run ends here".to_owned(),
+        Event::CoreLeads { after } => format!("core has a leader after {after:?}"),
         Event::CoreServes { after } => format!("core serves after {after:?}"),
         Event::CoreLate { what } => format!("CORE LATE  {what}"),
     }

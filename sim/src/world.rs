@@ -225,6 +225,7 @@ pub struct World<K: Kind> {
     /// Seats that are healed for good.
     pub(crate) core: Vec<Seat>,
     pub(crate) healed_at: SimTime,
+    pub(crate) led_at: Option<SimTime>,
     pub(crate) served_at: Option<SimTime>,
     /// Who is to vote, as the operator sees it.
     pub(crate) voters: BTreeSet<NodeId>,
@@ -286,6 +287,7 @@ impl<K: Kind> World<K> {
             phase: Phase::Safety,
             core: Vec::new(),
             healed_at: SimTime::ZERO,
+            led_at: None,
             served_at: None,
             next_node: nodes.len() as u64 + 1,
             voters: nodes.into_iter().collect(),
