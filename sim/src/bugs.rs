@@ -113,6 +113,15 @@ pub const ALL: &[Planted] = &[
         set: &["workload.read_lease=5"],
     },
     Planted {
+        name: "elections-late",
+        bug: Bug::ElectionsLate,
+        mistake: "",
+        what: "elections begin and end eight times as late as they should",
+        promise: "P-LIVE",
+        judges: &["live"],
+        set: &["net.streams=false"],
+    },
+    Planted {
         name: "follower-alters-entry",
         bug: Bug::FollowerAltersEntry,
         mistake: "",
@@ -199,6 +208,20 @@ pub const ALL: &[Planted] = &[
         promise: "P-CHUNKS",
         judges: &["chunks"],
         set: TORN,
+    },
+    Planted {
+        name: "moved-before-copied",
+        bug: Bug::MovedBeforeCopied,
+        mistake: "",
+        what: "a copy that is to move is deleted before it is where it shall be",
+        promise: "P-CHUNKS",
+        judges: &["chunks"],
+        set: &[
+            "chunkservers=4",
+            "chunks.mean_ms=20",
+            "chunks.upkeep_delay_ms=200",
+            "chunks.balance_percent=0",
+        ],
     },
     Planted {
         name: "id-ranges-overlap",
@@ -302,6 +325,19 @@ pub const ALL: &[Planted] = &[
         set: &["net.streams=true", "faults.weights.corrupt-burst=20"],
     },
     Planted {
+        name: "batches-share-pages",
+        bug: Bug::BatchesSharePages,
+        mistake: "",
+        what: "a batch of the log begins in a page with what was flushed before",
+        promise: "P-DURABLE",
+        judges: &["durable"],
+        set: &[
+            "disk.pages_tear=true",
+            "faults.mean_ms=200",
+            "faults.weights.power-loss-all=20",
+        ],
+    },
+    Planted {
         name: "damage-taken-for-torn-tail",
         bug: Bug::DamageTakenForTornTail,
         mistake: "",
@@ -316,6 +352,35 @@ pub const ALL: &[Planted] = &[
             "faults.weights.rot-log=20",
             "faults.weights.kill=10",
         ],
+    },
+];
+
+/// A bug that no run of the simulator finds, and the test of the core that does.
+#[derive(Clone, Copy, Debug)]
+pub struct Elsewhere {
+    /// The switch in the core.
+    pub bug: Bug,
+    /// Why no run finds it.
+    pub why: &'static str,
+    /// The file of the test, from the root of the repository.
+    pub file: &'static str,
+    /// The test.
+    pub test: &'static str,
+}
+
+/// All of them: with [`ALL`] a closed list of what is put in on purpose.
+pub const ELSEWHERE: &[Elsewhere] = &[
+    Elsewhere {
+        bug: Bug::LeaseForgottenOnRestart,
+        why: "a node has to restart and vote between two heartbeats of a leader that others miss",
+        file: "core/src/raft/tests/planted.rs",
+        test: "a_lease_forgotten_on_restart_is_caught",
+    },
+    Elsewhere {
+        bug: Bug::NewerCopiesDeleted,
+        why: "it needs a state of a backup, and no run goes back to one",
+        file: "core/src/chunks/tests/one.rs",
+        test: "who_deletes_copies_that_are_newer_than_the_state_is_found",
     },
 ];
 
@@ -388,6 +453,22 @@ mod tests {
             .collect();
         // A process that dies needs no bug put in: the canary and the toys' panics ring that alarm.
         assert_eq!(unproven, [&"process"]);
+    }
+
+    #[test]
+    fn every_bug_of_the_core_is_found_by_a_run_or_by_a_test_that_is_named() {
+        for bug in Bug::ALL {
+            let here = ALL.iter().filter(|planted| planted.bug == *bug).count();
+            let elsewhere = ELSEWHERE.iter().filter(|it| it.bug == *bug).count();
+            assert_eq!(here + elsewhere, 1, "{bug:?}");
+        }
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        for it in ELSEWHERE {
+            let text = std::fs::read_to_string(format!("{root}/{}", it.file)).unwrap();
+            let tests = text.matches(&format!("#[test]\nfn {}()", it.test)).count();
+            assert_eq!(tests, 1, "{} is no test of {}", it.test, it.file);
+            assert!(text.contains(&format!("Bug::{:?}", it.bug)), "{it:?}");
+        }
     }
 
     #[test]

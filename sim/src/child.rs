@@ -4,12 +4,20 @@
 //! per process and would make the second run in it another one. A child that dies, whatever of,
 //! is a failure of its seed, and what it said is kept.
 
-use std::io::{Read, Write};
-use std::path::PathBuf;
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the parent process waits for its children, in real time; it lives no run"
+)]
+
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::plan::Plan;
+use crate::trace::{self, Parting};
 use crate::verdict::Report;
 
 /// Bytes of a child's output that are kept; what it says beyond them is read and dropped.
@@ -35,6 +43,15 @@ pub enum Job {
     Plan(Box<Plan>),
 }
 
+impl Job {
+    fn seed(&self) -> u64 {
+        match self {
+            Self::Seed(seed, _) | Self::Ideal(seed) => *seed,
+            Self::Plan(plan) => plan.seed,
+        }
+    }
+}
+
 impl Children {
     /// Children of the running program.
     ///
@@ -50,19 +67,37 @@ impl Children {
     /// Lives a job in a child and says what came of it.
     #[must_use]
     pub fn live(&self, job: &Job) -> Report {
-        let seed = match job {
-            Job::Seed(seed, _) | Job::Ideal(seed) => *seed,
-            Job::Plan(plan) => plan.seed,
+        self.live_telling(job, None)
+    }
+
+    /// Lives a job in two children, and says where they become different runs, if they do.
+    #[must_use]
+    pub fn live_twice(&self, job: &Job) -> (Report, Report, Option<Parting>) {
+        let (one, two) = (Told::new(job, 1), Told::new(job, 2));
+        let reports = [&one, &two].map(|told| self.live_telling(job, Some(&told.file)));
+        let [first, second] = reports;
+        let parting = match first.trace_hash == second.trace_hash {
+            true => None,
+            // A child that died before its first event has told nothing.
+            false => one.parting(&two).unwrap_or_default(),
         };
-        match self.try_live(job) {
+        (first, second, parting)
+    }
+
+    fn live_telling(&self, job: &Job, told: Option<&Path>) -> Report {
+        let seed = job.seed();
+        match self.try_live(job, told) {
             Ok(ended) => ended.report(seed),
             Err(error) => Report::died(seed, format!("no child could be run: {error}"), ""),
         }
     }
 
-    fn try_live(&self, job: &Job) -> std::io::Result<Ended> {
+    fn try_live(&self, job: &Job, told: Option<&Path>) -> std::io::Result<Ended> {
         let mut command = Command::new(&self.program);
         command.arg("one");
+        if let Some(file) = told {
+            command.arg("--tell").arg(file);
+        }
         let mut plan_text = String::new();
         match job {
             Job::Seed(seed, set) => {
@@ -113,6 +148,33 @@ impl Children {
             stdout: stdout.join().unwrap_or_default(),
             stderr: stderr.join().unwrap_or_default(),
         })
+    }
+}
+
+/// The file in which a child tells every event; it goes with this.
+struct Told {
+    file: PathBuf,
+}
+
+impl Told {
+    fn new(job: &Job, number: u32) -> Self {
+        let (process, seed) = (std::process::id(), job.seed());
+        let name = format!("mfsha-sim-{process}-{seed}-{number}.trace");
+        Self {
+            file: std::env::temp_dir().join(name),
+        }
+    }
+
+    fn parting(&self, other: &Self) -> std::io::Result<Option<Parting>> {
+        let read = |told: &Self| Ok::<_, std::io::Error>(BufReader::new(File::open(&told.file)?));
+        trace::parting(read(self)?, read(other)?)
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        // A child that could not begin made none.
+        let _ = std::fs::remove_file(&self.file);
     }
 }
 

@@ -7,7 +7,7 @@
 use mfsha_core::disk::FlushId;
 use mfsha_core::rng::{Rng, Seed};
 
-use crate::disk::{Event, Files, Pending, Record, apply, tear};
+use crate::disk::{Event, Files, Pending, Record, apply, tear, tear_pages};
 
 /// What became of the operations that no finished flush covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,16 +22,34 @@ pub enum Variant {
     Reordered,
     /// Each happened, or not, or in part.
     Scattered,
+    /// All happened but the last, of which each page did, or did not, or is spoilt with all that
+    /// was in it: a disk whose sectors are as long as pages, and which offers shorter ones.
+    PageTorn,
+    /// On such a disk, each happened, or not, or in part.
+    PagesScattered,
 }
 
 impl Variant {
-    /// All of them.
-    pub const ALL: [Self; 5] = [
+    /// Those of any disk that keeps whole what was written to its sectors before.
+    pub const OF_SECTORS: &[Self] = &[
         Self::Kept,
         Self::Lost,
         Self::Torn,
         Self::Reordered,
         Self::Scattered,
+    ];
+    /// Those that a disk has besides whose pages are torn whole: for whoever begins at a page of
+    /// its own each time.
+    pub const OF_PAGES: &[Self] = &[Self::PageTorn, Self::PagesScattered];
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::Kept,
+        Self::Lost,
+        Self::Torn,
+        Self::Reordered,
+        Self::Scattered,
+        Self::PageTorn,
+        Self::PagesScattered,
     ];
 }
 
@@ -46,24 +64,30 @@ pub struct CrashPoint {
     pub files: Files,
 }
 
-/// All crash points of a record that began on a disk holding `base`, with every variant at each.
+/// All crash points of a record that began on a disk holding `base`, with each of these variants.
 /// The same seed gives the same points.
-pub fn crash_points(base: &Files, record: &Record, seed: Seed) -> impl Iterator<Item = CrashPoint> {
+pub fn crash_points(
+    base: &Files,
+    record: &Record,
+    variants: &'static [Variant],
+    seed: Seed,
+) -> impl Iterator<Item = CrashPoint> {
     let mut unflushed = Unflushed::new(base.clone());
     (0..=record.events.len()).flat_map(move |events| {
         if let Some(event) = events.checked_sub(1).map(|at| &record.events[at]) {
             unflushed.add(event);
         }
         let mut rng = seed.index(events as u64).rng();
-        Variant::ALL.map(|variant| {
+        let point = |variant: &Variant| {
             let mut files = unflushed.durable.clone();
-            leave(&mut files, &unflushed.pending, variant, &mut rng);
+            leave(&mut files, &unflushed.pending, *variant, &mut rng);
             CrashPoint {
                 events,
-                variant,
+                variant: *variant,
                 files,
             }
-        })
+        };
+        variants.iter().map(point).collect::<Vec<_>>()
     })
 }
 
@@ -135,11 +159,11 @@ fn leave(files: &mut Files, pending: &[Pending], variant: Variant, rng: &mut Rng
     match variant {
         Variant::Lost => {}
         Variant::Kept => pending.iter().for_each(|operation| apply(files, operation)),
-        Variant::Torn => {
+        Variant::Torn | Variant::PageTorn => {
             others.iter().for_each(|operation| apply(files, operation));
-            tear(last, rng)
+            torn(last, variant, rng)
                 .iter()
-                .for_each(|sector| apply(files, sector));
+                .for_each(|piece| apply(files, piece));
         }
         Variant::Reordered => {
             let kept = others.iter().filter(|operation| {
@@ -149,17 +173,24 @@ fn leave(files: &mut Files, pending: &[Pending], variant: Variant, rng: &mut Rng
             kept.for_each(|operation| apply(files, operation));
             apply(files, last);
         }
-        Variant::Scattered => {
+        Variant::Scattered | Variant::PagesScattered => {
             for operation in pending {
                 match rng.below(3) {
                     0 => apply(files, operation),
                     1 => {}
-                    _ => tear(operation, rng)
+                    _ => torn(operation, variant, rng)
                         .iter()
-                        .for_each(|sector| apply(files, sector)),
+                        .for_each(|piece| apply(files, piece)),
                 }
             }
         }
+    }
+}
+
+fn torn(operation: &Pending, variant: Variant, rng: &mut Rng) -> Vec<Pending> {
+    match Variant::OF_PAGES.contains(&variant) {
+        true => tear_pages(operation, rng),
+        false => tear(operation, rng),
     }
 }
 
@@ -181,8 +212,9 @@ mod tests {
         disk.write("a", 512, &[2; 512]).unwrap();
         disk.write("a", 1_024, &[3; 512]).unwrap();
         let record = disk.take_record();
-        let points: Vec<_> = crash_points(&Files::new(), &record, Seed::from_u64(2)).collect();
-        assert_eq!(points.len(), (record.events.len() + 1) * Variant::ALL.len());
+        let all = Variant::OF_SECTORS;
+        let points: Vec<_> = crash_points(&Files::new(), &record, all, Seed::from_u64(2)).collect();
+        assert_eq!(points.len(), (record.events.len() + 1) * all.len());
         for point in &points {
             if point.events >= 4 {
                 assert_eq!(point.files["a"][..512], [1; 512], "{point:?}");
@@ -195,5 +227,33 @@ mod tests {
         assert_eq!(at_end(Variant::Lost)[512..1_536], [0; 1_024]);
         assert_eq!(at_end(Variant::Kept)[512..1_024], [2; 512]);
         assert_eq!(at_end(Variant::Reordered)[1_024..1_536], [3; 512]);
+    }
+
+    #[test]
+    fn a_page_that_is_torn_takes_what_was_flushed_in_it_along() {
+        let mut disk = SimDisk::new(1 << 20, Seed::from_u64(1).rng());
+        disk.start_record();
+        disk.create("a", 8_192).unwrap();
+        disk.write("a", 0, &[1; 512]).unwrap();
+        let flush = disk.start_flush();
+        disk.finish_flush(flush);
+        disk.write("a", 512, &[2; 512]).unwrap();
+        let record = disk.take_record();
+        let (mut spoilt, mut whole) = (0, 0);
+        for seed in 0..60 {
+            let seed = Seed::from_u64(seed);
+            for point in crash_points(&Files::new(), &record, Variant::OF_PAGES, seed) {
+                if point.events < record.events.len() {
+                    continue;
+                }
+                match point.files["a"][..512] == [1; 512] {
+                    true => whole += 1,
+                    false => spoilt += 1,
+                }
+                assert_eq!(point.files["a"][4_096..], [0; 4_096], "another page");
+            }
+        }
+        assert!(spoilt > 10, "{spoilt}");
+        assert!(whole > 10, "{whole}");
     }
 }

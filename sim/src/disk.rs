@@ -90,7 +90,7 @@ pub enum Pending {
 /// Content of every file.
 pub type Files = BTreeMap<FileName, Vec<u8>>;
 
-/// How often what went wrong, for coverage.
+/// How often what went wrong, for coverage: what came of faults, not what was planned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskCounts {
     /// Reads that failed.
@@ -101,14 +101,53 @@ pub struct DiskCounts {
     pub read_flips: u64,
     /// Writes that went elsewhere.
     pub misdirected: u64,
-    /// Operations that a crash lost.
+    /// Flushes that failed.
+    pub flush_errors: u64,
+    /// Operations that a crash or a failed flush lost.
     pub lost: u64,
-    /// Writes that a crash tore.
+    /// Operations that a crash or a failed flush did in part, sector by sector.
     pub torn: u64,
+    /// The same, where whole pages were spoilt.
+    pub torn_pages: u64,
+    /// Crashes that kept an operation and none of an earlier one.
+    pub reordered: u64,
     /// Sectors that rotted.
     pub rotted: u64,
     /// Requests refused for want of space.
     pub full: u64,
+}
+
+impl DiskCounts {
+    /// Each with the name of the situation that it is.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, u64); 11] {
+        let Self {
+            read_errors,
+            write_errors,
+            read_flips,
+            misdirected,
+            flush_errors,
+            lost,
+            torn,
+            torn_pages,
+            reordered,
+            rotted,
+            full,
+        } = *self;
+        [
+            ("disk read failed", read_errors),
+            ("disk write failed", write_errors),
+            ("disk read flipped a bit", read_flips),
+            ("disk write went astray", misdirected),
+            ("disk flush failed", flush_errors),
+            ("disk operation lost", lost),
+            ("disk operation torn", torn),
+            ("disk pages torn", torn_pages),
+            ("disk operations out of order", reordered),
+            ("disk sector rotted", rotted),
+            ("disk was full", full),
+        ]
+    }
 }
 
 #[derive(Debug)]
@@ -289,6 +328,7 @@ impl SimDisk {
     pub fn fail_flush(&self, flush: FlushId, rng: &mut Rng) {
         let mut state = self.state();
         let covered = state.end_flush(flush);
+        state.counts.flush_errors += 1;
         let done: Vec<_> = state.pending.drain(..covered).collect();
         for (_, later) in &mut state.flushes {
             *later -= covered;
@@ -403,12 +443,15 @@ impl State {
     }
 
     fn scatter(&mut self, operations: &[Pending], fate: CrashFate, rng: &mut Rng) {
+        let (mut one_lost, mut out_of_order) = (false, false);
         for operation in operations {
             let draw = rng.below(1_000);
             if draw < fate.kept {
                 apply(&mut self.durable, operation);
+                out_of_order |= one_lost;
             } else if draw < fate.kept + fate.lost {
                 self.counts.lost += 1;
+                one_lost = true;
             } else {
                 let left = match self.pages_tear {
                     true => tear_pages(operation, rng),
@@ -417,9 +460,13 @@ impl State {
                 for piece in left {
                     apply(&mut self.durable, &piece);
                 }
-                self.counts.torn += 1;
+                match self.pages_tear && matches!(operation, Pending::Write { .. }) {
+                    true => self.counts.torn_pages += 1,
+                    false => self.counts.torn += 1,
+                }
             }
         }
+        self.counts.reordered += u64::from(out_of_order);
     }
 
     fn spoil(&mut self, file: &str, offset: u64, bytes: &[u8]) {

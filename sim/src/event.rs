@@ -143,6 +143,8 @@ pub enum FileFact {
 pub enum Event {
     /// A half of the run began.
     PhaseBegins { phase: Phase, core: Vec<Seat> },
+    /// A node of the healed core leads, and no other of it has seen a later term.
+    CoreLeads { after: Duration },
     /// Every client of the healed core has had a write and a read answered.
     CoreServes { after: Duration },
     /// Where only detection of damage is judged, the run ends here: nothing is healed.

@@ -70,7 +70,8 @@ pub enum Fault {
     /// The disk is gone for ever. The seat comes back empty, under a new id, which takes the old
     /// one's place in the membership.
     LoseDisk { seat: Seat, down_ms: u64 },
-    /// Disk operations take so many times longer.
+    /// Whatever the disk makes durable, flushes, checkpoints and identities, takes so many times
+    /// longer.
     SlowDisk {
         seat: Seat,
         factor: u32,

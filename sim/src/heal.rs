@@ -16,6 +16,10 @@ use crate::world::{Due, World};
 
 /// How often the world looks whether the core serves and has converged.
 const WATCH: Duration = Duration::from_millis(20);
+/// How long the nodes of a healed core may take to be connected, in a run over streams: one waits
+/// for an attempt that was begun before to fail (3 s), and then dials again (2 s later) or is
+/// dialed by one that does so later than it would (2 s).
+const CONNECT: Duration = Duration::from_secs(7);
 
 impl<K: Kind> World<K> {
     pub(crate) async fn heal(&mut self) {
@@ -110,6 +114,9 @@ impl<K: Kind> World<K> {
     }
 
     pub(crate) fn watch(&mut self) {
+        if self.led_at.is_none() {
+            self.watch_leader();
+        }
         match self.served_at {
             None => self.watch_service(),
             Some(served_at) => {
@@ -135,6 +142,35 @@ impl<K: Kind> World<K> {
             }
         }
         self.plan_in(WATCH, Due::Watch);
+    }
+
+    fn watch_leader(&mut self) {
+        let after = self.now.since(self.healed_at);
+        if self.has_leader() {
+            self.led_at = Some(self.now);
+            return self.emit(Event::CoreLeads { after });
+        }
+        let mut bound = Duration::from_millis(self.options.lead_bound_ms);
+        if self.streams.is_some() {
+            bound += CONNECT;
+        }
+        if after > bound {
+            let what = format!(
+                "the healed core {:?} has no leader within {bound:?}: {}",
+                self.core,
+                self.standing()
+            );
+            self.emit(Event::CoreLate { what });
+        }
+    }
+
+    /// Whether a node of the core leads in a term that is not over: one that was cut off may take
+    /// itself for a leader until it hears of another.
+    fn has_leader(&self) -> bool {
+        let seats = self.core.iter();
+        let views = seats.filter_map(|seat| self.seats[usize::from(seat.0)].view.as_ref());
+        let last = views.max_by_key(|view| (view.status.term, view.status.leads));
+        last.is_some_and(|view| view.status.leads)
     }
 
     fn watch_service(&mut self) {

@@ -149,7 +149,7 @@ impl Drawing {
                     self.span(lane, since, at, if ok { "call" } else { "failed" }, &words);
                 }
             }
-            Event::PhaseBegins { .. } | Event::CoreServes { .. } => {
+            Event::PhaseBegins { .. } | Event::CoreLeads { .. } | Event::CoreServes { .. } => {
                 self.point(at, 0, "phase", event);
             }
             Event::CoreLate { .. } => self.point(at, 0, "violation", event),

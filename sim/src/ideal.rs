@@ -6,6 +6,7 @@
 //! knows of consensus, disks or networks, so it is many times faster than whole nodes.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::Arc;
 
 use mfsha_core::id::{Lane, LogIndex, NodeId, RequestSeq, SessionId};
@@ -52,10 +53,11 @@ struct Ideal {
     coverage: BTreeMap<String, u64>,
 }
 
-/// Lives one seed.
+/// Lives one seed, and writes every event to a file, when there is one.
 #[must_use]
-pub fn live(seed: u64) -> Report {
+pub fn live(seed: u64, told: Option<File>) -> Report {
     let mut ideal = Ideal::new(seed);
+    ideal.trace = ideal.trace.telling(told);
     let mut violation = None;
     let mut now = SimTime::ZERO;
     for step in 0..COMMANDS {
@@ -309,10 +311,10 @@ mod tests {
     #[test]
     fn replicas_agree_whatever_crashes_and_every_run_repeats() {
         for seed in 0..3 {
-            let report = live(seed);
+            let report = live(seed, None);
             assert_eq!(report.verdict, Verdict::Kept, "seed {seed}");
             assert!(report.coverage.contains_key("replica crashed"));
-            assert_eq!(live(seed), report);
+            assert_eq!(live(seed, None), report);
         }
     }
 

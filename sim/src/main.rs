@@ -169,6 +169,9 @@ struct OneArgs {
     plan: bool,
     #[arg(long)]
     ideal: bool,
+    /// Write every event to this file as it happens.
+    #[arg(long, value_name = "FILE")]
+    tell: Option<PathBuf>,
     #[command(flatten)]
     set: SetArgs,
 }
@@ -512,14 +515,15 @@ fn canary() -> Ended {
 /// The child's side of `child::Children`.
 fn one(args: &OneArgs) -> Ended {
     task::watch_panics();
+    let told = args.tell.as_ref().map(std::fs::File::create).transpose()?;
     let report = match (args.seed, args.plan) {
-        (Some(seed), false) if args.ideal => ideal::live(seed),
-        (Some(seed), false) => Report::of(&Plan::draw(seed, &args.set.set)?),
+        (Some(seed), false) if args.ideal => ideal::live(seed, told),
+        (Some(seed), false) => Report::of(&Plan::draw(seed, &args.set.set)?, told),
         (None, true) => {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text)?;
             let plan = toml::from_str::<Plan>(&text).map_err(|error| Stopped(error.to_string()))?;
-            Report::of(&plan)
+            Report::of(&plan, told)
         }
         _ => return Err(Stopped("a seed or a plan, not both".into())),
     };

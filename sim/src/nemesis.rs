@@ -16,6 +16,7 @@ use crate::net::{Link, Weather};
 use crate::node::Kind;
 use crate::place::{Place, Seat};
 use crate::schedule::FaultEntry;
+use crate::time::SimTime;
 use crate::workload;
 use crate::world::{Due, Waiting, World};
 
@@ -225,7 +226,11 @@ impl<K: Kind> World<K> {
                 factor,
                 for_ms,
             } => {
-                self.state(seat).slow = factor;
+                let heals = SimTime(self.options.safety_ms * 1_000_000);
+                let ends = (now + Duration::from_millis(for_ms)).min(heals);
+                let state = self.state(seat);
+                state.slow = factor;
+                state.slow_until = state.slow_until.max(ends);
                 self.end_in(entry, for_ms);
             }
             Fault::FullDisk { seat, for_ms } => {
@@ -278,12 +283,14 @@ impl<K: Kind> World<K> {
                     let summary = format!("sector at {offset} of {file} rotted");
                     self.emit(Event::DiskCrashed { seat, summary });
                 }
+                self.note_effects(seat);
             }
             Fault::RotState { seat, draw } => {
                 if let Some(key) = self.state(seat).store.rot(draw) {
                     let summary = format!("value of key {key:02x?} rotted");
                     self.emit(Event::DiskCrashed { seat, summary });
                 }
+                self.note_effects(seat);
             }
             other => unreachable!("{} strikes no machine", other.kind().name()),
         }
@@ -322,7 +329,13 @@ impl<K: Kind> World<K> {
         });
         match &entry.fault {
             Fault::Pause { seat, .. } => self.resume(*seat).await,
-            Fault::SlowDisk { seat, .. } => self.state(*seat).slow = 1,
+            Fault::SlowDisk { seat, .. } => {
+                let state = self.state(*seat);
+                // Another one may last longer.
+                if state.slow_until <= now {
+                    state.slow = 1;
+                }
+            }
             Fault::FullDisk { seat, .. } => {
                 let bytes = self.options.disk.capacity_bytes;
                 self.state(*seat).disk.set_capacity_bytes(bytes);

@@ -42,6 +42,10 @@ pub struct Options {
     pub chunkservers: u8,
     /// How long faults come and go, milliseconds.
     pub safety_ms: u64,
+    /// How long a healed core whose nodes are connected may take to elect its first leader,
+    /// milliseconds.
+    #[serde(default = "lead_bound_ms")]
+    pub lead_bound_ms: u64,
     /// How long a healed core may take to elect and serve, milliseconds.
     pub serve_bound_ms: u64,
     /// How long a healed core may take to become one state afterwards, milliseconds.
@@ -50,6 +54,9 @@ pub struct Options {
     pub leave_rest_broken: bool,
     /// The run reports a violation although nothing is wrong: proves that alarms ring.
     pub canary: bool,
+    /// The run is another one in each process: proves that runs are compared.
+    #[serde(default)]
+    pub undetermined: bool,
     /// Name of a bug put in on purpose; empty for none.
     pub bug: String,
     /// Name of the only checker that judges, to prove what it finds by itself; empty for all.
@@ -81,6 +88,16 @@ pub struct Options {
     pub mount: MountOptions,
     /// Fault points in drivers.
     pub buggify: BuggifyOptions,
+}
+
+/// Longest election timeouts within which a connected majority has a leader: three until one that
+/// hears nobody asks whether it still leads, one until nobody is promised to it any more, one until
+/// somebody stands, and five elections, of which each after the first had no winner.
+const LEAD_ELECTIONS: u64 = 10;
+
+/// What plans mean that do not say it: the bound of the longest timeouts that are drawn.
+fn lead_bound_ms() -> u64 {
+    LEAD_ELECTIONS * 1_000
 }
 
 /// Options of mounts.
@@ -306,6 +323,14 @@ pub struct ChunkOptions {
     pub absence_ms: u64,
     /// Files, or chunks, that a leader looks at at once.
     pub portion: usize,
+    /// Chunkservers whose use differs by more have copies moved, percent; 0 for by anything. Their
+    /// room is so large that 1 % is never reached.
+    #[serde(default = "balance_percent")]
+    pub balance_percent: u8,
+}
+
+fn balance_percent() -> u8 {
+    1
 }
 
 impl Default for ChunkOptions {
@@ -321,6 +346,7 @@ impl Default for ChunkOptions {
             upkeep_delay_ms: 500,
             absence_ms: 1_000,
             portion: 20,
+            balance_percent: balance_percent(),
         }
     }
 }
@@ -397,7 +423,8 @@ impl Options {
         } else {
             0
         };
-        let chunks = ChunkOptions::draw(&mut fleet);
+        let mut chunks = ChunkOptions::draw(&mut fleet);
+        chunks.balance_percent = *seed.child("options balance").rng().pick(&[0, 1]);
         for kind in [FaultKind::ServerCrash, FaultKind::ServerCut] {
             let weight = fleet.below(11) as u32;
             let weight = if chunkservers > 0 { weight } else { 0 };
@@ -437,10 +464,12 @@ impl Options {
             mounts,
             mount,
             safety_ms: *rng.pick(&[4_000, 8_000, 12_000, 20_000, 30_000]),
+            lead_bound_ms: LEAD_ELECTIONS * election,
             serve_bound_ms: 20 * election + 10_000,
             converge_bound_ms: if chunkservers > 0 { 60_000 } else { 20_000 },
             leave_rest_broken: rng.chance(1, 3),
             canary: false,
+            undetermined: false,
             bug: String::new(),
             judge: String::new(),
             raft,
@@ -769,6 +798,7 @@ impl ChunkOptions {
             upkeep_delay_ms: *rng.pick(&[200, 1_000]),
             absence_ms: *rng.pick(&[100, 1_000, 3_000]),
             portion: *rng.pick(&[20, 50, 200]),
+            balance_percent: balance_percent(),
         }
     }
 }

@@ -142,6 +142,7 @@ fn node_options(spec: &NodeSpec, seed: &Seed) -> node::Options {
             upkeep_tick: Duration::from_millis(100),
             upkeep_pause: Duration::from_secs(1),
             upkeep_portion: chunks.portion,
+            balance_accepted_percent: chunks.balance_percent,
             ..mfsha_core::chunks::Options::default()
         },
         observe: true,

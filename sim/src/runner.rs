@@ -1,6 +1,12 @@
 //! Many seeds: children side by side, reports in order, and what they come to together.
 
-use std::collections::BTreeMap;
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the parent process waits for its children and measures how long they take; it lives no run"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -10,9 +16,10 @@ use mfsha_core::rng::Seed;
 
 use crate::bugs::Planted;
 use crate::child::{Children, Job};
-use crate::coverage;
+use crate::coverage::{self, During};
 use crate::options::Options;
 use crate::plan::Plan;
+use crate::trace::Parting;
 use crate::verdict::{self, Report};
 
 /// A sweep over seeds.
@@ -61,6 +68,8 @@ pub struct Summary {
 struct Lived {
     report: Report,
     again: Option<Report>,
+    /// Where two runs became different ones.
+    parting: Option<Parting>,
 }
 
 /// Lives a sweep, prints each seed's hash and each failure's block, and says what it came to.
@@ -120,15 +129,38 @@ fn live(sweep: &Sweep, children: &Children, seed: u64) -> Lived {
     } else {
         Job::Seed(seed, sweep.set.clone())
     };
-    let report = children.live(&job);
     let mut chance = Seed::from_u64(seed).child("twice").rng();
     let chosen = chance.chance(sweep.twice_percent, 100);
-    let again = (chosen || report.verdict.violation().is_some()).then(|| children.live(&job));
-    Lived { report, again }
+    let first = (!chosen).then(|| children.live(&job));
+    if let Some(report) = &first
+        && report.verdict.violation().is_none()
+    {
+        return Lived {
+            report: report.clone(),
+            again: None,
+            parting: None,
+        };
+    }
+    // Both tell every event: what differs once need not differ again.
+    let (one, two, parting) = children.live_twice(&job);
+    let (report, again) = match first {
+        None => (one, two),
+        Some(first) if one.trace_hash != first.trace_hash => (first, one),
+        Some(first) => (first, two),
+    };
+    Lived {
+        report,
+        again: Some(again),
+        parting,
+    }
 }
 
 fn tell(sweep: &Sweep, seed: u64, lived: Lived, summary: &mut Summary) {
-    let Lived { report, again } = lived;
+    let Lived {
+        report,
+        again,
+        parting,
+    } = lived;
     println!("seed {seed} trace hash {}", report.trace_hash);
     summary.seeds += 1;
     summary.simulated += report.simulated.seconds();
@@ -145,6 +177,7 @@ fn tell(sweep: &Sweep, seed: u64, lived: Lived, summary: &mut Summary) {
                 "seed {seed} lost determinism: a second process has trace hash {}",
                 again.trace_hash
             );
+            tell_parting(parting.as_ref());
             summary.undetermined.push(seed);
             summary.exit_code = verdict::EXIT_DETERMINISM;
         }
@@ -171,6 +204,22 @@ fn tell(sweep: &Sweep, seed: u64, lived: Lived, summary: &mut Summary) {
     let _ = std::io::stdout().flush();
 }
 
+/// Longest line of an event that is told, characters.
+const LINE_CHARS_MAX: usize = 2_000;
+
+fn tell_parting(parting: Option<&Parting>) {
+    let Some(Parting { same, next }) = parting else {
+        println!("  two more runs, which told every event, are the same");
+        return;
+    };
+    println!("  the first {same} events are the same; the next, after the hash of it:");
+    for (which, line) in ["one", "the other"].into_iter().zip(next) {
+        let line = line.as_deref().unwrap_or("nothing more happened");
+        let line: String = line.chars().take(LINE_CHARS_MAX).collect();
+        println!("  {which:<9} {line}");
+    }
+}
+
 /// Options of a seed that `set` makes differ from what it draws.
 #[must_use]
 pub fn differing(seed: u64, set: &[String]) -> Vec<String> {
@@ -180,10 +229,7 @@ pub fn differing(seed: u64, set: &[String]) -> Vec<String> {
 
 fn tell_summary(sweep: &Sweep, summary: &mut Summary, took: Duration) {
     let seconds = took.as_secs_f64().max(1e-9);
-    println!("\nsituations reached (seeds, times):");
-    for (situation, (seeds, times)) in &summary.coverage {
-        println!("  {seeds:>6} {times:>9}  {situation}");
-    }
+    tell_coverage(summary, sweep.ideal);
     if !sweep.ideal {
         let counts = summary
             .coverage
@@ -225,6 +271,46 @@ fn tell_summary(sweep: &Sweep, summary: &mut Summary, took: Duration) {
         summary.simulated / seconds,
         summary.events
     );
+}
+
+/// Tells what was reached: a line for each situation, and a table of what was under way meanwhile.
+fn tell_coverage(summary: &Summary, ideal: bool) {
+    let required: BTreeSet<String> = match ideal {
+        true => BTreeSet::new(),
+        false => coverage::required().collect(),
+    };
+    // What a sweep of `SEEDS_MIN` seeds would have reached by now is compared, not the bare count.
+    let few = |seeds: u64| seeds * coverage::SEEDS_MIN < coverage::RARE_SEEDS * summary.seeds;
+    println!("\nsituations reached (seeds, times; ! is required and rare):");
+    let mut crossed: BTreeMap<&str, BTreeMap<&str, String>> = BTreeMap::new();
+    for (situation, (seeds, times)) in &summary.coverage {
+        let rare = required.contains(situation) && few(*seeds);
+        let mark = if rare { "!" } else { " " };
+        match situation.split_once(" during ") {
+            Some((situation, during)) if !ideal => {
+                let cell = format!("{seeds}{}", mark.trim());
+                crossed.entry(situation).or_default().insert(during, cell);
+            }
+            _ => println!("{mark} {seeds:>6} {times:>9}  {situation}"),
+        }
+    }
+    if crossed.is_empty() {
+        return;
+    }
+    let columns = During::ALL.map(During::name);
+    println!("\nwhat was under way meanwhile (seeds):");
+    for (at, column) in columns.into_iter().enumerate() {
+        println!("  {:>3}  during {column}", at + 1);
+    }
+    let heads: Vec<String> = (1..=columns.len()).map(|at| format!("{at:>5}")).collect();
+    println!("  {}", heads.concat());
+    for (situation, cells) in crossed {
+        let cells = columns.map(|column| {
+            let cell = cells.get(column).map_or(".", String::as_str);
+            format!("{cell:>5}")
+        });
+        println!("  {}  {situation}", cells.concat());
+    }
 }
 
 /// The first seed in which this checker, judging alone, finds a planted bug, and its report; all

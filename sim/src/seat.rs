@@ -1,6 +1,7 @@
 //! The machine room of one node: its disk, its store, its clocks, and the process, when it runs.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use mfsha_core::id::{LogIndex, NodeId};
 use mfsha_core::rng::{Rng, Seed};
@@ -53,6 +54,8 @@ pub struct SeatState {
     pub flush_end: SimTime,
     /// How many times slower its disk is.
     pub slow: u32,
+    /// When the last of the faults that slow it ends.
+    pub slow_until: SimTime,
     /// The next flush that ends will have failed; the node starts again after so many
     /// milliseconds.
     pub fail_flush: Option<u64>,
@@ -95,6 +98,7 @@ impl SeatState {
             wakes: 0,
             flush_end: SimTime::ZERO,
             slow: 1,
+            slow_until: SimTime::ZERO,
             fail_flush: None,
             faults: DiskFaults::default(),
             write_errors: 0,
@@ -104,15 +108,48 @@ impl SeatState {
         }
     }
 
+    /// When the disk has done what takes it so many nanoseconds: while it is slow it does a part of
+    /// the work only, and the rest at its own pace.
+    #[must_use]
+    pub fn done_at(&self, now: SimTime, nanos: u64) -> SimTime {
+        let slow = u64::from(self.slow);
+        let left = self.slow_until.0.saturating_sub(now.0) / slow;
+        let done_slowly = nanos.min(left);
+        now + Duration::from_nanos(done_slowly * slow + (nanos - done_slowly))
+    }
+
     /// Nothing is slow, full or about to fail any more. What has rotted stays so.
     pub fn heal(&mut self, now: SimTime, options: &Options) {
         self.clock.reset_rate(now);
         self.clock.resume(now);
         self.slow = 1;
+        self.slow_until = now;
         self.fail_flush = None;
         self.faults = DiskFaults::default();
         self.disk.heal();
         self.disk.set_capacity_bytes(options.disk.capacity_bytes);
         self.store.heal();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_disk_is_slow_for_as_long_as_the_fault_lasts() {
+        let seed = Seed::from_u64(1);
+        let options = Options::draw(&seed);
+        let mut state = SeatState::new(Seat(0), NodeId(1), &seed, &options);
+        let now = SimTime(1_000);
+        assert_eq!(state.done_at(now, 50), SimTime(1_050));
+        state.slow = 10;
+        state.slow_until = SimTime(1_300);
+        assert_eq!(state.done_at(now, 20), SimTime(1_200));
+        assert_eq!(state.done_at(now, 30), SimTime(1_300));
+        // 30 of it in 300, and 70 afterwards.
+        assert_eq!(state.done_at(now, 100), SimTime(1_370));
+        state.heal(now, &options);
+        assert_eq!(state.done_at(now, 100), SimTime(1_100));
     }
 }

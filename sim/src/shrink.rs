@@ -3,6 +3,11 @@
 //! A smaller plan counts when the same checker finds the same kind of violation. Every try is a
 //! process of its own. What is left is written down in full, as a regression.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the parent process lives several children at a time; it lives no run"
+)]
+
 use std::collections::BTreeSet;
 
 use crate::child::{Children, Job};

@@ -26,6 +26,49 @@ pub struct SimSnapshot {
     map: Arc<Map>,
 }
 
+/// How often what went wrong, for coverage: what came of faults, not what was planned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreCounts {
+    /// Changes refused for want of space.
+    pub full: u64,
+    /// Checkpoints that failed.
+    pub failed: u64,
+    /// Values that rotted.
+    pub rotted: u64,
+    /// Crashes that lost changes.
+    pub lost: u64,
+    /// Crashes that lost a checkpoint that was under way.
+    pub cut_short: u64,
+}
+
+impl StoreCounts {
+    /// Each with the name of the situation that it is.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, u64); 5] {
+        let Self {
+            full,
+            failed,
+            rotted,
+            lost,
+            cut_short,
+        } = *self;
+        [
+            ("state was full", full),
+            ("checkpoint failed", failed),
+            ("state rotted", rotted),
+            ("state lost changes", lost),
+            ("checkpoint cut short", cut_short),
+        ]
+    }
+
+    /// Whether these may be the counts of the same store at a later time.
+    #[must_use]
+    pub fn is_after(&self, earlier: &Self) -> bool {
+        let pairs = self.named().into_iter().zip(earlier.named());
+        pairs.into_iter().all(|((_, now), (_, then))| now >= then)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     /// What the process sees.
@@ -47,6 +90,7 @@ struct Inner {
     fresh_bytes: usize,
     /// Bytes that each checkpoint under way makes durable.
     pending_bytes: BTreeMap<CheckpointId, usize>,
+    counts: StoreCounts,
 }
 
 impl Inner {
@@ -124,6 +168,7 @@ impl SimStore {
         let bytes = inner.pending_bytes.remove(&id).unwrap_or(0);
         if std::mem::take(&mut inner.fail_next) {
             inner.fresh_bytes += bytes;
+            inner.counts.failed += 1;
             return Some(Err(StoreError::Io {
                 reason: "write error while checkpointing".into(),
             }));
@@ -135,6 +180,12 @@ impl SimStore {
     /// The next checkpoint that ends will have failed.
     pub fn fail_next_checkpoint(&self) {
         self.lock().fail_next = true;
+    }
+
+    /// How often what went wrong so far.
+    #[must_use]
+    pub fn counts(&self) -> StoreCounts {
+        self.lock().counts
     }
 
     /// From now on there is no space for changes, or there is again.
@@ -153,6 +204,8 @@ impl SimStore {
     /// counts its checkpoints from 1 again.
     pub fn crash(&self) {
         let mut inner = self.lock();
+        inner.counts.lost += u64::from(inner.dirty_bytes() > 0);
+        inner.counts.cut_short += u64::from(!inner.pending.is_empty());
         inner.live = Arc::clone(&inner.durable);
         inner.pending.clear();
         inner.pending_bytes.clear();
@@ -178,6 +231,7 @@ impl SimStore {
         let bit = (draw >> 20) % (value.len() as u64 * 8);
         value[(bit / 8) as usize] ^= 1 << (bit % 8);
         inner.durable = Arc::new(map);
+        inner.counts.rotted += 1;
         Some(key)
     }
 
@@ -283,6 +337,7 @@ impl StateStore for SimStore {
     fn write(&mut self, batch: WriteBatch) -> Result<(), StoreError> {
         let mut inner = self.lock();
         if inner.full && !inner.live.is_empty() {
+            inner.counts.full += 1;
             return Err(StoreError::Full);
         }
         let bytes = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| {
@@ -367,6 +422,8 @@ mod tests {
         assert!(matches!(store.finish_checkpoint(id), Some(Err(_))));
         store.crash();
         assert_eq!(store.get(b"a").unwrap(), None);
+        let counts = store.counts();
+        assert_eq!((counts.failed, counts.lost, counts.cut_short), (1, 1, 0));
     }
 
     #[test]
@@ -413,6 +470,7 @@ mod tests {
         let mut batch = WriteBatch::default();
         batch.delete(b"a".to_vec());
         assert_eq!(store.write(batch), Err(StoreError::Full));
+        assert_eq!(store.counts().full, 1);
         assert_eq!(store.get(b"a").unwrap(), Some(b"1".to_vec()));
         store.heal();
         put(&mut store, b"b", b"2");

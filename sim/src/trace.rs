@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
+use std::fs::File;
+use std::io::{self, BufRead, BufWriter, Write as _};
 
 use mfsha_core::codec;
 
@@ -23,6 +25,8 @@ pub struct Trace {
     /// The last events, or all when the run is told.
     events: VecDeque<(SimTime, Event)>,
     whole: bool,
+    /// Where each event is written to as it happens.
+    told: Option<BufWriter<File>>,
 }
 
 impl Trace {
@@ -34,13 +38,29 @@ impl Trace {
             count: 0,
             events: VecDeque::new(),
             whole,
+            told: None,
         }
+    }
+
+    /// The same, which writes every event to this file as it happens: a line that begins with the
+    /// first half of the hash of the event and its time.
+    #[must_use]
+    pub fn telling(mut self, file: Option<File>) -> Self {
+        self.told = file.map(BufWriter::new);
+        self
     }
 
     /// Takes an event in.
     pub fn record(&mut self, now: SimTime, event: Event) {
         self.hasher.update(&now.0.to_le_bytes());
         absorb(&mut self.hasher, &event);
+        if let Some(told) = &mut self.told {
+            let line = told_line(now, &event);
+            // A file that takes no more ends early, and the comparison says so.
+            if told.write_all(line.as_bytes()).is_err() {
+                self.told = None;
+            }
+        }
         self.count += 1;
         if !self.whole && self.events.len() == RING_LENGTH {
             self.events.pop_front();
@@ -67,10 +87,50 @@ impl Trace {
     }
 }
 
+fn told_line(now: SimTime, event: &Event) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&now.0.to_le_bytes());
+    absorb(&mut hasher, event);
+    let hash = first_half(hasher.finalize());
+    let words = line(now, event).replace('\n', "\\n");
+    format!("{hash:016x} {words}\n")
+}
+
+/// Where two runs that were told become different ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parting {
+    /// How many events are the same.
+    pub same: u64,
+    /// The next line of each; `None` where there is none.
+    pub next: [Option<String>; 2],
+}
+
+/// Where two runs become different ones; `None` when they do not.
+///
+/// # Errors
+/// What was told of one of them cannot be read.
+pub fn parting(one: impl BufRead, two: impl BufRead) -> io::Result<Option<Parting>> {
+    let (mut one, mut two) = (one.lines(), two.lines());
+    let mut same = 0;
+    loop {
+        let next = [one.next().transpose()?, two.next().transpose()?];
+        if next[0] != next[1] {
+            return Ok(Some(Parting { same, next }));
+        }
+        if next[0].is_none() {
+            return Ok(None);
+        }
+        same += 1;
+    }
+}
+
 /// The first half of the hash of some bytes.
 #[must_use]
 pub fn short_hash(bytes: &[u8]) -> u64 {
-    let hash = blake3::hash(bytes);
+    first_half(blake3::hash(bytes))
+}
+
+fn first_half(hash: blake3::Hash) -> u64 {
     let first: [u8; 8] = hash.as_bytes()[..8].try_into().expect("a hash is longer");
     u64::from_le_bytes(first)
 }
@@ -87,6 +147,7 @@ pub fn line(now: SimTime, event: &Event) -> String {
 pub fn place(event: &Event) -> Option<Place> {
     match event {
         Event::PhaseBegins { .. }
+        | Event::CoreLeads { .. }
         | Event::CoreServes { .. }
         | Event::DetectionJudged
         | Event::CoreLate { .. } => None,
@@ -309,6 +370,7 @@ pub fn words(event: &Event) -> String {
         },
         Event::Noticed { index, notices, .. } => format!("notice     {index} {notices:?}"),
         Event::DetectionJudged => "only detection is judged: the run ends here".to_owned(),
+        Event::CoreLeads { after } => format!("core has a leader after {after:?}"),
         Event::CoreServes { after } => format!("core serves after {after:?}"),
         Event::CoreLate { what } => format!("CORE LATE  {what}"),
     }
@@ -464,6 +526,40 @@ mod tests {
         assert_ne!(base, hash(&[(1, 1), (2, 0)]));
         assert_ne!(base, hash(&[(1, 0), (3, 1)]));
         assert_ne!(base, hash(&[(1, 0)]));
+    }
+
+    #[test]
+    fn two_runs_part_at_the_first_event_that_is_another() {
+        let told = |events: &[(u64, u8)]| {
+            let lines = events
+                .iter()
+                .map(|(at, seat)| told_line(SimTime(*at), &paused(*seat)));
+            lines.collect::<String>()
+        };
+        let parts = |one: &str, two: &str| parting(one.as_bytes(), two.as_bytes()).unwrap();
+        let base = told(&[(1, 0), (2, 1), (3, 2)]);
+        assert_eq!(parts(&base, &base), None);
+        for other in [told(&[(1, 0), (2, 2), (3, 2)]), told(&[(1, 0), (4, 1)])] {
+            let parting = parts(&base, &other).expect("the second is another");
+            assert_eq!(parting.same, 1);
+            let [one, two] = parting.next.map(|line| line.expect("both go on"));
+            assert!(one.contains("seat1"), "{one}");
+            assert_ne!(one, two);
+        }
+        let ends = parts(&base, &told(&[(1, 0), (2, 1)])).expect("the second ends");
+        assert_eq!((ends.same, &ends.next[1]), (2, &None));
+    }
+
+    #[test]
+    fn what_no_words_tell_is_told_by_its_hash() {
+        let up = |amid_snapshot| Event::PeerUp {
+            seat: Seat(0),
+            peer: NodeId(1),
+            amid_snapshot,
+        };
+        assert_eq!(line(SimTime(1), &up(true)), line(SimTime(1), &up(false)));
+        let told = |amid| told_line(SimTime(1), &up(amid));
+        assert_ne!(told(true), told(false));
     }
 
     #[test]

@@ -290,11 +290,12 @@ impl<K: Kind> World<K> {
                 state.door.writing = Some((write, identity));
                 let disk = &self.options.disk;
                 let (least, mean) = (disk.flush_min_us * 1_000, disk.flush_mean_us * 1_000);
+                let now = self.now;
                 let state = self.state(seat);
                 let more = draw::exponential(&mut state.rng, mean);
-                let nanos = (least + more) * u64::from(state.slow);
+                let end = state.done_at(now, least + more);
                 let due = Due::IdentityStored { seat, life, write };
-                self.plan_in(Duration::from_nanos(nanos), due);
+                self.plan(end, due);
             }
             Effect::AddressesChanged { .. } => {}
             Effect::Refused { by, refusal } => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::File;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,10 @@ pub const EXIT_DETERMINISM: u8 = 4;
 pub const EXIT_COVERAGE: u8 = 5;
 /// The command line makes no sense.
 pub const EXIT_USAGE: u8 = 64;
+
+/// The commit that this program was built from, with `-dirty` where files were changed since;
+/// `unknown` where there was no git.
+pub const COMMIT: &str = env!("MFSHA_COMMIT");
 
 /// What came of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,10 +95,11 @@ impl Verdict {
 }
 
 impl Report {
-    /// Lives a plan in this process.
+    /// Lives a plan in this process, and writes every event to a file, when there is one.
     #[must_use]
-    pub fn of(plan: &Plan) -> Self {
-        Self::of_finished(plan.seed, &live::<Real>(plan, false))
+    pub fn of(plan: &Plan, told: Option<File>) -> Self {
+        let finished = world::<Real>(plan, false).telling(told).run(plan.seed);
+        Self::of_finished(plan.seed, &finished)
     }
 
     /// What is told of a finished run.
@@ -167,6 +173,7 @@ impl Report {
         line("promise", &violation.promise);
         line("time", &format!("{:.6} s", at.seconds()));
         line("seed", &format!("{} (schema {SCHEMA})", self.seed));
+        line("commit", COMMIT);
         line("what", &violation.sentence.replace('\n', "\n            "));
         line(
             "options",
@@ -183,13 +190,12 @@ impl Report {
 /// Lives a plan with nodes of this kind.
 #[must_use]
 pub fn live<K: Kind>(plan: &Plan, whole_trace: bool) -> Finished {
-    let world = World::<K>::new(
-        plan.seed,
-        plan.options.clone(),
-        plan.schedule(),
-        whole_trace,
-    );
-    world.run(plan.seed)
+    world::<K>(plan, whole_trace).run(plan.seed)
+}
+
+fn world<K: Kind>(plan: &Plan, whole_trace: bool) -> World<K> {
+    let options = plan.options.clone();
+    World::new(plan.seed, options, plan.schedule(), whole_trace)
 }
 
 /// The command that repeats a run of a seed.
@@ -243,11 +249,20 @@ mod tests {
             "P-PROCESS",
             "17",
             "killed by signal 9",
+            &format!("commit    {COMMIT}"),
             "net.loss_ppm=0",
             "cargo sim replay 17 --set 'net.loss_ppm=0'",
         ] {
             assert!(block.contains(part), "{part} is not in {block}");
         }
+    }
+
+    #[test]
+    fn the_commit_is_one_or_unknown() {
+        let hash = COMMIT.strip_suffix("-dirty").unwrap_or(COMMIT);
+        let digits = hash.chars().all(|digit| digit.is_ascii_hexdigit());
+        let known = hash.len() >= 12 && digits;
+        assert!(known || COMMIT == "unknown", "{COMMIT}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::fs::File;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -24,7 +25,7 @@ use crate::buggify::Buggify;
 use crate::check::{Checker, ClusterView, NodeView, Violation};
 use crate::coverage::Coverage;
 use crate::deed::Deed;
-use crate::disk::CrashFate;
+use crate::disk::{CrashFate, DiskCounts};
 use crate::draw;
 use crate::event::{Event, LossReason, MessageNumber, Phase, StopReason};
 use crate::face::FaceEvent;
@@ -224,6 +225,7 @@ pub struct World<K: Kind> {
     /// Seats that are healed for good.
     pub(crate) core: Vec<Seat>,
     pub(crate) healed_at: SimTime,
+    pub(crate) led_at: Option<SimTime>,
     pub(crate) served_at: Option<SimTime>,
     /// Who is to vote, as the operator sees it.
     pub(crate) voters: BTreeSet<NodeId>,
@@ -285,6 +287,7 @@ impl<K: Kind> World<K> {
             phase: Phase::Safety,
             core: Vec::new(),
             healed_at: SimTime::ZERO,
+            led_at: None,
             served_at: None,
             next_node: nodes.len() as u64 + 1,
             voters: nodes.into_iter().collect(),
@@ -298,6 +301,13 @@ impl<K: Kind> World<K> {
         };
         world.plan_run(schedule);
         world
+    }
+
+    /// The same, which writes every event to this file as it happens.
+    #[must_use]
+    pub fn telling(mut self, file: Option<File>) -> Self {
+        self.trace = self.trace.telling(file);
+        self
     }
 
     /// Lives the run to its end, inside madsim.
@@ -447,6 +457,15 @@ impl<K: Kind> World<K> {
             }
             Due::Look => {
                 self.look_at_cluster().await;
+                if self.options.undetermined {
+                    let (seat, node) = (Seat(0), self.state(Seat(0)).node);
+                    let message = format!("process {} lives this run", std::process::id());
+                    self.emit(Event::Report {
+                        seat,
+                        node,
+                        message,
+                    });
+                }
                 self.plan_in(Duration::from_secs(1), Due::Look);
             }
             Due::Heal => self.heal().await,
@@ -640,6 +659,7 @@ impl<K: Kind> World<K> {
                 })
             }
         };
+        self.note_effects(seat);
         self.emit(Event::FlushEnded {
             seat,
             flush: flush.0,
@@ -656,6 +676,7 @@ impl<K: Kind> World<K> {
         let Some(result) = self.state(seat).store.finish_checkpoint(checkpoint) else {
             return;
         };
+        self.note_effects(seat);
         self.emit(Event::CheckpointEnded {
             seat,
             checkpoint: checkpoint.0,
@@ -718,6 +739,7 @@ impl<K: Kind> World<K> {
             });
         }
         self.note_gap(seat, stepped.status.applied);
+        self.note_effects(seat);
         let view = NodeView {
             seat,
             node,
@@ -739,6 +761,13 @@ impl<K: Kind> World<K> {
         for effect in stepped.effects {
             self.on_effect(seat, node, effect).await;
         }
+    }
+
+    /// Tells what came of faults at a disk and a store since it was told last.
+    pub(crate) fn note_effects(&mut self, seat: Seat) {
+        let state = &self.seats[usize::from(seat.0)];
+        let (disk, store) = (state.disk.counts(), state.store.counts());
+        self.coverage.on_effects(seat, disk, store);
     }
 
     /// State that came without its entries came as a snapshot.
@@ -933,7 +962,7 @@ impl<K: Kind> World<K> {
                     self.plan(at, Due::Arrive(flight));
                 }
             }
-            Fate::Held => {}
+            Fate::Held => self.coverage.reached("message held by a clog"),
             Fate::Lost(reason) => self.emit(Event::Lost {
                 message,
                 from,
@@ -958,15 +987,18 @@ impl<K: Kind> World<K> {
         let (now, options) = (self.now, self.options.disk.clone());
         let state = self.state(seat);
         let more = draw::exponential(&mut state.rng, options.flush_mean_us * 1_000);
-        let mut nanos = (options.flush_min_us * 1_000 + more) * u64::from(state.slow);
+        let mut end = state.done_at(now, options.flush_min_us * 1_000 + more);
         if stalls {
-            nanos += 20_000_000;
+            end = end + Duration::from_millis(20);
         }
         // Flushes end in the order they began.
-        let end = (now + Duration::from_nanos(nanos)).max(state.flush_end);
+        let end = end.max(state.flush_end);
         state.flush_end = end;
-        let life = state.life;
+        let (life, slow) = (state.life, state.slow > 1);
         self.plan(end, Due::FlushEnd { seat, life, flush });
+        if slow {
+            self.coverage.reached("disk flush slowed");
+        }
     }
 
     fn begin_checkpoint(&mut self, seat: Seat, checkpoint: CheckpointId) {
@@ -975,24 +1007,26 @@ impl<K: Kind> World<K> {
             checkpoint: checkpoint.0,
         });
         let stalls = self.buggify.fires("checkpoint stalls");
-        let options = self.options.disk.clone();
+        let (now, options) = (self.now, self.options.disk.clone());
         let state = self.state(seat);
         let (low, high) = (options.checkpoint_min_ms, options.checkpoint_max_ms);
-        let mut nanos = state
+        let nanos = state
             .rng
             .between(low * 1_000_000, high.max(low) * 1_000_000);
+        let mut end = state.done_at(now, nanos);
         if stalls {
-            nanos += 1_000_000_000;
+            end = end + Duration::from_secs(1);
         }
-        let life = state.life;
-        self.plan_in(
-            Duration::from_nanos(nanos),
-            Due::CheckpointEnd {
-                seat,
-                life,
-                checkpoint,
-            },
-        );
+        let (life, slow) = (state.life, state.slow > 1);
+        let due = Due::CheckpointEnd {
+            seat,
+            life,
+            checkpoint,
+        };
+        self.plan(end, due);
+        if slow {
+            self.coverage.reached("checkpoint slowed");
+        }
     }
 
     /// Starts the node of a seat, unless it runs.
@@ -1043,9 +1077,11 @@ impl<K: Kind> World<K> {
         let (disk, store) = (state.disk.clone(), state.store.clone());
         let (instant, wall) = (state.clock.monotonic(now), state.clock.wall_us(now));
         let seed = seed.index(node.0).index(life.into());
+        self.coverage.on_opening(seat, life);
         let opened = catch_unwind(AssertUnwindSafe(|| {
             K::open(&spec, disk, store, seed, instant, wall)
         }));
+        self.note_effects(seat);
         let opened = match opened {
             Ok(Ok(opened)) => opened,
             Ok(Err(reason)) => {
@@ -1129,15 +1165,17 @@ impl<K: Kind> World<K> {
                 let before = state.disk.counts();
                 state.disk.crash(CrashFate::ANY, &mut state.rng);
                 let after = state.disk.counts();
+                let torn = |counts: &DiskCounts| counts.torn + counts.torn_pages;
                 summary = Some(format!(
                     "of {pending} unflushed operations {} lost, {} torn",
                     after.lost - before.lost,
-                    after.torn - before.torn
+                    torn(&after) - torn(&before)
                 ));
             }
             StopReason::DiskLost => state.disk.lose_everything(),
             _ => state.disk.kill(),
         }
+        self.note_effects(seat);
         let noticed = !is_quiet(&reason);
         if noticed {
             self.with_fleet(|fleet, view, out| fleet.on_node_stopped(view.now, seat, out));

@@ -62,6 +62,25 @@ fn a_failing_seed_prints_one_block_with_the_command_that_replays_it() {
 }
 
 #[test]
+fn a_seed_that_makes_two_different_runs_is_told_with_the_event_at_which_they_part() {
+    let mut arguments = vec!["run", "--seeds", "1..2", "--twice-percent", "100"];
+    arguments.extend(["--set", "undetermined=true"]);
+    arguments.extend(CALM);
+    let output = sim(&arguments);
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("seed 1 lost determinism"), "{said}");
+    assert!(said.contains("events are the same; the next"), "{said}");
+    for which in ["  one       ", "  the other "] {
+        let told = |line: &&str| line.starts_with(which);
+        let line = said.lines().find(told).unwrap_or_else(|| panic!("{said}"));
+        // The first time that the world looks at everybody it says which process lives it.
+        assert!(line.contains("1.000000000"), "{line}");
+        assert!(line.contains("lives this run"), "{line}");
+    }
+}
+
+#[test]
 fn seeds_that_a_sweep_gave_up_are_named() {
     let mut arguments = vec!["run", "--seeds", "1..6", "--set", "canary=true"];
     arguments.extend(["--failures-max", "1", "--jobs", "1"]);

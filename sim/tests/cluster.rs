@@ -41,7 +41,12 @@ const REQUESTS: usize = 200;
 const CAPACITY: u64 = 64 << 20;
 /// Steps after which a cluster that has not recovered will not.
 const STEPS_MAX: usize = 20_000;
-const VARIANTS: [Variant; 3] = [Variant::Lost, Variant::Torn, Variant::Reordered];
+const VARIANTS: [Variant; 4] = [
+    Variant::Lost,
+    Variant::Torn,
+    Variant::Reordered,
+    Variant::PagesScattered,
+];
 
 /// Where a run is struck.
 #[derive(Clone, Copy, Debug)]

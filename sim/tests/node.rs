@@ -415,7 +415,12 @@ fn sweep(run: &Run, seed: &Seed, bug: &str) -> (usize, Vec<String>) {
         moments.entry(moment.events).or_default().push(moment);
     }
     let (mut judged, mut wrong) = (0, Vec::new());
-    for point in crash_points(&Files::new(), &run.record, seed.child("crash")) {
+    for point in crash_points(
+        &Files::new(),
+        &run.record,
+        Variant::ALL,
+        seed.child("crash"),
+    ) {
         // Of what is the same but for what was promised, the last demands most.
         let mut here: Vec<&Moment> = Vec::new();
         for moment in moments.get(&point.events).into_iter().flatten() {
@@ -475,11 +480,12 @@ fn wherever_the_power_fails_a_node_comes_back_with_all_that_it_acknowledged() {
 }
 
 #[test]
-fn an_acknowledgement_before_the_flush_and_a_replay_that_counts_again_are_caught() {
+fn what_spoils_or_doubles_what_was_acknowledged_is_caught() {
     for bug in [
         "ack-before-flush",
         "replay-counts-again",
         "counters-merged-by-adding",
+        "batches-share-pages",
     ] {
         let seed = Seed::from_u64(2);
         let run = run(&seed, 120, bug);

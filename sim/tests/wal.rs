@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use mfsha_core::disk::DiskError;
 use mfsha_core::id::{GroupId, LogIndex, NodeId, Term, WriteId};
 use mfsha_core::limits::PAGE_BYTES;
+use mfsha_core::planted::Bug;
 use mfsha_core::rng::{Rng, Seed};
 use mfsha_core::wal::record::{LogId, Record};
 use mfsha_core::wal::{Recovery, Wal, WalError, WalOptions};
-use mfsha_sim::crash_points::{CrashPoint, crash_points};
+use mfsha_sim::crash_points::{CrashPoint, Variant, crash_points};
 use mfsha_sim::disk::{CrashFate, DiskFaults, Event, Files, Pending, SimDisk};
 use proptest::prelude::*;
 
@@ -172,6 +173,14 @@ fn options() -> WalOptions {
     WalOptions::small(NodeId(1))
 }
 
+/// The same, with batches that begin at whole pages, as production's do.
+fn page_options() -> WalOptions {
+    WalOptions {
+        align_bytes: PAGE_BYTES as u32,
+        ..options()
+    }
+}
+
 fn open(disk: SimDisk, life: u64) -> Result<(Wal<SimDisk>, Recovery), WalError> {
     Wal::open(disk, options(), life)
 }
@@ -181,12 +190,13 @@ fn open(disk: SimDisk, life: u64) -> Result<(Wal<SimDisk>, Recovery), WalError> 
 fn workload(
     seed: Seed,
     appends: usize,
+    options: &WalOptions,
     acknowledge: Acknowledge,
 ) -> (mfsha_sim::disk::Record, Vec<Model>, Vec<usize>) {
     let mut rng = seed.child("workload").rng();
     let disk = SimDisk::new(CAPACITY, seed.child("disk").rng());
     disk.start_record();
-    let (mut driven, _) = Driven::open(disk.clone(), options(), 1);
+    let (mut driven, _) = Driven::open(disk.clone(), options.clone(), 1);
     let mut record = mfsha_sim::disk::Record::default();
     let mut promised = vec![0];
     let mut note = |disk: &SimDisk, acknowledged: usize| {
@@ -283,11 +293,43 @@ fn same(a: &Model, b: &Model) -> bool {
 
 #[test]
 fn every_crash_point_recovers_to_a_prefix_with_everything_acknowledged() {
+    every_point_recovers(&options(), Variant::OF_SECTORS);
+}
+
+#[test]
+fn where_whole_pages_are_torn_batches_that_begin_at_pages_recover_from_every_crash_point() {
+    every_point_recovers(&page_options(), Variant::ALL);
+}
+
+/// The fault that once cost what had been acknowledged: batches began at sectors, also on disks
+/// that write whole pages.
+#[test]
+fn batches_that_share_pages_are_caught_where_whole_pages_are_torn() {
+    let mut sharing = page_options();
+    sharing.bug = Some(Bug::BatchesSharePages);
+    for options in [options(), sharing] {
+        let seed = Seed::from_u64(0);
+        let (record, states, promised) = workload(seed, 250, &options, Acknowledge::AfterFlush);
+        let mut caught = 0;
+        for point in crash_points(
+            &Files::new(),
+            &record,
+            Variant::OF_PAGES,
+            seed.child("crash"),
+        ) {
+            caught += usize::from(judge(&point, &states, promised[point.events]).is_err());
+        }
+        println!("caught {caught} times");
+        assert!(caught > 20, "caught {caught} times only");
+    }
+}
+
+fn every_point_recovers(options: &WalOptions, variants: &'static [Variant]) {
     for number in 0..3 {
         let seed = Seed::from_u64(number);
-        let (record, states, promised) = workload(seed, 250, Acknowledge::AfterFlush);
+        let (record, states, promised) = workload(seed, 250, options, Acknowledge::AfterFlush);
         let mut points = 0;
-        for point in crash_points(&Files::new(), &record, seed.child("crash")) {
+        for point in crash_points(&Files::new(), &record, variants, seed.child("crash")) {
             points += 1;
             if let Err(reason) = judge(&point, &states, promised[point.events]) {
                 panic!(
@@ -308,10 +350,15 @@ fn every_crash_point_recovers_to_a_prefix_with_everything_acknowledged() {
 #[test]
 fn an_acknowledgement_before_the_flush_is_caught() {
     let seed = Seed::from_u64(0);
-    let (record, states, promised) = workload(seed, 250, Acknowledge::BeforeFlush);
-    let caught = crash_points(&Files::new(), &record, seed.child("crash"))
-        .filter(|point| judge(point, &states, promised[point.events]).is_err())
-        .count();
+    let (record, states, promised) = workload(seed, 250, &options(), Acknowledge::BeforeFlush);
+    let caught = crash_points(
+        &Files::new(),
+        &record,
+        Variant::OF_SECTORS,
+        seed.child("crash"),
+    )
+    .filter(|point| judge(point, &states, promised[point.events]).is_err())
+    .count();
     assert!(caught > 20, "caught {caught} times only");
 }
 
@@ -319,7 +366,7 @@ fn an_acknowledgement_before_the_flush_is_caught() {
 fn a_disk_that_lies_about_a_flush_is_caught() {
     // The same, with one flush in the middle that covered nothing.
     let seed = Seed::from_u64(1);
-    let (mut record, states, promised) = workload(seed, 250, Acknowledge::AfterFlush);
+    let (mut record, states, promised) = workload(seed, 250, &options(), Acknowledge::AfterFlush);
     let ends = |event: &Event| matches!(event, Event::FlushEnded(_));
     let last = record.events.iter().rposition(ends).unwrap();
     let Event::FlushEnded(flush) = record.events[last] else {
@@ -333,9 +380,14 @@ fn a_disk_that_lies_about_a_flush_is_caught() {
         .unwrap();
     let previous = record.events[..began].iter().rposition(ends).unwrap_or(0);
     record.events.swap(began, previous + 1);
-    let caught = crash_points(&Files::new(), &record, seed.child("crash"))
-        .filter(|point| judge(point, &states, promised[point.events]).is_err())
-        .count();
+    let caught = crash_points(
+        &Files::new(),
+        &record,
+        Variant::OF_SECTORS,
+        seed.child("crash"),
+    )
+    .filter(|point| judge(point, &states, promised[point.events]).is_err())
+    .count();
     assert!(caught > 0);
 }
 
@@ -347,12 +399,12 @@ fn live(number: u64, lives: u64) -> Result<(), String> {
     let mut early = seed.child("early flushes").rng();
     let spoils_pages = seed.child("tears").rng().chance(1, 2);
     let disk = SimDisk::new(CAPACITY, seed.child("disk").rng()).tearing_pages(spoils_pages);
-    let mut options = options();
-    if spoils_pages {
-        // Sectors are enough where a torn write keeps them whole. Here they are not: what shares
-        // a page with a torn write is promised nothing (docs/protocols/wal.md).
-        options.align_bytes = PAGE_BYTES as u32;
-    }
+    // Sectors are enough where a torn write keeps them whole. Otherwise they are not: what shares
+    // a page with a torn write is promised nothing (docs/protocols/wal.md).
+    let options = match spoils_pages {
+        true => page_options(),
+        false => options(),
+    };
     let mut expected: Vec<Model> = vec![Model::new()];
     for life in 1..=lives {
         disk.set_faults(DiskFaults {

@@ -163,6 +163,11 @@ impl Options {
 
     fn config(&self) -> openraft::Config {
         let (shortest, longest) = self.election_timeout;
+        #[cfg(feature = "planted-bugs")]
+        let (shortest, longest) = match self.bug {
+            Some(crate::planted::Bug::ElectionsLate) => (shortest * 8, longest * 8),
+            _ => (shortest, longest),
+        };
         let longest = millis(longest, "the longest election timeout");
         let config = openraft::Config {
             cluster_name: "mfsha".to_owned(),

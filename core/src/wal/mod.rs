@@ -774,7 +774,13 @@ impl<D: Disk> Wal<D> {
         let Some(active) = self.active.as_mut() else {
             return Ok(());
         };
-        let result = active.hand_over(&mut self.disk, self.options.align_bytes as usize);
+        let align = self.options.align_bytes as usize;
+        #[cfg(feature = "planted-bugs")]
+        let align = match self.options.bug {
+            Some(crate::planted::Bug::BatchesSharePages) => crate::limits::SECTOR_BYTES,
+            _ => align,
+        };
+        let result = active.hand_over(&mut self.disk, align);
         result.map_err(|error| self.poison(&format!("a write failed: {error}")))
     }
 

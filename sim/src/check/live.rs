@@ -1,4 +1,4 @@
-//! P-LIVE: a healed core elects, serves and becomes one state within its bound.
+//! P-LIVE: a healed core elects, serves and becomes one state, each within a bound of its own.
 //!
 //! The world measures, since it decides when to stop waiting; this checker gives the verdict.
 
