@@ -469,6 +469,35 @@ fn lives_that_once_went_wrong_go_well() {
     }
 }
 
+/// A vote is flushed once. The next life writes it again and is killed; the one after that reads
+/// the second copy from the cache, and loses it with its power.
+#[test]
+fn what_was_flushed_outlives_a_copy_that_the_cache_alone_has() {
+    let group = GroupId(1);
+    for number in 0..400 {
+        let seed = Seed::from_u64(number);
+        let mut fate = seed.child("fate").rng();
+        let disk = SimDisk::new(CAPACITY, seed.child("disk").rng()).tearing_pages(true);
+        let (mut driven, _) = Driven::open(disk.clone(), page_options(), 1);
+        let vote = vec![7; 20];
+        let record = Record::Vote { vote: vote.clone() };
+        driven.wal.append(group, record).unwrap();
+        driven.flush();
+        disk.kill();
+        let (mut driven, _) = Driven::open(disk.clone(), page_options(), 2);
+        driven.wal.start_flush().unwrap().expect("it is owed");
+        disk.kill();
+        let (mut driven, _) = Driven::open(disk.clone(), page_options(), 3);
+        if number % 2 == 0 {
+            driven.fail_flush(&mut fate);
+        }
+        disk.crash(CrashFate::ANY, &mut fate);
+        let (_, model) = Driven::open(disk, page_options(), 4);
+        let kept = model.get(&group).and_then(|group| group.vote.clone());
+        assert_eq!(kept, Some(vote), "number {number}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         failure_persistence: None,

@@ -747,11 +747,26 @@ fn judge(
 
 /// For each segment the frame at which it ends because a later one begins there.
 fn effective_ends(scanned: &[Scanned]) -> Vec<u64> {
+    ends_by(scanned, |_| true)
+}
+
+/// As [`effective_ends`], without those that were written again and are not known to be durable:
+/// such a one may be whole in the system's cache alone, and what it repeats is kept until a flush
+/// has ended.
+fn durable_ends(scanned: &[Scanned], flushed: u64) -> Vec<u64> {
+    ends_by(scanned, |found| {
+        found.again_through.is_none() || found.first <= flushed
+    })
+}
+
+fn ends_by(scanned: &[Scanned], counts: impl Fn(&Scanned) -> bool) -> Vec<u64> {
     let mut ends = vec![u64::MAX; scanned.len()];
     let mut end = u64::MAX;
     for (at, found) in scanned.iter().enumerate().rev() {
         ends[at] = end;
-        end = end.min(found.first);
+        if counts(found) {
+            end = end.min(found.first);
+        }
     }
     ends
 }
@@ -938,7 +953,7 @@ fn conclude<D: Disk>(
         found.marks_due.insert(OWN_GROUP);
     }
     found.flushed = judged.flushed;
-    let ends = effective_ends(&scanned);
+    let ends = durable_ends(&scanned, judged.flushed);
     let proven_start = judged.proven_start();
     for (at, scanned) in scanned.into_iter().enumerate() {
         if judged.live[at] && scanned.first >= moved {
