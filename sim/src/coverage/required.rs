@@ -19,7 +19,7 @@ pub const SEEDS_MIN: u64 = 1_000;
 pub const RARE_SEEDS: u64 = 8;
 
 /// Situations that a sweep of so many seeds must reach. The names are those of
-/// [`Coverage::counts`].
+/// `Coverage::counts`.
 pub const REQUIRED: &[&str] = &[
     "fault partition",
     "fault one-way-partition",
