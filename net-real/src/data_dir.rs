@@ -277,8 +277,15 @@ pub struct DataDir {
     /// A flush of the directory failed. The kernel reports that once: a later one would succeed
     /// without the change.
     unsure: bool,
-    /// Held open: the lock goes with it.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        // Closing it is not enough where a process is just being made: until it begins its own
+        // program it has the file, too. If this fails, that is all there is to wait for.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl DataDir {
@@ -306,7 +313,7 @@ impl DataDir {
             identity,
             notes,
             unsure: false,
-            _lock: lock,
+            lock,
         };
         check_owner(path, directory.identity.node, node)?;
         directory.make_subdirectories()?;

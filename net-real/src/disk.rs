@@ -86,7 +86,7 @@ pub struct FileDisk {
     jobs: Option<Sender<Job>>,
     flusher: Option<JoinHandle<()>>,
     /// Held open: the lock goes with it.
-    _lock: File,
+    lock: File,
 }
 
 impl FileDisk {
@@ -152,7 +152,7 @@ impl FileDisk {
             spare,
             jobs: Some(jobs),
             flusher: Some(flusher),
-            _lock: lock,
+            lock,
         };
         for name in disk.names().map_err(refused("list directory", directory))? {
             let path = disk.directory.join(&name);
@@ -215,6 +215,8 @@ impl Drop for FileDisk {
             // A panic there was reported there.
             let _ = flusher.join();
         }
+        // Closing it is not enough where a process is just being made, which has the file, too.
+        let _ = self.lock.unlock();
     }
 }
 

@@ -279,40 +279,4 @@ mod tests {
             assert!(parse_filter(bad).is_err(), "{bad}");
         }
     }
-
-    /// Runs in a process of its own: the hook is the process's.
-    #[test]
-    fn a_panic_is_logged_with_thread_and_place() {
-        const MARK: &str = "MFSHA_TEST_PANICS";
-        if std::env::var_os(MARK).is_some() {
-            start("info", LogFormat::Json).unwrap();
-            assert!(matches!(
-                start("info", LogFormat::Json),
-                Err(LogError::Twice { .. })
-            ));
-            let thread = std::thread::Builder::new().name("wal-flush".into());
-            let joined = thread
-                .spawn(|| panic!("the disk is {}", "gone"))
-                .unwrap()
-                .join();
-            std::process::exit(if joined.is_err() { 7 } else { 8 });
-        }
-        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-        let name = "logs::tests::a_panic_is_logged_with_thread_and_place";
-        let child = child.args(["--exact", name, "--nocapture"]).env(MARK, "1");
-        let output = child.output().unwrap();
-        let text = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(7), "{text}");
-        let line = text
-            .lines()
-            .find(|line| line.starts_with('{'))
-            .expect(&text);
-        let line: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert_eq!(line["thread"], "wal-flush");
-        assert_eq!(line["message"], "panicked: the disk is gone");
-        assert!(
-            line["place"].as_str().unwrap().contains("logs.rs:"),
-            "{line}"
-        );
-    }
 }

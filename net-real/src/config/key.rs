@@ -315,7 +315,7 @@ pub static KEYS: [Spec; 41] = [
             max_ms: 86_400_000,
             bare: Scale::Seconds,
         },
-        "1800s",
+        "30min",
         "As long as that, for a chunkserver that said that it stops, as it does when it is stopped in order; the same on all nodes.",
     ),
     key(
