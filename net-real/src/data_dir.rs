@@ -13,7 +13,7 @@
 //!
 //! What is in `log/` and `state/` is not known here, but whether there is anything.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::advice::advice;
 use crate::cli::exit;
+use crate::lock::{Lock, LockError};
 
 /// Version of the layout of a data directory that this program makes, and the newest it reads.
 pub const FORMAT_VERSION: u32 = 4;
@@ -277,15 +278,7 @@ pub struct DataDir {
     /// A flush of the directory failed. The kernel reports that once: a later one would succeed
     /// without the change.
     unsure: bool,
-    lock: File,
-}
-
-impl Drop for DataDir {
-    fn drop(&mut self) {
-        // Closing it is not enough where a process is just being made: until it begins its own
-        // program it has the file, too. If this fails, that is all there is to wait for.
-        let _ = self.lock.unlock();
-    }
+    _lock: Lock,
 }
 
 impl DataDir {
@@ -313,7 +306,7 @@ impl DataDir {
             identity,
             notes,
             unsure: false,
-            lock,
+            _lock: lock,
         };
         check_owner(path, directory.identity.node, node)?;
         directory.make_subdirectories()?;
@@ -422,20 +415,17 @@ impl DataDir {
     }
 
     /// Notes that the log holds something: an empty one is a lost one from the next start on. To
-    /// be called when the first flush of the log with a file in it has ended, before anything leaves the node that
-    /// rests on that flush, and at each start whose log is not empty. Costs nothing once it is
-    /// noted.
+    /// be called when the first flush of the log with a file in it has ended, before anything
+    /// leaves the node that rests on that flush, and at each start whose log is not empty. Costs
+    /// nothing once it is noted.
     ///
     /// # Errors
     /// [`DataDirError::Io`], as for [`Self::store`].
     pub fn store_log_began(&mut self) -> Result<(), DataDirError> {
-        if self.notes.log_began {
-            return Ok(());
-        }
-        self.notes.log_began = true;
-        let result = self.write();
-        self.notes.log_began = result.is_ok();
-        result
+        self.store_notes(Notes {
+            log_began: true,
+            ..self.notes
+        })
     }
 
     /// Whether a node that joined has been a voter ([`Self::store_admitted`]).
@@ -450,12 +440,21 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError::Io`], as for [`Self::store`].
     pub fn store_admitted(&mut self) -> Result<(), DataDirError> {
-        if self.notes.admitted {
+        self.store_notes(Notes {
+            admitted: true,
+            ..self.notes
+        })
+    }
+
+    fn store_notes(&mut self, notes: Notes) -> Result<(), DataDirError> {
+        if notes == self.notes {
             return Ok(());
         }
-        self.notes.admitted = true;
+        let before = std::mem::replace(&mut self.notes, notes);
         let result = self.write();
-        self.notes.admitted = result.is_ok();
+        if result.is_err() {
+            self.notes = before;
+        }
         result
     }
 
@@ -512,25 +511,19 @@ fn make_directory(path: &Path) -> Result<(), DataDirError> {
     }
 }
 
-fn lock(path: &Path) -> Result<File, DataDirError> {
+fn lock(path: &Path) -> Result<Lock, DataDirError> {
     let lock_path = path.join(LOCK_FILE);
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(false).read(true).write(true);
-    let file = options.mode(0o600).open(&lock_path);
-    let file = file.map_err(refused("open the lock file", &lock_path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let process = holder_of(&file);
-            let path = path.to_owned();
-            return Err(DataDirError::Locked { path, process });
-        }
-        Err(TryLockError::Error(error)) => return Err(refused("lock", &lock_path)(error)),
-    }
+    let lock = Lock::take(&lock_path).map_err(|error| match error {
+        LockError::Held(file) => DataDirError::Locked {
+            path: path.to_owned(),
+            process: holder_of(&file),
+        },
+        LockError::Refused(action, error) => refused(action, &lock_path)(error),
+    })?;
     // The number helps whoever is refused; a full disk is no reason to refuse this process.
     let number = format!("{:<1$}", std::process::id(), LOCK_FILE_BYTES - 1) + "\n";
-    let _ = file.write_all_at(number.as_bytes(), 0);
-    Ok(file)
+    let _ = lock.file().write_all_at(number.as_bytes(), 0);
+    Ok(lock)
 }
 
 fn holder_of(file: &File) -> Option<u32> {

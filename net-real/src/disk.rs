@@ -11,7 +11,7 @@
 mod spare;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,7 @@ use mfsha_core::disk::{Disk, DiskError, FileName, FlushId};
 
 use self::spare::Spare;
 use crate::advice::{advice, with_advice};
+use crate::lock::{Lock, LockError};
 use crate::mailbox::{Receiver, Sender, mailbox};
 
 /// Name of the lock file; no file of the log.
@@ -85,8 +86,7 @@ pub struct FileDisk {
     spare: Spare,
     jobs: Option<Sender<Job>>,
     flusher: Option<JoinHandle<()>>,
-    /// Held open: the lock goes with it.
-    lock: File,
+    _lock: Lock,
 }
 
 impl FileDisk {
@@ -111,22 +111,12 @@ impl FileDisk {
         };
         fs::create_dir_all(directory).map_err(refused("make directory", directory))?;
         let lock_path = directory.join(LOCK_FILE);
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path);
-        let lock = lock.map_err(refused("open the lock file", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let directory = directory.to_owned();
-                return Err(OpenError::Locked { directory });
-            }
-            Err(TryLockError::Error(source)) => {
-                return Err(refused("lock", &lock_path)(source));
-            }
-        }
+        let lock = Lock::take(&lock_path).map_err(|error| match error {
+            LockError::Held(_) => OpenError::Locked {
+                directory: directory.to_owned(),
+            },
+            LockError::Refused(action, error) => refused(action, &lock_path)(error),
+        })?;
         if let Some(parent) = directory
             .parent()
             .filter(|path| !path.as_os_str().is_empty())
@@ -152,7 +142,7 @@ impl FileDisk {
             spare,
             jobs: Some(jobs),
             flusher: Some(flusher),
-            lock,
+            _lock: lock,
         };
         for name in disk.names().map_err(refused("list directory", directory))? {
             let path = disk.directory.join(&name);
@@ -215,8 +205,6 @@ impl Drop for FileDisk {
             // A panic there was reported there.
             let _ = flusher.join();
         }
-        // Closing it is not enough where a process is just being made, which has the file, too.
-        let _ = self.lock.unlock();
     }
 }
 

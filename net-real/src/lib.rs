@@ -29,6 +29,7 @@ pub mod data_dir;
 pub mod disk;
 pub mod driver;
 pub mod http;
+mod lock;
 pub mod logs;
 mod mailbox;
 pub mod metadata;

@@ -2,7 +2,6 @@
 //! not among tests of locks, which a process that is just being made holds, too.
 
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use mfsha_net_real::config::LogFormat;
 use mfsha_net_real::logs::{self, LogError};
@@ -41,13 +40,12 @@ fn tell() {
     assert!(panics::watch().is_none(), "the second");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
-        .enable_time()
         .build()
         .unwrap();
     runtime.block_on(async {
         // Also after it has waited, when another task may have had its thread.
         let own = panics::on_its_own(async {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
             panic!("of a connection");
         });
         tokio::spawn(own).await.expect_err("it panics");

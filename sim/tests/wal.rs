@@ -254,6 +254,19 @@ fn judge(point: &CrashPoint, states: &[Model], promised: usize) -> Result<(), St
     ))
 }
 
+/// At how many crash points something comes back that should not, or does not that should.
+fn caught(
+    record: &mfsha_sim::disk::Record,
+    states: &[Model],
+    promised: &[usize],
+    variants: &'static [Variant],
+    seed: &Seed,
+) -> usize {
+    crash_points(&Files::new(), record, variants, seed.child("crash"))
+        .filter(|point| judge(point, states, promised[point.events]).is_err())
+        .count()
+}
+
 /// How often a segment was begun in a file that had held one before.
 fn reused(record: &mfsha_sim::disk::Record) -> usize {
     let mut begun = BTreeMap::new();
@@ -310,15 +323,7 @@ fn batches_that_share_pages_are_caught_where_whole_pages_are_torn() {
     for options in [options(), sharing] {
         let seed = Seed::from_u64(0);
         let (record, states, promised) = workload(seed, 250, &options, Acknowledge::AfterFlush);
-        let mut caught = 0;
-        for point in crash_points(
-            &Files::new(),
-            &record,
-            Variant::OF_PAGES,
-            seed.child("crash"),
-        ) {
-            caught += usize::from(judge(&point, &states, promised[point.events]).is_err());
-        }
+        let caught = caught(&record, &states, &promised, Variant::OF_PAGES, &seed);
         println!("caught {caught} times");
         assert!(caught > 20, "caught {caught} times only");
     }
@@ -351,14 +356,7 @@ fn every_point_recovers(options: &WalOptions, variants: &'static [Variant]) {
 fn an_acknowledgement_before_the_flush_is_caught() {
     let seed = Seed::from_u64(0);
     let (record, states, promised) = workload(seed, 250, &options(), Acknowledge::BeforeFlush);
-    let caught = crash_points(
-        &Files::new(),
-        &record,
-        Variant::OF_SECTORS,
-        seed.child("crash"),
-    )
-    .filter(|point| judge(point, &states, promised[point.events]).is_err())
-    .count();
+    let caught = caught(&record, &states, &promised, Variant::OF_SECTORS, &seed);
     assert!(caught > 20, "caught {caught} times only");
 }
 
@@ -380,14 +378,7 @@ fn a_disk_that_lies_about_a_flush_is_caught() {
         .unwrap();
     let previous = record.events[..began].iter().rposition(ends).unwrap_or(0);
     record.events.swap(began, previous + 1);
-    let caught = crash_points(
-        &Files::new(),
-        &record,
-        Variant::OF_SECTORS,
-        seed.child("crash"),
-    )
-    .filter(|point| judge(point, &states, promised[point.events]).is_err())
-    .count();
+    let caught = caught(&record, &states, &promised, Variant::OF_SECTORS, &seed);
     assert!(caught > 0);
 }
 

@@ -154,7 +154,7 @@ impl ChunkMap {
     }
 
     /// Copies of a chunk on chunkservers that are there, in the order in which they were heard of.
-    pub fn copies(&self, chunk: ChunkId) -> impl Iterator<Item = Known> + '_ {
+    pub fn copies(&self, chunk: ChunkId) -> impl Iterator<Item = Known> + Clone + '_ {
         let copies = self.copies.get(&chunk).map(Vec::as_slice);
         let there = |known: &&Known| self.servers.contains_key(&known.place);
         copies.unwrap_or_default().iter().filter(there).copied()

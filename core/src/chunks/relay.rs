@@ -3,8 +3,8 @@
 //!
 //! Every node is told everything, so that whoever leads next knows where copies are. Orders come
 //! from the leader: those of a term that is over are not carried out (P-FENCE), nor those of a run
-//! that the same leader has begun anew, for it does not know any more what came of them. A chunkserver
-//! has at most one order for a chunk at a time; the next one waits here.
+//! that the same leader has begun anew, for it does not know any more what came of them. A
+//! chunkserver has at most one order for a chunk at a time; the next one waits here.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;

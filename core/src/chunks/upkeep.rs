@@ -75,6 +75,17 @@ struct Newer {
     of_chunks: u64,
 }
 
+/// Why a chunk is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// A pass has seen all files that have it.
+    Whole,
+    /// A pass has seen one of several: nothing is too much yet.
+    Part,
+    /// It lacks copies, and is not to wait for the pass, which counts.
+    Urgent,
+}
+
 /// What came of a look at a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mended {
@@ -445,10 +456,10 @@ impl Keeper {
             return self.settle(chunk, records);
         }
         let shared = info.references > 1;
-        let (mut wanted, mut mode, mut whole) = (wanted.to_vec(), mode, true);
+        let (mut wanted, mut mode, mut look) = (wanted.to_vec(), mode, Look::Whole);
         if shared && let Some(leading) = &mut self.leading {
             let all = &mut leading.upkeep.shared;
-            whole = false;
+            look = Look::Part;
             if all.len() < SHARED_MAX || all.contains_key(&chunk) {
                 let seen = all.entry(chunk).or_insert_with(|| Shared {
                     seen: 0,
@@ -461,24 +472,26 @@ impl Keeper {
                     seen.mode = mode;
                 }
                 // The most demanding file decides, so all have to be seen first.
-                whole = seen.seen >= info.references;
+                if seen.seen >= info.references {
+                    look = Look::Whole;
+                }
                 wanted.clone_from(&seen.wanted);
                 mode = seen.mode;
             }
         }
-        if self.mend(info, &wanted, mode, whole, records)? == Mended::Later {
+        if self.mend(info, &wanted, mode, look, records)? == Mended::Later {
             self.judge_urgent(chunk);
         }
         Ok(())
     }
 
-    /// Brings a chunk nearer to its goal. Deletes what is too much only when `whole`.
+    /// Brings a chunk nearer to its goal.
     pub(super) fn mend(
         &mut self,
         info: &ChunkInfo,
         wanted: &[LabelExpr],
         mode: ClassMode,
-        whole: bool,
+        look: Look,
         records: &dyn Records,
     ) -> Result<Mended, StoreError> {
         let chunk = info.chunk;
@@ -496,7 +509,9 @@ impl Keeper {
         let is_sound = |it: &&Known| !it.damaged && it.version == info.version;
         let sound: Vec<Known> = copies.iter().filter(is_sound).copied().collect();
         let foreign = self.foreign_among(info, &copies, records)?;
-        if let Some(leading) = &mut self.leading {
+        if look != Look::Urgent
+            && let Some(leading) = &mut self.leading
+        {
             leading.upkeep.newer.of_versions += foreign.len() as u64;
         }
         if sound.is_empty() {
@@ -537,12 +552,14 @@ impl Keeper {
             .map(|(expr, _)| *expr)
             .collect();
         if !missing.is_empty() {
-            let made = self.copy_to(info, &sound, &staying, wanted, &missing, mode, records)?;
+            let made = self.copy_to(
+                info, &sound, &staying, wanted, &missing, mode, look, records,
+            )?;
             if made == Mended::Begun || staying.len() < wanted.len() {
                 return Ok(made);
             }
         }
-        if !whole {
+        if look != Look::Whole {
             return Ok(Mended::Nothing);
         }
         // As many as are wanted stay where they are wanted; of the others the fullest go first.
@@ -648,6 +665,7 @@ impl Keeper {
         wanted: &[LabelExpr],
         missing: &[LabelExpr],
         mode: ClassMode,
+        look: Look,
         records: &dyn Records,
     ) -> Result<Mended, StoreError> {
         if self.waits_for_absent(records)? {
@@ -688,7 +706,7 @@ impl Keeper {
             let Some(place) = place.map(|it| it.place) else {
                 if candidates.iter().any(|it| it.free != Room::Full) {
                     self.lacks();
-                    self.note_deed(deed, false);
+                    self.note_put_off(deed, look);
                     mended = put_off(mended);
                 }
                 continue;
@@ -703,7 +721,7 @@ impl Keeper {
                 source.and_then(|it| Some((it, self.map.server(it)?.joined.address)))
             else {
                 self.lacks();
-                self.note_deed(deed, false);
+                self.note_put_off(deed, look);
                 mended = put_off(mended);
                 continue;
             };
@@ -758,6 +776,13 @@ impl Keeper {
         self.do_again();
         if let Some(leading) = &mut self.leading {
             leading.upkeep.balance.on_lacking();
+        }
+    }
+
+    /// A copy was put off. What is urgent is tried many times a second, and counted by the pass.
+    fn note_put_off(&mut self, deed: Deed, look: Look) {
+        if look != Look::Urgent {
+            self.note_deed(deed, false);
         }
     }
 

@@ -10,7 +10,7 @@ use std::ops::Bound;
 
 use super::keeper::{Keeper, Records};
 use super::map::Known;
-use super::upkeep::Mended;
+use super::upkeep::{Look, Mended};
 use crate::id::{ChunkId, InodeId};
 use crate::namespace::FileChunks;
 use crate::namespace::op::ChunkInfo;
@@ -76,6 +76,8 @@ pub(super) struct Urgent {
     tried: Option<(Urgency, ChunkId)>,
     /// How far the sweep has come, while there is one.
     sweep: Option<ChunkId>,
+    /// A chunkserver has left since it began.
+    sweep_again: bool,
     next_at: Instant,
 }
 
@@ -87,6 +89,7 @@ impl Urgent {
             order: BTreeSet::new(),
             tried: None,
             sweep: None,
+            sweep_again: false,
             next_at: now,
         }
     }
@@ -119,19 +122,32 @@ impl Urgent {
         self.strike(chunk);
     }
 
-    /// A chunkserver has left.
+    /// A chunkserver has left. A sweep that goes on is finished first: where one comes and goes all
+    /// the time, it would never come to an end.
     pub fn sweep(&mut self) {
-        self.sweep = Some(ChunkId(0));
+        match self.sweep {
+            None => self.sweep = Some(ChunkId(0)),
+            Some(_) => self.sweep_again = true,
+        }
     }
 
-    /// Notes a chunk with these copies when it lacks some.
-    pub fn judge(&mut self, chunk: ChunkId, copies: impl Iterator<Item = Known>) {
+    /// The last chunk of a portion was looked at; `None` at the end.
+    fn on_swept(&mut self, last: Option<ChunkId>) {
+        let again = last.is_none() && std::mem::take(&mut self.sweep_again);
+        self.sweep = if again { Some(ChunkId(0)) } else { last };
+    }
+
+    /// Notes a chunk with these copies when it lacks some. Older copies than the newest are not
+    /// counted: they are of no use.
+    pub fn judge(&mut self, chunk: ChunkId, copies: impl Iterator<Item = Known> + Clone) {
         let Some(place) = self.places.get(&chunk) else {
             return;
         };
         let wanted = place.wanted.into();
         let (mut regular, mut to_remove) = (0, 0);
-        for it in copies.filter(|it| !it.damaged) {
+        let good = copies.filter(|it| !it.damaged);
+        let newest = good.clone().map(|it| it.version).max();
+        for it in good.filter(|it| Some(it.version) == newest) {
             match it.to_remove {
                 true => to_remove += 1,
                 false => regular += 1,
@@ -182,7 +198,7 @@ impl Keeper {
         urgent.next_at = now + self.options.upkeep_tick;
         if let Some(after) = urgent.sweep {
             let chunks: Vec<ChunkId> = self.map.chunks_after(after).take(SWEEP_PORTION).collect();
-            urgent.sweep = chunks.last().copied();
+            urgent.on_swept(chunks.last().copied());
             for chunk in chunks {
                 urgent.judge(chunk, self.map.copies(chunk));
             }
@@ -231,7 +247,7 @@ impl Keeper {
             return Ok(Mended::Nothing);
         };
         let wanted = class.wanted(info.archived);
-        self.mend(&info, wanted, class.mode, false, records)
+        self.mend(&info, wanted, class.mode, Look::Urgent, records)
     }
 
     /// Notes a chunk that lacks copies, if it does.
@@ -246,6 +262,51 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chunks::map::PlaceNo;
+
+    #[test]
+    fn copies_that_are_old_or_bad_do_not_count() {
+        let mut urgent = Urgent::new(Instant::ZERO);
+        let chunk = ChunkId(7);
+        let place = Place {
+            inode: InodeId(1),
+            index: 0,
+            wanted: 2,
+        };
+        urgent.places.insert(chunk, place);
+        let copy = |place, version, damaged| Known {
+            place: PlaceNo(place),
+            version,
+            to_remove: false,
+            damaged,
+        };
+        let judge = |urgent: &mut Urgent, copies: &[Known]| {
+            urgent.judge(chunk, copies.iter().copied());
+            urgent.waiting.get(&chunk).copied()
+        };
+        let good = [copy(1, 3, false), copy(2, 3, false)];
+        assert_eq!(judge(&mut urgent, &good), None);
+        let old = [copy(1, 3, false), copy(2, 2, false)];
+        assert_eq!(judge(&mut urgent, &old), Some(Urgency::LastOfTwo));
+        let bad = [copy(1, 3, false), copy(2, 3, true)];
+        assert_eq!(judge(&mut urgent, &bad), Some(Urgency::LastOfTwo));
+        assert_eq!(judge(&mut urgent, &good), None, "it was mended");
+        assert!(urgent.order.is_empty());
+    }
+
+    #[test]
+    fn a_sweep_comes_to_an_end_though_chunkservers_go_on_leaving() {
+        let mut urgent = Urgent::new(Instant::ZERO);
+        urgent.sweep();
+        assert_eq!(urgent.sweep, Some(ChunkId(0)));
+        urgent.on_swept(Some(ChunkId(50)));
+        urgent.sweep();
+        assert_eq!(urgent.sweep, Some(ChunkId(50)), "it goes on where it was");
+        urgent.on_swept(None);
+        assert_eq!(urgent.sweep, Some(ChunkId(0)), "and then begins anew");
+        urgent.on_swept(None);
+        assert_eq!(urgent.sweep, None);
+    }
 
     #[test]
     fn the_last_copy_goes_before_all_others() {

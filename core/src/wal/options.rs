@@ -49,9 +49,8 @@ pub struct OptionsError {
 
 impl WalOptions {
     /// For a disk as production has: 64 MiB segments, 16 GiB at most; the daemon sets lengths that
-    /// suit its own. Batches begin at whole pages: a disk
-    /// of 4 KiB sectors that offers 512 rewrites a whole one, and a torn rewrite would spoil what
-    /// was flushed beside it.
+    /// suit its own. Batches begin at whole pages: a disk of 4 KiB sectors that offers 512 rewrites
+    /// a whole one, and a torn rewrite would spoil what was flushed beside it.
     #[must_use]
     pub fn new(owner: NodeId) -> Self {
         Self {

@@ -127,3 +127,42 @@ def chunkserver_forget(t):
         t.lab.start(victim)
     t.until("it has registered again", lambda: victim in listed(t) and listed(t)[victim]["node"] is not None, 120)
     t.until("what is too much is deleted again", lambda: has_two(t, wanted), 1100)
+
+
+@test("chunkserver-absence", data=True, seconds_max=900)
+def chunkserver_absence(t):
+    """goal 2: one that was stopped in order is waited for; what one that died had is copied to others"""
+    if t.lab.settings.baseline:
+        raise Skipped("mfsmaster waits for other times")
+    t.tool("mfssetgoal", "2", t.a)
+    wanted = {f"file-{number}": content(number, 150_000 + number) for number in range(12)}
+    for name, data in wanted.items():
+        write(f"{t.a}/{name}", data)
+    t.until("every file has two copies", lambda: has_two(t, wanted), 120)
+    (_, (victim, _)) = chunks(t, f"{t.a}/file-0")[0]
+    number = str(listed(t)[victim]["id"])
+    with t.lab.locked():
+        t.lab.kill(victim, at_once=False)
+    t.until("it is seen to be gone", lambda: listed(t)[victim]["node"] is None)
+    t.until("a file lacks its copy", lambda: not has_two(t, wanted))
+    t.spoil(lambda: t.lab.admin("chunkserver", "forget", number))
+    # What is not stopped in order is waited for 60 s, and the next look is 10 s later at the most.
+    end = time.monotonic() + 100
+    while time.monotonic() < end:
+        t.check(not has_two(t, wanted), "copies were made though it said that it stops")
+        time.sleep(2)
+    t.say("stopped in order: nothing was copied for 100 s")
+    with t.lab.locked():
+        t.lab.start(victim)
+    t.until("every file has two copies again", lambda: has_two(t, wanted), 120)
+    with t.lab.locked():
+        t.lab.kill(victim, at_once=True)
+    began = time.monotonic()
+    t.until("a file lacks its copy", lambda: not has_two(t, wanted))
+    t.until("every file has two copies among those that are left", lambda: has_two(t, wanted), 300)
+    t.say(f"died: every file had two copies among the others after {time.monotonic() - began:.0f} s")
+    for name, data in wanted.items():
+        t.equal(read(f"{t.b}/{name}") == data, True, f"{name} is as it was")
+    with t.lab.locked():
+        t.lab.start(victim)
+    t.until("what is too much is deleted again", lambda: has_two(t, wanted), 300)

@@ -79,8 +79,10 @@ pub async fn serve(
         }
         (welcome, _, node) => (welcome, node),
     };
-    let refused = matches!(&welcome, HelloReply::Refused(_)) || node.is_none();
-    let entered = if refused { None } else { registry.enter() };
+    let entered = match (&welcome, node) {
+        (HelloReply::Welcome(_), Some(node)) => Entered::new(&registry, node),
+        _ => None,
+    };
     let welcome = match (welcome, &entered) {
         (HelloReply::Welcome(_), None) => HelloReply::Refused(Refusal::NotReady {
             reason: "too many clients are connected to this node; ask another".to_owned(),
@@ -88,16 +90,17 @@ pub async fn serve(
         (welcome, _) => welcome,
     };
     let said = write_all(&mut writer, &welcome.to_bytes()).await;
-    let (Some((client, answers)), Some(node), Ok(())) = (entered, node, said) else {
+    let (Some((entered, answers)), Ok(())) = (entered, said) else {
         if let HelloReply::Refused(refusal) = welcome {
             info!(%from, program, reason = %Closed::Refused(refusal), "client turned away");
         }
         return;
     };
+    let client = entered.client;
     debug!(%from, program, ?client, "client connected");
     let connection = Connection {
         client,
-        node: node.clone(),
+        node: entered.node.clone(),
         registry: registry.clone(),
         desk,
         places: Arc::new(Semaphore::new(CALLS_PER_CLIENT_MAX)),
@@ -107,12 +110,42 @@ pub async fn serve(
         ended = connection.read(reader, records) => ended,
         ended = connection.write(writer, answers) => ended,
     };
-    registry.leave(client);
-    node.client_gone(client);
+    drop(entered);
     match ended {
         Err(error @ Closed::Decode(_)) => info!(%from, program, reason = %error, "client cut off"),
         Err(error) => debug!(%from, program, reason = %error, "client gone"),
         Ok(()) => debug!(%from, program, "client gone"),
+    }
+}
+
+/// A client that is known. However its connection ends, before its welcome or by a panic, it is
+/// known no more then.
+struct Entered {
+    client: ClientId,
+    registry: Registry,
+    node: NodeHandle,
+}
+
+impl Entered {
+    /// Makes it known, if there is room, and gives where its answers come.
+    fn new(
+        registry: &Registry,
+        node: NodeHandle,
+    ) -> Option<(Self, mpsc::UnboundedReceiver<ToClient>)> {
+        let (client, answers) = registry.enter()?;
+        let entered = Self {
+            client,
+            registry: registry.clone(),
+            node,
+        };
+        Some((entered, answers))
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.registry.leave(self.client);
+        self.node.client_gone(self.client);
     }
 }
 
@@ -274,4 +307,65 @@ async fn write_all(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Resu
         .await
         .map_err(|_| Closed::Slow)??;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use mfsha_core::id::NodeId;
+    use mfsha_core::native::{ClientHello, ClusterId};
+
+    use super::*;
+    use crate::clients::Token;
+    use crate::metrics::Metrics;
+
+    fn desk(registry: &Registry) -> Arc<Desk> {
+        let metrics = Arc::new(Metrics::new());
+        let token = Token::new(b"");
+        let desk = Desk::new(NodeId(1), String::new(), token, metrics, registry.clone());
+        desk.open(ClusterId(7), NodeHandle::of_nobody());
+        Arc::new(desk)
+    }
+
+    fn hello() -> Vec<u8> {
+        let hello = ClientHello {
+            protocol: (PROTOCOL_OLDEST, PROTOCOL_NEWEST),
+            token: Vec::new(),
+            cluster: None,
+            program: "a client".into(),
+        };
+        hello.to_bytes()
+    }
+
+    #[tokio::test]
+    async fn a_client_is_known_while_its_connection_is_served() {
+        let registry = Registry::default();
+        let (mut there, here) = tokio::io::duplex(64 << 10);
+        let from = "somewhere".to_owned();
+        let serves = serve(here, hello(), from, registry.clone(), desk(&registry));
+        let serves = tokio::spawn(serves);
+        let mut said = Vec::new();
+        while codec::verify(&said).is_err() {
+            tokio::io::AsyncReadExt::read_buf(&mut there, &mut said)
+                .await
+                .unwrap();
+        }
+        assert!(matches!(
+            HelloReply::from_bytes(&said),
+            Ok(HelloReply::Welcome(_))
+        ));
+        assert_eq!(registry.len(), 1);
+        drop(there);
+        serves.await.unwrap();
+        assert_eq!(registry.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_gone_before_its_welcome_is_not_known_for_ever() {
+        let registry = Registry::default();
+        let (there, here) = tokio::io::duplex(64 << 10);
+        drop(there);
+        let from = "somewhere".to_owned();
+        serve(here, hello(), from, registry.clone(), desk(&registry)).await;
+        assert_eq!(registry.len(), 0);
+    }
 }

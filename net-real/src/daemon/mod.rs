@@ -349,7 +349,6 @@ impl Process {
 
     async fn run(mut self, signals: &mut Signals) -> u8 {
         starting::notify_ready();
-        plant_panic();
         let (tell_ended, mut ended) = mpsc::unbounded_channel();
         let mut waiting = tokio::time::interval(Duration::from_secs(10));
         waiting.tick().await;
@@ -414,7 +413,8 @@ impl Process {
         };
         // Whatever the options are: a node that died on its way goes on, and one that was taken
         // out stays out.
-        let joins = identity.founding_voters().is_none() && !self.directory.get().is_admitted();
+        let is_admitted = self.directory.get().is_admitted();
+        let joins = identity.founding_voters().is_none() && !is_admitted;
         let opening = opening::Opening {
             settings: self.surroundings.settings(),
             identity,
@@ -441,6 +441,10 @@ impl Process {
             let options = settings.chunkservers_options(metaid(cluster));
             let count = self.desk.metrics().gauges().chunkservers.clone();
             tokio::spawn(face.serve(options, handle, Clock::start(), count));
+        }
+        plant_panic();
+        if is_admitted {
+            info!("this node joined and was a voter: whether it is one now is the cluster's word");
         }
         if joins {
             let task = join::join(
@@ -530,20 +534,12 @@ async fn next_panic(panicked: &mut Option<mpsc::UnboundedReceiver<String>>) -> O
     }
 }
 
-/// Panics in a task some time after the start when the environment asks for it, for the test that
-/// a process ends then. Only in builds with debug assertions.
+/// Panics in a task of its own when the environment asks for it, for the test that a process ends
+/// then. Only in builds with debug assertions.
 fn plant_panic() {
-    if !cfg!(debug_assertions) {
-        return;
+    if cfg!(debug_assertions) && std::env::var_os("MFSHA_TEST_PANIC").is_some() {
+        tokio::spawn(async { panic!("put in on purpose") });
     }
-    let Some(millis) = std::env::var("MFSHA_TEST_PANIC_AFTER_MS").ok() else {
-        return;
-    };
-    let after = Duration::from_millis(millis.parse().unwrap_or_default());
-    tokio::spawn(async move {
-        tokio::time::sleep(after).await;
-        panic!("put in on purpose");
-    });
 }
 
 /// The cluster's number as clients of MooseFS know it: the same on every node, and not 0.

@@ -159,6 +159,18 @@ pub struct NodeHandle {
     dropped: Arc<AtomicU64>,
 }
 
+#[cfg(test)]
+impl NodeHandle {
+    /// A handle of a node that has ended.
+    pub(crate) fn of_nobody() -> Self {
+        Self {
+            work: mailbox().0,
+            inbox_bytes: Arc::default(),
+            dropped: Arc::default(),
+        }
+    }
+}
+
 impl NodeHandle {
     fn event(&self, event: Event) {
         // A node that has ended needs to hear nothing.

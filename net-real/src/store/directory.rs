@@ -8,11 +8,12 @@
 //! damaged/             the environment that was last found damaged
 //! ```
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::OpenError;
+use crate::lock::{Lock, LockError};
 
 const LOCK_FILE: &str = "lock";
 const MARKER_FILE: &str = "open";
@@ -44,8 +45,7 @@ pub(super) enum Current {
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    /// Held open: the lock goes with it.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// Wraps what the system said into an [`OpenError`].
@@ -139,20 +139,12 @@ impl Directory {
     pub fn lock(path: &Path) -> Result<Self, OpenError> {
         fs::create_dir_all(path).map_err(refused("make directory", path))?;
         let lock_path = path.join(LOCK_FILE);
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(refused("open the lock file", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let directory = path.to_owned();
-                return Err(OpenError::Locked { directory });
-            }
-            Err(TryLockError::Error(source)) => return Err(refused("lock", &lock_path)(source)),
-        }
+        let lock = Lock::take(&lock_path).map_err(|error| match error {
+            LockError::Held(_) => OpenError::Locked {
+                directory: path.to_owned(),
+            },
+            LockError::Refused(action, error) => refused(action, &lock_path)(error),
+        })?;
         if let Some(parent) = path.parent().filter(|path| !path.as_os_str().is_empty()) {
             sync(parent).map_err(refused("flush directory", parent))?;
         }

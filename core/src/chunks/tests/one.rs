@@ -1,5 +1,10 @@
 //! One keeper that leads, and chunkservers that do at once what they are told.
 
+mod even;
+mod lacking;
+mod newer;
+mod orders;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
@@ -52,6 +57,28 @@ struct One {
     copied: Vec<ChunkId>,
     now: Instant,
     next: u64,
+}
+
+const GIB: u64 = 1 << 30;
+
+/// Looks at chunks often.
+fn eager() -> Options {
+    Options {
+        upkeep_delay: Duration::from_millis(1),
+        upkeep_tick: Duration::from_millis(10),
+        upkeep_pause: Duration::from_millis(10),
+        absence: Duration::from_secs(1),
+        ..Options::default()
+    }
+}
+
+/// One copy at a time, and nothing is moved.
+fn one_by_one() -> Options {
+    Options {
+        receives_max: 1,
+        balance_accepted_percent: 100,
+        ..eager()
+    }
 }
 
 impl One {
@@ -349,6 +376,29 @@ impl One {
 
     fn info(&self, inode: InodeId) -> ChunkInfo {
         self.bed.tree.chunk_at(inode, 0).unwrap().unwrap()
+    }
+}
+
+impl One {
+    fn passes(&mut self) {
+        for _ in 0..100 {
+            self.pass(Duration::from_millis(100));
+        }
+    }
+
+    /// A chunkserver says how full it is.
+    fn tells(&mut self, number: u16, used: u64, total: u64) {
+        let space = Space {
+            used,
+            total,
+            ..Space::default()
+        };
+        self.report(number, Report::Space(space));
+    }
+
+    fn copies(&self, chunk: ChunkId) -> usize {
+        let disks = self.servers.values().map(|it| &it.disk);
+        disks.filter(|disk| disk.contains_key(&chunk)).count()
     }
 }
 
@@ -665,63 +715,6 @@ fn what_an_earlier_leader_had_made_is_not_lost_before_it_was_heard_of() {
     assert_eq!(one.repair(file), came(0, 1, 0));
 }
 
-/// Two copies where one is wanted; one is being deleted when the leader loses sight of both
-/// chunkservers for a moment. How many copies are left then.
-fn copies_after_losing_sight(options: Options) -> usize {
-    let mut one = One::with(options);
-    one.lead(1);
-    one.join(1, true);
-    one.join(2, true);
-    let (inode, info) = one.file("f");
-    one.end(inode, info.chunk);
-    one.bed.ok(Op::SetSclass {
-        caller: root(),
-        inode,
-        class: 1,
-        only: None,
-        mode: SetMode::Set,
-        recursive: false,
-    });
-    one.tells(1, 20 * GIB, 100 * GIB);
-    one.tells(2, 10 * GIB, 100 * GIB);
-    one.slow = true;
-    one.pass(Duration::from_secs(130));
-    one.passes();
-    let [(conn, order)] = one.left_undone[..] else {
-        panic!("{:?}", one.left_undone);
-    };
-    let chunk = info.chunk;
-    assert_eq!(order, Order::Delete { chunk });
-    assert_eq!(conn, one.servers[&CsId(1)].conn, "the fullest");
-    // The relay tells everything anew, over the same connections.
-    one.keeper.set_nodes(&BTreeSet::new());
-    one.keeper.set_nodes(&BTreeSet::from([NODE]));
-    one.slow = false;
-    one.run();
-    one.tells(1, 10 * GIB, 100 * GIB);
-    one.tells(2, 20 * GIB, 100 * GIB);
-    one.passes();
-    one.order(conn, &order);
-    one.passes();
-    one.copies(chunk)
-}
-
-#[test]
-fn an_order_of_before_is_waited_for_when_a_chunkserver_is_seen_again() {
-    assert_eq!(copies_after_losing_sight(one_by_one()), 1);
-}
-
-#[cfg(feature = "planted-bugs")]
-#[test]
-fn who_forgets_orders_that_may_still_be_carried_out_is_found() {
-    let bug = Some(crate::planted::Bug::ForgottenOrdersCarriedOut);
-    let options = Options {
-        bug,
-        ..one_by_one()
-    };
-    assert_eq!(copies_after_losing_sight(options), 0);
-}
-
 #[test]
 fn what_is_to_be_copied_and_was_not_made_yet_is_made_first() {
     let (mut one, ..) = led();
@@ -995,449 +988,4 @@ fn no_number_of_a_chunk_ends_a_pass_or_a_relay() {
         !one.disk(1).contains_key(&info.chunk),
         "it was found and deleted"
     );
-}
-
-// A state that is older than what chunkservers have.
-
-/// Looks at chunks often.
-fn eager() -> Options {
-    Options {
-        upkeep_delay: Duration::from_millis(1),
-        upkeep_tick: Duration::from_millis(10),
-        upkeep_pause: Duration::from_millis(10),
-        absence: Duration::from_secs(1),
-        ..Options::default()
-    }
-}
-
-impl One {
-    fn passes(&mut self) {
-        for _ in 0..100 {
-            self.pass(Duration::from_millis(100));
-        }
-    }
-
-    /// A chunkserver has a copy that is not of this state, and names it.
-    fn comes_with(&mut self, number: u16, chunk: ChunkId, version: u32) {
-        self.join(number, true);
-        self.disk(number).insert(chunk, version);
-        self.join(number, true);
-    }
-
-    fn unlink(&mut self, inode: InodeId, name: &str) {
-        self.bed.ok(Op::SetTrashTime {
-            caller: root(),
-            inode,
-            seconds: 0,
-            mode: SetMode::Set,
-            recursive: false,
-        });
-        self.bed.ok(unlink(&root(), ROOT, name));
-    }
-}
-
-/// Copies of a chunk and of a version that the state never gave out, under a leader that looks at
-/// everything: which of them are not as they were.
-fn what_upkeep_does_to_newer(options: Options) -> (One, Vec<ChunkId>) {
-    let mut one = One::with(options);
-    one.lead(1);
-    one.join(1, true);
-    let (_, info) = one.file("file");
-    let (chunk, next) = (info.chunk, info.chunk.sequence() + 7);
-    let unknown = ChunkId::from_parts(next, chunk.slot()).expect("a small number");
-    one.comes_with(2, unknown, 3);
-    one.comes_with(2, chunk, info.version + 5);
-    one.comes_with(3, unknown, 4);
-    one.passes();
-    let mut changed = Vec::new();
-    for (number, copy, version) in [(2, unknown, 3), (2, chunk, 6), (3, unknown, 4)] {
-        if one.disk(number).get(&copy) != Some(&version) {
-            changed.push(copy);
-        }
-    }
-    (one, changed)
-}
-
-#[test]
-fn copies_that_are_newer_than_the_state_are_never_deleted_and_an_operator_is_told() {
-    let (mut one, changed) = what_upkeep_does_to_newer(eager());
-    assert_eq!(changed, []);
-    let said = one.reports.join("\n");
-    assert!(said.contains("3 copies at chunkservers"), "{said}");
-    let parts = "2 of chunks that it does not have, 1 in versions that it never gave out";
-    assert!(said.contains(parts), "{said}");
-    assert_eq!(one.reports.len(), 2, "once each: {said}");
-    one.passes();
-    assert_eq!(
-        one.reports.len(),
-        2,
-        "and not again while nothing is another"
-    );
-    // The next leader says it, too: it may be another machine's log.
-    one.lead(2);
-    one.passes();
-    assert_eq!(one.reports.len(), 3, "no id is left to be passed over");
-}
-
-#[cfg(feature = "planted-bugs")]
-#[test]
-fn who_deletes_copies_that_are_newer_than_the_state_is_found() {
-    let bug = Some(crate::planted::Bug::NewerCopiesDeleted);
-    let (_, changed) = what_upkeep_does_to_newer(Options { bug, ..eager() });
-    assert_eq!(changed.len(), 3, "{changed:?}");
-}
-
-#[test]
-fn an_id_that_a_chunkserver_has_named_is_given_to_no_new_chunk() {
-    let (mut one, _) = what_upkeep_does_to_newer(eager());
-    let before: BTreeSet<ChunkId> = one.disk(2).keys().copied().collect();
-    for number in 0..12 {
-        let (_, info) = one.file(&format!("new{number}"));
-        assert!(!before.contains(&info.chunk), "{} is another's", info.chunk);
-    }
-    one.passes();
-    let unknown = before.last().expect("two were put there");
-    assert_eq!((one.disk(2)[unknown], one.disk(3)[unknown]), (3, 4));
-}
-
-#[test]
-fn a_number_beyond_all_sense_uses_up_no_ids() {
-    let mut one = One::with(eager());
-    one.lead(1);
-    one.join(1, true);
-    let (_, info) = one.file("file");
-    let slot = info.chunk.slot();
-    let last = ChunkId::from_parts((1 << 42) - 1, slot).expect("the last one");
-    one.comes_with(2, last, 1);
-    one.passes();
-    let (_, next) = one.file("next");
-    assert_eq!(next.chunk.sequence(), info.chunk.sequence() + 1);
-    assert_eq!(one.disk(2)[&last], 1);
-}
-
-#[test]
-fn a_version_is_above_all_that_chunkservers_have_and_those_copies_stay_as_they_are() {
-    let (mut one, file, info) = led();
-    let chunk = info.chunk;
-    one.comes_with(2, chunk, info.version + 1);
-    one.comes_with(3, chunk, info.version + 4);
-    let wish = one.begin(file, true);
-    let Some(ChunkAnswer::Located(located)) = one.wish(wish) else {
-        panic!("it has a copy of its own");
-    };
-    assert_eq!(located.version, info.version + 5);
-    assert_eq!(located.holders.len(), 1, "{located:?}");
-    one.end(file, chunk);
-    // The next leader reads the same in the state.
-    one.lead(2);
-    let wish = one.begin(file, true);
-    assert!(matches!(one.wish(wish), Some(ChunkAnswer::Located(_))));
-    let version = one.info(file).version;
-    assert!(version > info.version + 5);
-    assert_eq!(one.disk(1)[&chunk], version);
-    let left = (one.disk(2)[&chunk], one.disk(3)[&chunk]);
-    assert_eq!(left, (info.version + 1, info.version + 4));
-}
-
-#[test]
-fn an_interrupted_raise_above_newer_copies_goes_on_from_those_of_this_state_alone() {
-    let (mut one, file, info) = led();
-    let chunk = info.chunk;
-    one.comes_with(2, chunk, info.version + 3);
-    one.slow = true;
-    let wish = one.begin(file, true);
-    assert_eq!(one.wish(wish), None, "an order is under way");
-    assert_eq!(one.info(file).version, info.version + 4);
-    // Nobody knows what became of the order: it was not carried out.
-    one.slow = false;
-    one.join(1, true);
-    one.lead(2);
-    let wish = one.begin(file, false);
-    let Some(ChunkAnswer::Located(located)) = one.wish(wish) else {
-        panic!("its own copy is good");
-    };
-    assert_eq!(located.holders.len(), 1);
-    let version = one.info(file).version;
-    assert_eq!(one.disk(1)[&chunk], version);
-    assert_eq!(one.disk(2)[&chunk], info.version + 3);
-}
-
-#[test]
-fn a_chunk_whose_id_was_given_out_a_moment_too_early_leaves_the_other_alone() {
-    let mut one = One::with(eager());
-    one.lead(1);
-    one.join(1, true);
-    let file = one.bed.file(&root(), ROOT, "file");
-    let wish = one.begin(file, false);
-    let chunk = one.info(file).chunk;
-    one.comes_with(2, chunk, 2);
-    let Some(ChunkAnswer::Located(located)) = one.wish(wish) else {
-        panic!("it can be made elsewhere");
-    };
-    assert_eq!((located.version, located.holders.len()), (3, 1));
-    one.end(file, chunk);
-    one.passes();
-    assert_eq!((one.disk(1)[&chunk], one.disk(2)[&chunk]), (3, 2));
-    // It goes with its file, and the other one does not.
-    one.unlink(file, "file");
-    one.passes();
-    assert_eq!(one.disk(1).get(&chunk), None);
-    assert_eq!(one.bed.tree.chunk(chunk), Ok(None));
-    assert_eq!(one.bed.tree.known(chunk), Ok(KnownChunk::Foreign));
-    one.join(2, true);
-    one.lead(2);
-    one.passes();
-    assert_eq!(one.disk(2)[&chunk], 2);
-}
-
-#[test]
-fn a_chunk_that_is_deleted_leaves_newer_copies_of_it() {
-    let mut one = One::with(eager());
-    one.lead(1);
-    one.join(1, true);
-    let (file, info) = one.file("file");
-    one.comes_with(2, info.chunk, info.version + 2);
-    one.unlink(file, "file");
-    one.passes();
-    assert_eq!(one.disk(1).get(&info.chunk), None);
-    assert_eq!(one.bed.tree.chunk(info.chunk), Ok(None));
-    one.passes();
-    assert_eq!(one.disk(2)[&info.chunk], info.version + 2);
-}
-
-// Even chunkservers.
-
-const GIB: u64 = 1 << 30;
-
-impl One {
-    /// A chunkserver says how full it is.
-    fn tells(&mut self, number: u16, used: u64, total: u64) {
-        let space = Space {
-            used,
-            total,
-            ..Space::default()
-        };
-        self.report(number, Report::Space(space));
-    }
-
-    /// So many files, each with copies at the first two chunkservers; a third one comes then.
-    fn uneven(options: Options, count: usize) -> (Self, Vec<ChunkId>) {
-        let mut one = Self::with(options);
-        one.lead(1);
-        one.join(1, true);
-        one.join(2, true);
-        let chunks = (0..count).map(|number| one.file(&format!("f{number}")).1.chunk);
-        let chunks: Vec<ChunkId> = chunks.collect();
-        assert_eq!(one.disk(1).len(), count);
-        one.join(3, true);
-        one.tells(1, 50 * GIB, 100 * GIB);
-        one.tells(2, 52 * GIB, 100 * GIB);
-        one.tells(3, 10 * GIB, 100 * GIB);
-        (one, chunks)
-    }
-
-    fn copies(&self, chunk: ChunkId) -> usize {
-        let disks = self.servers.values().map(|it| &it.disk);
-        disks.filter(|disk| disk.contains_key(&chunk)).count()
-    }
-}
-
-#[test]
-fn copies_move_from_the_fullest_to_the_emptiest_and_each_chunk_keeps_its_goal() {
-    let (mut one, chunks) = One::uneven(eager(), 20);
-    for _ in 0..10 {
-        one.passes();
-        let fewest = chunks.iter().map(|chunk| one.copies(*chunk)).min();
-        assert_eq!(fewest, Some(2), "no copy goes before another is there");
-    }
-    let moved = one.disk(3).len();
-    assert!(moved > 0, "it stayed empty");
-    for chunk in &chunks {
-        assert_eq!(one.copies(*chunk), 2, "{chunk}");
-    }
-    assert!(one.disk(2).len() < 20, "the fullest gave some");
-    assert_eq!(one.disk(1).len() + one.disk(2).len() + moved, 40);
-    // Nobody says that anything has changed, and what is moved is counted: 21 GiB are no reason for
-    // more copies than there are.
-    let tried = one.copies_tried;
-    assert!(tried <= 20 + 20, "{tried} copies were made");
-    // They say so, and are even enough: nothing moves any more.
-    one.tells(1, 30 * GIB, 100 * GIB);
-    one.tells(2, 30 * GIB, 100 * GIB);
-    one.tells(3, 29 * GIB + GIB / 2, 100 * GIB);
-    one.passes();
-    let before = one.copies_tried;
-    one.passes();
-    assert_eq!(one.copies_tried, before);
-}
-
-#[test]
-fn few_copies_move_when_few_are_too_many() {
-    let (mut one, _) = One::uneven(eager(), 20);
-    // Two percent of 10 GiB are about three copies: one from each makes it less than half a percent,
-    // another would turn it round.
-    one.tells(1, 5 * GIB, 10 * GIB);
-    one.tells(2, 5 * GIB, 10 * GIB);
-    one.tells(3, 5 * GIB - GIB / 5, 10 * GIB);
-    one.passes();
-    one.passes();
-    one.passes();
-    assert_eq!(one.disk(3).len(), 2);
-    let left = (one.disk(1).len(), one.disk(2).len());
-    assert_eq!(left, (19, 19));
-}
-
-#[test]
-fn what_is_accepted_moves_nothing_and_nothing_moves_while_a_copy_lacks() {
-    let options = Options {
-        balance_accepted_percent: 43,
-        ..eager()
-    };
-    let (mut one, _) = One::uneven(options, 5);
-    one.passes();
-    assert_eq!(one.copies_tried, 0);
-    // A chunk lacks a copy that cannot be made: only that is tried, as often as it fails.
-    let (mut one, chunks) = One::uneven(eager(), 5);
-    one.copies_fail = true;
-    one.disk(2).remove(&chunks[0]);
-    one.report(2, Report::Lost(vec![chunks[0]]));
-    one.passes();
-    assert!(one.copies_tried > 1);
-    assert_eq!(one.disk(2).len() + one.disk(1).len(), 9);
-    one.copies_fail = false;
-    one.passes();
-    assert!(one.disk(3).len() > 1, "moving begins once all is there");
-}
-
-/// A move whose copy cannot be made: the copies of each chunk then.
-fn copies_after_a_failed_move(options: Options) -> Vec<usize> {
-    let (mut one, chunks) = One::uneven(options, 5);
-    one.copies_fail = true;
-    one.passes();
-    assert!(one.copies_tried > 0, "a move was tried");
-    chunks.iter().map(|chunk| one.copies(*chunk)).collect()
-}
-
-#[test]
-fn a_copy_stays_until_the_one_that_takes_its_place_is_there() {
-    assert_eq!(copies_after_a_failed_move(eager()), [2; 5]);
-}
-
-#[cfg(feature = "planted-bugs")]
-#[test]
-fn who_deletes_a_copy_before_it_has_moved_is_found() {
-    let bug = Some(crate::planted::Bug::MovedBeforeCopied);
-    let copies = copies_after_a_failed_move(Options { bug, ..eager() });
-    assert!(copies.iter().any(|count| *count < 2), "{copies:?}");
-}
-
-// What lacks copies.
-
-impl One {
-    /// So many files that want three copies and as many that want two, on three chunkservers; two
-    /// more come then. Gives the chunks of each that the third has, and has passes go by.
-    fn two_goals(options: Options, count: usize) -> (Self, [Vec<ChunkId>; 2]) {
-        let mut one = Self::with(options);
-        one.lead(1);
-        for number in 1..=3 {
-            one.join(number, true);
-        }
-        let of = |one: &mut Self, name: &str, class: u8| {
-            let mut chunks = Vec::new();
-            for number in 0..count {
-                let inode = one.bed.file(&root(), ROOT, &format!("{name}{number}"));
-                one.bed.ok(Op::SetSclass {
-                    caller: root(),
-                    inode,
-                    class,
-                    only: None,
-                    mode: SetMode::Set,
-                    recursive: false,
-                });
-                chunks.push(one.write(inode).chunk);
-            }
-            chunks
-        };
-        // The pass comes to these first.
-        let three = of(&mut one, "three", 3);
-        let two = of(&mut one, "two", 2);
-        one.join(4, true);
-        one.join(5, true);
-        one.passes();
-        let third = one.disk(3).clone();
-        let there = |chunks: Vec<ChunkId>| {
-            let there = chunks.into_iter().filter(|chunk| third.contains_key(chunk));
-            there.collect::<Vec<_>>()
-        };
-        let both = [there(three), there(two)];
-        one.copied.clear();
-        (one, both)
-    }
-}
-
-/// One copy at a time, and nothing is moved.
-fn one_by_one() -> Options {
-    Options {
-        receives_max: 1,
-        balance_accepted_percent: 100,
-        ..eager()
-    }
-}
-
-#[test]
-fn chunks_with_one_copy_left_are_copied_before_all_others() {
-    let (mut one, [three, two]) = One::two_goals(one_by_one(), 60);
-    assert!(!three.is_empty() && two.len() > 5, "{three:?} {two:?}");
-    one.leave(3);
-    one.pass(Duration::from_millis(900));
-    assert_eq!(one.copied, [], "it may come back");
-    one.passes();
-    let lost = three.len() + two.len();
-    assert_eq!(one.copied.len(), lost, "everything is mended, once");
-    let first: BTreeSet<_> = one.copied[..two.len()].iter().copied().collect();
-    assert_eq!(first, two.into_iter().collect(), "the last copies first");
-}
-
-#[test]
-fn a_copy_that_cannot_be_made_is_not_tried_all_the_time() {
-    let (mut one, _) = One::two_goals(one_by_one(), 10);
-    one.copies_fail = true;
-    one.leave(3);
-    one.pass(Duration::from_secs(2));
-    one.copies_tried = 0;
-    // Ten seconds of ticks of 10 ms: a pass begins once a second.
-    for _ in 0..1_000 {
-        one.pass(Duration::from_millis(10));
-    }
-    assert!(one.copies_tried > 0, "it is tried");
-    assert!(one.copies_tried < 1_000, "{} times", one.copies_tried);
-    one.copies_fail = false;
-    one.passes();
-    assert!(!one.copied.is_empty(), "and made at last");
-}
-
-#[test]
-fn a_chunkserver_that_said_that_it_stops_is_waited_for_longer() {
-    let options = Options {
-        announced_absence: Duration::from_secs(30),
-        ..one_by_one()
-    };
-    let (mut one, [three, two]) = One::two_goals(options.clone(), 10);
-    one.report(3, Report::Leaving);
-    one.leave(3);
-    one.pass(Duration::from_secs(2));
-    one.passes();
-    assert_eq!(one.copied, [], "it said that it will be back");
-    one.pass(Duration::from_secs(20));
-    one.passes();
-    assert_eq!(one.copied.len(), three.len() + two.len(), "it is not");
-
-    // Another one that is gone without a word may be gone for good.
-    let (mut one, _) = One::two_goals(options, 10);
-    one.report(3, Report::Leaving);
-    one.leave(3);
-    one.leave(5);
-    one.pass(Duration::from_secs(2));
-    one.passes();
-    assert!(!one.copied.is_empty(), "both are mended");
 }
