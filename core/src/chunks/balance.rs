@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::census::Deed;
-use super::keeper::{Keeper, Why};
+use super::keeper::Keeper;
+use super::leading::Why;
 use super::map::{Known, PlaceNo, Server};
 use super::order::Order;
 use super::placement;

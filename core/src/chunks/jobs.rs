@@ -10,9 +10,8 @@
 
 use std::collections::BTreeSet;
 
-use super::keeper::{
-    Act, Asker, ChunkAnswer, ChunkWish, Keeper, Leading, Located, Records, Refusal, Why,
-};
+use super::keeper::{Act, Asker, ChunkAnswer, ChunkWish, Keeper, Located, Records, Refusal};
+use super::leading::Why;
 use super::map::PlaceNo;
 use super::order::Order;
 use super::placement::{self, Candidate, Choice, Room};
@@ -683,7 +682,7 @@ impl Keeper {
         let Some(leading) = &self.leading else {
             return 0;
         };
-        let here = |order: &&super::keeper::OrderAt| order.place == place && order.why == Why::Job;
+        let here = |order: &&super::leading::OrderAt| order.place == place && order.why == Why::Job;
         leading.orders.values().filter(here).count()
     }
 
@@ -986,13 +985,6 @@ impl Keeper {
             _ => None,
         })
         .min()
-    }
-}
-
-impl Leading {
-    pub(super) fn new_ticket(&mut self) -> Ticket {
-        self.next_ticket += 1;
-        Ticket(self.next_ticket)
     }
 }
 

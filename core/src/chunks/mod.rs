@@ -20,6 +20,7 @@
 //! | [`sound`] | which versions of copies hold what a chunk holds |
 //! | [`placement`] | which chunkservers take the copies of a chunk |
 //! | [`keeper`] | all of it on one node, and what the leader does with it |
+//! | `leading` | the books of a leader: orders that are under way |
 //! | [`jobs`] | what is done for writers |
 //! | `upkeep` | what is done so that every chunk has its copies |
 //! | `urgent` | of those, the most endangered first |
@@ -31,6 +32,7 @@ pub mod census;
 pub mod channel;
 pub mod jobs;
 pub mod keeper;
+mod leading;
 pub mod map;
 pub mod order;
 pub mod placement;
