@@ -380,13 +380,13 @@ pub const ELSEWHERE: &[Elsewhere] = &[
         bug: Bug::ForgottenOrdersCarriedOut,
         why: "a leader has to lose sight of a relay while a copy is deleted there, and see it again \
               before that is done",
-        file: "core/src/chunks/tests/one.rs",
+        file: "core/src/chunks/tests/one/orders.rs",
         test: "who_forgets_orders_that_may_still_be_carried_out_is_found",
     },
     Elsewhere {
         bug: Bug::NewerCopiesDeleted,
         why: "it needs a state of a backup, and no run goes back to one",
-        file: "core/src/chunks/tests/one.rs",
+        file: "core/src/chunks/tests/one/newer.rs",
         test: "who_deletes_copies_that_are_newer_than_the_state_is_found",
     },
 ];
