@@ -142,6 +142,9 @@ pub struct Part {
     /// For the receiver's consensus machine.
     #[serde(with = "codec::bytes")]
     pub header: Vec<u8>,
+    /// The last key of the part before; empty for the first.
+    #[serde(with = "codec::bytes")]
+    pub after: Vec<u8>,
     /// Keys and values.
     pub pairs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Whether this is the last part.

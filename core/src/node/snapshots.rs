@@ -506,6 +506,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
                 transfer,
                 last,
                 next: 0,
+                end: Vec::new(),
                 complete: false,
                 mark: None,
                 snapshot: None,
@@ -518,8 +519,15 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         if part.number != incoming.next || incoming.complete {
             return Ok(Some(incoming.next));
         }
+        if part.after != incoming.end {
+            return Err(incoming.gap());
+        }
         let mut batch = WriteBatch::default();
         for (key, value) in part.pairs {
+            if key <= incoming.end {
+                return Err(incoming.gap());
+            }
+            incoming.end.clone_from(&key);
             if let Some(mark) = inspect_pair(&key, &value)? {
                 incoming.mark = Some(mark);
             }

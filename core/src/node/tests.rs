@@ -1419,6 +1419,7 @@ fn a_part_with_a_damaged_value_is_refused_and_the_state_stays() {
             number: 0,
             meta: meta.clone(),
             header: Vec::new(),
+            after: Vec::new(),
             pairs,
             last: true,
         };
@@ -1432,6 +1433,61 @@ fn a_part_with_a_damaged_value_is_refused_and_the_state_stays() {
     assert_eq!(refused.count(), 2, "damage, and a state without its mark");
     assert_eq!(cluster.contents(id), before);
     assert!(cluster.node(id).incoming.is_none());
+}
+
+#[test]
+fn a_part_that_does_not_go_on_where_the_last_one_ended_is_refused_and_the_state_stays() {
+    let mut cluster = Cluster::new(3);
+    cluster.open_session();
+    for seq in 1..=10 {
+        cluster.mkdir(&format!("d{seq}"), seq);
+    }
+    cluster.run_for(Duration::from_secs(1));
+    let (leader, id) = (cluster.leader(), cluster.follower());
+    let before = cluster.contents(id);
+    let all: Vec<_> = before.1.clone().into_iter().collect();
+    let meta = raft::SnapshotMeta {
+        id: raft::SnapshotId(9),
+        applied: cluster.node(leader).applied.clone(),
+    };
+    let half = all.len() / 2;
+    let end = all[half - 1].0.clone();
+    // The second half is whole, lacks its first pair, says that it does, or has two swapped.
+    let mut swapped = all[half..].to_vec();
+    swapped.swap(0, 1);
+    let cases = [
+        (end.clone(), all[half..].to_vec(), true),
+        (end.clone(), swapped, false),
+        (all[half].0.clone(), all[half + 1..].to_vec(), false),
+        (Vec::new(), all[half..].to_vec(), false),
+    ];
+    for (number, (after, rest, taken)) in cases.into_iter().enumerate() {
+        let transfer = super::peer::TransferId::Snapshot {
+            life: 77,
+            number: number as u64,
+        };
+        let mut give = |number, after, pairs| {
+            let part = super::peer::Part {
+                transfer,
+                number,
+                meta: meta.clone(),
+                header: Vec::new(),
+                after,
+                pairs,
+                last: false,
+            };
+            cluster.step_message(id, leader, super::peer::PeerBody::Part(part));
+        };
+        give(0, Vec::new(), all[..half].to_vec());
+        give(1, after, rest);
+        assert_eq!(cluster.node(id).incoming.is_some(), taken);
+    }
+    let refused = cluster
+        .reports
+        .iter()
+        .filter(|line| line.contains("does not go on behind key"));
+    assert_eq!(refused.count(), 3);
+    assert_eq!(cluster.contents(id), before);
 }
 
 #[test]
@@ -1544,6 +1600,7 @@ fn no_other_transfer_takes_the_place_of_one_that_is_judged() {
         number: 0,
         meta,
         header: Vec::new(),
+        after: Vec::new(),
         pairs: Vec::new(),
         last: false,
     });

@@ -77,13 +77,21 @@ impl<V: StateView> Outgoing<V> {
             return Ok(None);
         }
         let at = usize::try_from(self.next - self.confirmed).expect("a window is small");
-        let (pairs, last) = read_pairs(self.view.as_ref(), &self.starts[at], bytes)?;
-        if self.starts.len() == at + 1 {
-            let end = pairs
-                .last()
-                .map_or_else(|| self.starts[at].clone(), |(key, _)| key.clone());
-            self.starts.push(end);
-        }
+        let after = self.starts[at].clone();
+        let (pairs, last) = match self.starts.get(at + 1) {
+            // What it was the first time: the parts behind it may be there already.
+            Some(end) => {
+                let (view, end) = (self.view.as_ref(), Some(end.as_slice()));
+                let (pairs, _) = read_pairs(view, &after, end, usize::MAX)?;
+                (pairs, self.total == Some(self.next + 1))
+            }
+            None => {
+                let (pairs, last) = read_pairs(self.view.as_ref(), &after, None, bytes)?;
+                let end = pairs.last().map(|(key, _)| key.clone());
+                self.starts.push(end.unwrap_or_else(|| after.clone()));
+                (pairs, last)
+            }
+        };
         if last {
             self.total = Some(self.next + 1);
         }
@@ -92,6 +100,7 @@ impl<V: StateView> Outgoing<V> {
             number: self.next,
             meta: self.meta.clone(),
             header: self.header.clone(),
+            after,
             pairs,
             last,
         };
@@ -139,11 +148,12 @@ impl<V: StateView> Outgoing<V> {
 /// Keys and values, in order of key.
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Reads about `bytes` of keys and values after `after`, none of them damaged; the flag tells whether
-/// they are the last.
+/// Reads about `bytes` of keys and values after `after`, none of them damaged, up to and with
+/// `through`; the flag tells whether they are the last.
 fn read_pairs<V: StateView>(
     view: &V,
     after: &[u8],
+    through: Option<&[u8]>,
     bytes: usize,
 ) -> Result<(Pairs, bool), StoreError> {
     let from = if after.is_empty() {
@@ -151,9 +161,10 @@ fn read_pairs<V: StateView>(
     } else {
         Bound::Excluded(after)
     };
+    let to = through.map_or(Bound::Unbounded, Bound::Included);
     let (mut pairs, mut taken, mut last) = (Vec::new(), 0, true);
     let mut damage = None;
-    view.scan(from, Bound::Unbounded, &mut |key, value| {
+    view.scan(from, to, &mut |key, value| {
         if taken >= bytes && !pairs.is_empty() {
             last = false;
             return ControlFlow::Break(());
@@ -179,6 +190,8 @@ pub(super) struct Incoming {
     pub last: Option<LogId>,
     /// Next part expected.
     pub next: u64,
+    /// The last key that has arrived; empty before the first.
+    pub end: Vec<u8>,
     /// Whether the last part is here, and what arrived is what the sender said.
     pub complete: bool,
     /// The mark of what was applied, once its part is here.
@@ -187,6 +200,16 @@ pub(super) struct Incoming {
     pub snapshot: Option<SnapshotId>,
     /// When the last part came.
     pub touched: Instant,
+}
+
+impl Incoming {
+    /// What is wrong with a part that does not go on where the last one ended.
+    pub fn gap(&self) -> PartError {
+        PartError::Gap {
+            number: self.next,
+            end: self.end.clone(),
+        }
+    }
 }
 
 /// A transfer that has arrived completely and that consensus judges: until it has, no other is
@@ -206,6 +229,17 @@ pub(super) enum PartError {
     /// A pair is damaged, on the way or at the sender; or this node's store cannot take it.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A part does not go on where the one before it ended, or its keys are not in order: something
+    /// of the state would be lacking. A fault of the sender.
+    #[error(
+        "part {number} of the state does not go on behind key {end:02x?}, where the last ended"
+    )]
+    Gap {
+        /// Which part.
+        number: u64,
+        /// The last key that had arrived.
+        end: Vec<u8>,
+    },
     /// The state that arrived does not say what was applied to it: a fault of the sender.
     #[error("the state that arrived has no mark of what was applied")]
     NoMark,
@@ -256,10 +290,13 @@ mod tests {
 
     /// Delivers parts, losing those for which `lost` says so, until the end.
     fn deliver(mut out: Outgoing<MemStore>, mut lost: impl FnMut(u64) -> bool) -> Vec<Vec<u8>> {
-        let (mut now, mut expected, mut keys) = (Instant::ZERO, 0, Vec::new());
+        let (mut now, mut expected) = (Instant::ZERO, 0);
+        let mut keys: Vec<Vec<u8>> = Vec::new();
         let resend = Duration::from_secs(1);
         for sent in 0..10_000 {
-            let Some(part) = out.next_part(3, 40, now, resend).unwrap() else {
+            // Another size each time: what is sent again is what it was.
+            let bytes = [40, 1, 100][sent as usize % 3];
+            let Some(part) = out.next_part(3, bytes, now, resend).unwrap() else {
                 if out.is_delivered() {
                     return keys;
                 }
@@ -271,6 +308,7 @@ mod tests {
                 continue;
             }
             expected += 1;
+            assert_eq!(part.after, keys.last().cloned().unwrap_or_default());
             keys.extend(part.pairs.into_iter().map(|(key, _)| key));
             out.on_received(expected, now, resend);
         }
@@ -296,12 +334,12 @@ mod tests {
         let mut value = sealed(&key, &[7; 6]);
         batch.put(key.clone(), value.clone());
         store.write(batch).unwrap();
-        assert!(read_pairs(&store, &[], 100).is_ok());
+        assert!(read_pairs(&store, &[], None, 100).is_ok());
         value[2] ^= 1;
         let mut batch = WriteBatch::default();
         batch.put(key, value);
         store.write(batch).unwrap();
-        let read = read_pairs(&store, &[], 100);
+        let read = read_pairs(&store, &[], None, 100);
         assert!(matches!(read, Err(StoreError::Corrupt { .. })), "{read:?}");
     }
 
