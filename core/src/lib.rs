@@ -31,6 +31,7 @@
 //! is watched.
 #![forbid(unsafe_code)]
 
+pub mod buggify;
 pub mod chunks;
 pub mod chunkservers;
 pub mod codec;

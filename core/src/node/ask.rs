@@ -14,6 +14,7 @@ use super::peer::{Asked, PeerBody};
 use super::pending::{Caller, Origin};
 use super::request::{CallId, ClientId, Consistency, NodeError, Request, RequestBody};
 use super::request::{Response, ResponseBody};
+use crate::buggify::Site;
 use crate::chunks::ChunkWish;
 use crate::codec;
 use crate::disk::Disk;
@@ -23,7 +24,7 @@ use crate::namespace::op::{Op, Query, RequestId};
 #[cfg(feature = "planted-bugs")]
 use crate::planted::Bug;
 use crate::store::StateStore;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// Names an ask within one life of its node.
 pub(super) type AskId = u64;
@@ -300,8 +301,11 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         match self.leader {
             Some(leader) if leader != self.options.node => {
                 // The message, its answer, or the peer's memory of it may get lost.
-                let again = self.now + self.options.ask_resend;
-                self.asks.put(id, Place::At(leader), again);
+                let wait = match self.options.buggify.fires(Site::AskedAgain) {
+                    true => Duration::from_micros(1),
+                    false => self.options.ask_resend,
+                };
+                self.asks.put(id, Place::At(leader), self.now + wait);
                 let life = self.options.life;
                 let ask = id;
                 self.send(leader, PeerBody::Ask { life, ask, asked }, out);

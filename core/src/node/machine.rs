@@ -16,6 +16,7 @@ use super::sessions::Heard;
 use super::snapshots::PARTS_PER_STEP;
 use super::transfer::{Incoming, Judged, Outgoing};
 use super::{Effect, Event, Input};
+use crate::buggify::Site;
 use crate::codec;
 use crate::crdt::Hlc;
 use crate::disk::Disk;
@@ -580,7 +581,10 @@ impl<D: Disk, S: StateStore> Machine for Node<D, S> {
         }
         self.now = self.now.max(now);
         self.wall_us = input.wall_us;
-        self.apply_budget = self.options.apply_entries_max;
+        self.apply_budget = match self.options.buggify.fires(Site::OneEntryApplied) {
+            true => 1,
+            false => self.options.apply_entries_max,
+        };
         self.parts_budget = PARTS_PER_STEP;
         let wall = self.wall_time();
         self.chunks.keeper.set_now(self.now, wall);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::buggify::Buggify;
 use crate::id::{GroupId, NodeId};
 use crate::raft;
 use crate::time::Duration;
@@ -72,6 +73,8 @@ pub struct Options {
     pub news: bool,
     /// Keep what checkers want to see; costs memory.
     pub observe: bool,
+    /// Unlikely branches that a simulated run takes; the same in `raft` and `wal`.
+    pub buggify: Buggify,
     /// Which bug the node has on purpose.
     #[cfg(feature = "planted-bugs")]
     pub bug: Option<crate::planted::Bug>,
@@ -118,6 +121,7 @@ impl Options {
             chunks: crate::chunks::Options::default(),
             news: false,
             observe: false,
+            buggify: Buggify::default(),
             #[cfg(feature = "planted-bugs")]
             bug: None,
         }

@@ -7,6 +7,7 @@ use super::pending::{Caller, Origin, Proposed, WaitingRead};
 use super::request::{
     ClientId, Consistency, NodeError, Request, RequestBody, Response, ResponseBody,
 };
+use crate::buggify::Site;
 use crate::codec;
 use crate::disk::Disk;
 use crate::id::{NodeId, SessionId};
@@ -61,7 +62,8 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             let reason = "the node is starting, or healing itself from a peer".to_owned();
             return self.answer(caller, Err(NodeError::Unavailable { reason }), out);
         }
-        if self.pending.len() >= self.options.pending_max {
+        let refuses = self.options.buggify.fires(Site::RequestRefused);
+        if refuses || self.pending.len() >= self.options.pending_max {
             return self.answer(caller, Err(NodeError::Overloaded), out);
         }
         match request.body {

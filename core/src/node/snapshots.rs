@@ -7,6 +7,7 @@ use super::machine::{Node, Purpose, Running, Timer, read_note};
 use super::peer::{Part, PeerBody, PeerMessage, TransferId};
 use super::pending::Origin;
 use super::transfer::{Incoming, Judged, Outgoing, PartError};
+use crate::buggify::Site;
 use crate::disk::Disk;
 use crate::id::{LogIndex, NodeId};
 use crate::machine::Outbox;
@@ -148,6 +149,8 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             return;
         }
         let much = self.unsaved_bytes >= self.options.checkpoint_log_bytes;
+        let much =
+            much || self.unsaved_bytes > 0 && self.options.buggify.fires(Site::CheckpointEarly);
         if much || self.namespace.store().pressure() >= Pressure::High {
             self.want_checkpoint(Purpose::Periodic, out);
         }
@@ -311,6 +314,10 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         let mut left = self.parts_budget;
         for (transfer, outgoing) in &mut self.outgoing {
             while left > 0 {
+                let bytes = match options.buggify.fires(Site::PartOfLittle) {
+                    true => 1,
+                    false => bytes,
+                };
                 match outgoing.next_part(window, bytes, now, resend) {
                     Ok(Some(part)) => {
                         left -= 1;
@@ -373,7 +380,10 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         let stalled: Vec<TransferId> = self
             .outgoing
             .iter()
-            .filter(|(_, outgoing)| outgoing.is_stalled(now, give_up))
+            .filter(|(_, outgoing)| {
+                outgoing.is_stalled(now, give_up)
+                    || self.options.buggify.fires(Site::TransferGivenUp)
+            })
             .map(|(transfer, _)| *transfer)
             .collect();
         for transfer in stalled {

@@ -19,7 +19,8 @@ use super::shell::Shell;
 use super::types::{
     CommittedLeaderId, OEntry, OLogId, OPayload, OVote, Types, entry, ours, theirs,
 };
-use super::{Effect, RecoverError, Recovered};
+use super::{Effect, Options, RecoverError, Recovered};
+use crate::buggify::{Buggify, Site};
 use crate::id::{LogIndex, WriteId};
 use crate::wal::record::{LogId, Record};
 
@@ -372,13 +373,15 @@ impl Shell {
 pub(super) struct LogStore {
     shell: Arc<Shell>,
     append_bytes_max: usize,
+    buggify: Buggify,
 }
 
 impl LogStore {
-    pub(super) fn new(shell: Arc<Shell>, append_bytes_max: usize) -> Self {
+    pub(super) fn new(shell: Arc<Shell>, options: &Options) -> Self {
         Self {
             shell,
-            append_bytes_max,
+            append_bytes_max: options.append_bytes_max,
+            buggify: options.buggify.clone(),
         }
     }
 
@@ -436,7 +439,11 @@ impl RaftLogReader<Types> for LogStore {
         start: u64,
         end: u64,
     ) -> Result<Vec<OEntry>, io::Error> {
-        Ok(self.read(start..end, self.append_bytes_max))
+        let bytes_max = match self.buggify.fires(Site::AppendOfOneEntry) {
+            true => 0,
+            false => self.append_bytes_max,
+        };
+        Ok(self.read(start..end, bytes_max))
     }
 }
 

@@ -32,6 +32,7 @@ use super::{
     AppliedState, Effect, Input, Options, ProposalId, RaftError, ReadId, ReadPolicy, RecoverError,
     Recovered, Role, Status,
 };
+use crate::buggify::{Buggify, Site};
 use crate::id::{LogIndex, NodeId, Term};
 use crate::limits;
 use crate::machine::{Machine, Outbox};
@@ -154,6 +155,7 @@ impl Options {
             log_keep_entries: 1_000,
             log_lag_bytes_max: 256 << 20,
             append_bytes_max: 1 << 20,
+            buggify: Buggify::default(),
             priority: BTreeMap::new(),
             shuffle_tasks: false,
             #[cfg(feature = "planted-bugs")]
@@ -382,7 +384,7 @@ impl RaftMachine {
                 retry: (self.options.heartbeat / 2, self.options.election_timeout.0),
             },
         };
-        let log = LogStore::new(Arc::clone(&self.shell), self.options.append_bytes_max);
+        let log = LogStore::new(Arc::clone(&self.shell), &self.options);
         let state = StateMachine::new(Arc::clone(&self.shell), applied);
         let started = Arc::new(Mutex::new(None));
         let slot = Arc::clone(&started);
@@ -619,6 +621,12 @@ impl RaftMachine {
         let reads = Arc::clone(&self.reads);
         let shell = Arc::clone(&self.shell);
         let (times, now) = (self.times.read, self.now);
+        let policy = match policy {
+            ReadPolicy::Lease if self.options.buggify.fires(Site::LeaseNotUsed) => {
+                ReadPolicy::ReadIndex
+            }
+            policy => policy,
+        };
         self.spawn(async move {
             let result = read(&raft, &shell, policy.into(), times, now).await;
             reads.fetch_sub(1, Ordering::Relaxed);
@@ -879,7 +887,8 @@ impl RaftMachine {
             log.bytes_after(snapshot)
                 .saturating_sub(log.bytes_after(applied.index))
         };
-        if behind <= self.options.snapshot_log_bytes && !wanted {
+        let early = || behind > 0 && self.options.buggify.fires(Site::SnapshotEarly);
+        if behind <= self.options.snapshot_log_bytes && !wanted && !early() {
             return false;
         }
         let Some(raft) = self.raft.clone() else {
@@ -914,8 +923,9 @@ impl RaftMachine {
         let snapshot = self.shell.snapshot_index();
         let must = self.shorten.is_some_and(|index| index <= snapshot);
         // Entries that are few may stand in many segments, one of each life: then none is kept.
-        let through = if must { snapshot } else { through };
-        let has_room = bytes <= self.options.log_lag_bytes_max;
+        let early = self.options.buggify.fires(Site::LogPurgedEarly);
+        let through = if must || early { snapshot } else { through };
+        let has_room = bytes <= self.options.log_lag_bytes_max && !early;
         if !must && has_room && self.is_needed(purged, through) {
             return false;
         }

@@ -108,6 +108,8 @@ pub struct Options {
     /// Tasks that are ready run in an order drawn from the seed instead of first in, first out:
     /// the simulator sees more schedules.
     pub shuffle_tasks: bool,
+    /// Unlikely branches that a simulated run takes.
+    pub buggify: crate::buggify::Buggify,
     /// A mistake to make on purpose.
     #[cfg(feature = "planted-bugs")]
     pub bug: Option<crate::planted::Bug>,

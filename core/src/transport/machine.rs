@@ -11,6 +11,7 @@ use super::identity::{Identity, KnownPeer, Standing};
 use super::judge::Case;
 use super::queue::Queue;
 use super::{Address, Class, ConnId, Effect, Input, Options, Speaker, StartError};
+use crate::buggify::Site;
 use crate::codec::{self, DecodeError};
 use crate::id::{NodeId, WriteId};
 use crate::limits;
@@ -605,7 +606,9 @@ impl Transport {
         });
         assert!(whole, "a message is one whole sealed record, not of ours");
         let taken = match self.peers.get_mut(&to) {
-            Some(peer) if peer.up => peer.queue.push(class, message, &self.options),
+            Some(peer) if peer.up && !self.options.buggify.fires(Site::QueueFull) => {
+                peer.queue.push(class, message, &self.options)
+            }
             _ => false,
         };
         if !taken {

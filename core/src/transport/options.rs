@@ -2,6 +2,7 @@
 
 use super::address::{Address, PeerAddress};
 use super::hello::{PEER_PROTOCOL_NEWEST, PEER_PROTOCOL_OLDEST};
+use crate::buggify::Buggify;
 use crate::time::Duration;
 
 /// How a node that is of no cluster yet comes into one. A node that is formed ignores it, but for
@@ -75,6 +76,8 @@ pub struct Options {
     /// Bytes handed to the driver for one connection and not reported as sent: another message is
     /// handed over only below this. So control waits behind at most this and one bulk message.
     pub handed_bytes_max: usize,
+    /// Unlikely branches that a simulated run takes.
+    pub buggify: Buggify,
     /// Which bug the transport has on purpose.
     #[cfg(feature = "planted-bugs")]
     pub bug: Option<crate::planted::Bug>,
@@ -101,6 +104,7 @@ impl Options {
             control_bytes_max: 64 << 20,
             bulk_bytes_max: 32 << 20,
             handed_bytes_max: 64 << 10,
+            buggify: Buggify::default(),
             #[cfg(feature = "planted-bugs")]
             bug: None,
         }

@@ -30,6 +30,7 @@ pub use recover::{Damage, Recovery, Tail, What};
 use recover::{Free, Spare};
 pub use replay::{Damaged, GroupLog};
 
+use crate::buggify::Site;
 use crate::disk::{Disk, DiskError, FileName, FlushId};
 use crate::id::{GroupId, WriteId};
 use crate::limits::PAGE_BYTES;
@@ -691,11 +692,11 @@ impl<D: Disk> Wal<D> {
     /// Makes sure that frames with payloads of these lengths fit the active segment, each on a
     /// page of its own after the first; begins another segment when they do not.
     fn make_room(&mut self, lengths: &[usize], is_entry: bool) -> Result<(), WalError> {
-        if self
+        let fits = self
             .active
             .as_ref()
-            .is_some_and(|active| active.fits(lengths))
-        {
+            .is_some_and(|active| active.fits(lengths));
+        if fits && !self.options.buggify.fires(Site::SegmentEndsEarly) {
             return Ok(());
         }
         if self.next_frame.max(self.next_segment) >= COUNTER_MAX - 2 {

@@ -1,5 +1,6 @@
 //! What a log is opened with, and the bounds of it.
 
+use crate::buggify::Buggify;
 use crate::id::NodeId;
 use crate::limits::{COMMAND_BYTES_MAX, PAGE_BYTES, SECTOR_BYTES};
 use crate::wal::frame::{DATA_START, FRAME_HEADER_BYTES};
@@ -30,6 +31,8 @@ pub struct WalOptions {
     pub free_segments_max: u32,
     /// A batch longer than this is handed to the disk before its flush, bytes.
     pub buffer_bytes_max: u32,
+    /// Unlikely branches that a simulated run takes.
+    pub buggify: Buggify,
     /// Which bug the log has on purpose.
     #[cfg(feature = "planted-bugs")]
     pub bug: Option<crate::planted::Bug>,
@@ -62,6 +65,7 @@ impl WalOptions {
             reserve_segments: 1,
             free_segments_max: 4,
             buffer_bytes_max: 4 << 20,
+            buggify: Buggify::default(),
             #[cfg(feature = "planted-bugs")]
             bug: None,
         }
