@@ -31,7 +31,7 @@ pub struct Atlas {
     replacing: Option<Seat>,
     /// The disk of whom is being replaced was damaged since it is a new one.
     damaged_anew: bool,
-    /// A voter is a learner for a while: fewer copies make a majority.
+    /// Some voters are learners for a while: fewer copies make a majority.
     cycling: bool,
 }
 
@@ -65,10 +65,12 @@ impl Atlas {
             Fault::LoseDisk { .. } if self.replacing.is_some() => {
                 return Err("another node is being replaced");
             }
-            Fault::CycleMember { .. } if self.cycling || !self.is_whole() => {
+            Fault::CycleMember { .. } | Fault::Shrink { .. }
+                if self.cycling || !self.is_whole() =>
+            {
                 return Err("fewer voters would hold too few good copies");
             }
-            Fault::CycleMember { .. } if self.seats < 3 => {
+            Fault::CycleMember { .. } | Fault::Shrink { .. } if self.seats < 3 => {
                 return Err("too few voters would be left");
             }
             _ => {}

@@ -9,7 +9,7 @@
 //! time. Those that destroy what was flushed (rot, misdirected writes) are for the world to dose:
 //! it knows where the last good copy is.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mfsha_core::disk::{Disk, DiskError, FileName, FlushId, range_of};
@@ -87,6 +87,28 @@ pub enum Pending {
     },
 }
 
+impl Pending {
+    fn is_write(&self) -> bool {
+        matches!(self, Self::Write { .. })
+    }
+
+    /// Sectors that it writes to: file, and offset in bytes.
+    fn sectors(&self) -> BTreeSet<(FileName, u64)> {
+        let Self::Write {
+            file,
+            offset,
+            bytes,
+        } = self
+        else {
+            return BTreeSet::new();
+        };
+        let sector = SECTOR_BYTES as u64;
+        let (first, end) = (offset / sector, offset + bytes.len() as u64);
+        let sectors = (first..end.div_ceil(sector)).map(|at| (file.clone(), at * sector));
+        sectors.collect()
+    }
+}
+
 /// Content of every file.
 pub type Files = BTreeMap<FileName, Vec<u8>>;
 
@@ -155,6 +177,8 @@ struct State {
     durable: Files,
     seen: Files,
     pending: Vec<Pending>,
+    /// Sectors that the newest flush with any write in it made durable.
+    newest: BTreeSet<(FileName, u64)>,
     /// Running flushes, and how many pending operations each covers.
     flushes: VecDeque<(FlushId, usize)>,
     next_flush: u64,
@@ -213,6 +237,7 @@ impl SimDisk {
             seen: files.clone(),
             durable: files,
             pending: Vec::new(),
+            newest: BTreeSet::new(),
             flushes: VecDeque::new(),
             next_flush: 0,
             capacity_bytes,
@@ -311,6 +336,9 @@ impl SimDisk {
         for (_, later) in &mut state.flushes {
             *later -= covered;
         }
+        if done.iter().any(Pending::is_write) {
+            state.newest = done.iter().flat_map(Pending::sectors).collect();
+        }
         for operation in &done {
             apply(&mut state.durable, operation);
         }
@@ -370,8 +398,22 @@ impl SimDisk {
     }
 
     /// One durable sector goes bad: its bytes are others from now on. Says which file and where.
+    ///
+    /// Three times of four it is one that was written to, where there is any. It is none of the
+    /// newest flush: no log can tell that from a batch that was never flushed
+    /// (`docs/protocols/wal.md`, "What it does not promise").
     pub fn rot(&self, rng: &mut Rng) -> Option<(FileName, u64)> {
         let mut state = self.state();
+        let aimed = rng.chance(3, 4);
+        let written = state.written().filter(|_| aimed);
+        let written: Vec<_> = written.collect();
+        if !written.is_empty() {
+            let (name, offset) = rng.pick(&written).clone();
+            let mut noise = [0; SECTOR_BYTES];
+            rng.fill(&mut noise);
+            state.spoil(&name, offset, &noise);
+            return Some((name, offset));
+        }
         let files: Vec<_> = state
             .durable
             .iter()
@@ -383,6 +425,9 @@ impl SimDisk {
         let (name, bytes) = *rng.pick(&files);
         let (name, sectors) = (name.clone(), bytes.len().div_ceil(SECTOR_BYTES));
         let offset = rng.below(sectors as u64) * SECTOR_BYTES as u64;
+        if state.newest.contains(&(name.clone(), offset)) {
+            return None;
+        }
         let mut noise = [0; SECTOR_BYTES];
         rng.fill(&mut noise);
         state.spoil(&name, offset, &noise);
@@ -403,6 +448,17 @@ impl SimDisk {
 impl State {
     fn used_bytes(&self) -> u64 {
         self.seen.values().map(|bytes| bytes.len() as u64).sum()
+    }
+
+    /// Durable sectors that hold something, but for those of the newest flush.
+    fn written(&self) -> impl Iterator<Item = (FileName, u64)> {
+        let files = self.durable.iter();
+        let sectors = files.flat_map(|(name, bytes)| {
+            let chunks = bytes.chunks(SECTOR_BYTES).enumerate();
+            let full = chunks.filter(|(_, sector)| sector.iter().any(|byte| *byte != 0));
+            full.map(move |(at, _)| (name.clone(), (at * SECTOR_BYTES) as u64))
+        });
+        sectors.filter(|sector| !self.newest.contains(sector))
     }
 
     fn end_flush(&mut self, flush: FlushId) -> usize {
@@ -885,6 +941,30 @@ mod tests {
         ));
         assert_eq!(disk.used_bytes(), 8_192);
         assert_eq!(disk.counts().full, 1);
+    }
+
+    #[test]
+    fn rot_strikes_what_was_written_but_for_the_newest_flush() {
+        let (mut disk, mut rng) = disk();
+        let flush = |disk: &mut SimDisk| {
+            let flush = disk.start_flush();
+            disk.finish_flush(flush);
+        };
+        disk.create("a", 64 << 10).unwrap();
+        disk.write("a", 1_024, &[1; 512]).unwrap();
+        flush(&mut disk);
+        disk.write("a", 4_096, &[2; 1_000]).unwrap();
+        flush(&mut disk);
+        let struck: Vec<u64> = (0..100)
+            .filter_map(|_| disk.rot(&mut rng))
+            .map(|(_, offset)| offset)
+            .collect();
+        let of_older = struck.iter().filter(|offset| **offset == 1_024).count();
+        assert!(of_older > 10, "{struck:?}");
+        assert!(
+            !struck.contains(&4_096) && !struck.contains(&4_608),
+            "{struck:?}"
+        );
     }
 
     #[test]

@@ -118,6 +118,9 @@ pub enum Fault {
     TransferLeader { to: Seat },
     /// The voter of this seat is made a learner, and a voter again afterwards.
     CycleMember { seat: Seat, for_ms: u64 },
+    /// All voters but that of this seat, and those of seats whose bit is set, are made learners, and
+    /// voters again afterwards: the cluster shrinks and grows.
+    Shrink { seat: Seat, keep: u8, for_ms: u64 },
     /// A chunkserver dies, and starts again with its disk.
     ServerCrash { server: u8, down_ms: u64 },
     /// A chunkserver sees only the seats whose bit is set.
@@ -165,13 +168,14 @@ pub enum FaultKind {
     ClockRate,
     TransferLeader,
     CycleMember,
+    Shrink,
     ServerCrash,
     ServerCut,
 }
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::Partition,
         Self::OneWayPartition,
         Self::Bridge,
@@ -204,12 +208,13 @@ impl FaultKind {
         Self::ClockRate,
         Self::TransferLeader,
         Self::CycleMember,
+        Self::Shrink,
         Self::ServerCrash,
         Self::ServerCut,
     ];
 
     /// Those that need no chunkservers: all but the last two.
-    pub const OF_NODES: [Self; 32] = *Self::ALL.first_chunk().expect("there are more");
+    pub const OF_NODES: [Self; 33] = *Self::ALL.first_chunk().expect("there are more");
 
     /// The name used in options and reports: `one-way-partition`.
     #[must_use]
@@ -247,6 +252,7 @@ impl FaultKind {
             Self::ClockRate => "clock-rate",
             Self::TransferLeader => "transfer-leader",
             Self::CycleMember => "cycle-member",
+            Self::Shrink => "shrink",
             Self::ServerCrash => "server-crash",
             Self::ServerCut => "server-cut",
         }
@@ -290,6 +296,7 @@ impl Fault {
             Self::ClockRate { .. } => FaultKind::ClockRate,
             Self::TransferLeader { .. } => FaultKind::TransferLeader,
             Self::CycleMember { .. } => FaultKind::CycleMember,
+            Self::Shrink { .. } => FaultKind::Shrink,
             Self::ServerCrash { .. } => FaultKind::ServerCrash,
             Self::ServerCut { .. } => FaultKind::ServerCut,
         }
@@ -317,7 +324,8 @@ impl Fault {
             | Self::WallJump { seat, .. }
             | Self::MonotonicJump { seat, .. }
             | Self::ClockRate { seat, .. }
-            | Self::CycleMember { seat, .. } => Some(seat),
+            | Self::CycleMember { seat, .. }
+            | Self::Shrink { seat, .. } => Some(seat),
             Self::SlowLink { from, .. } | Self::Clog { from, .. } => Some(from),
             Self::Reset { a, .. } => Some(a),
             Self::TransferLeader { to } => Some(to),

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`options`], [`schedule`], [`generator`], [`fault`] | what a seed draws: options, and explicit lists of faults and operations |
 //! | [`world`], [`seat`], [`node`], [`task`], [`real`] | the event loop, the machine room of a node, and the door to it |
-//! | [`net`], [`stream`], [`transport`], [`clock`], [`store`], [`buggify`] | what is faked |
+//! | [`net`], [`stream`], [`transport`], [`clock`], [`store`] | what is faked |
 //! | [`nemesis`], [`atlas`] | who breaks things, and what must not be broken |
 //! | [`workload`], [`fleet`] | who asks, and who keeps chunks |
 //! | [`event`], [`check`], [`coverage`], [`trace`], [`html`] | what happened, who judges it, what was reached, how it is told |
@@ -19,7 +19,6 @@
 #![forbid(unsafe_code)]
 
 pub mod atlas;
-pub mod buggify;
 pub mod bugs;
 pub mod check;
 pub mod child;

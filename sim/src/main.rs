@@ -13,6 +13,10 @@ use mfsha_sim::runner::{self, Sweep};
 use mfsha_sim::verdict::{self, Report, Verdict};
 use mfsha_sim::{bugs, coverage, html, ideal, regression, shrink, task, trace};
 
+/// Runs are made of small pieces: a tenth of their time was the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Breaks a cluster of mfsha nodes under a seed and judges what they promise.
 ///
 /// One number fixes a run: the cluster, its limits, the workload, the faults, every latency. The

@@ -16,6 +16,7 @@ use crate::net::{Link, Weather};
 use crate::node::Kind;
 use crate::place::{Place, Seat};
 use crate::schedule::FaultEntry;
+use crate::seat::SeatState;
 use crate::time::SimTime;
 use crate::workload;
 use crate::world::{Due, Waiting, World};
@@ -169,6 +170,15 @@ impl<K: Kind> World<K> {
                 self.administer(workload::membership(&voters, &BTreeSet::from([node])));
                 self.end_in(entry, for_ms);
             }
+            Fault::Shrink { seat, keep, for_ms } => {
+                let stays = |state: &&SeatState| state.seat == seat || bit(keep, state.seat);
+                let seats = self.seats.iter();
+                let kept: BTreeSet<NodeId> = seats.filter(stays).map(|state| state.node).collect();
+                let learners = self.voters.difference(&kept).copied().collect();
+                self.atlas.set_cycling(true);
+                self.administer(workload::membership(&kept, &learners));
+                self.end_in(entry, for_ms);
+            }
             Fault::WallJump { seat, by_ms } => self.state(seat).clock.jump_wall(now, by_ms),
             Fault::MonotonicJump { seat, by_ms } => {
                 self.state(seat).clock.jump_monotonic(now, by_ms);
@@ -265,7 +275,16 @@ impl<K: Kind> World<K> {
                 permille,
                 for_ms,
             } => {
-                self.state(seat).faults.read_error = permille.into();
+                let rng = self
+                    .seed
+                    .child("state reads")
+                    .index(entry.number.into())
+                    .rng();
+                let state = self.state(seat);
+                state.faults.read_error = permille.into();
+                state.restart_ms = for_ms;
+                // A command reads its state many times: a share of the log's reads is plenty.
+                state.store.set_read_errors(Some((100 * permille, rng)));
                 self.suffer(entry, for_ms);
             }
             Fault::Misdirect {
@@ -347,6 +366,7 @@ impl<K: Kind> World<K> {
             }
             Fault::ReadErrors { seat, .. } => {
                 self.state(*seat).faults.read_error = 0;
+                self.state(*seat).store.set_read_errors(None);
                 self.set_disk_faults(*seat);
             }
             Fault::Misdirect { seat, .. } => {
@@ -357,7 +377,7 @@ impl<K: Kind> World<K> {
                 self.state(*seat).clock.reset_rate(now);
                 self.rearm_all(*seat);
             }
-            Fault::CycleMember { .. } => self.restore_voters(),
+            Fault::CycleMember { .. } | Fault::Shrink { .. } => self.restore_voters(),
             _ => {
                 let released = self.net.clear(now, u64::from(entry.number) << 8);
                 self.release(released);

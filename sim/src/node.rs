@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use mfsha_core::buggify::Buggify;
 use mfsha_core::id::NodeId;
 use mfsha_core::machine::Machine;
 use mfsha_core::node::request::NodeStatus;
@@ -33,6 +34,8 @@ pub struct NodeSpec {
     pub life: u32,
     /// The run's options.
     pub options: Options,
+    /// Unlikely branches that the run takes in nodes.
+    pub buggify: Buggify,
 }
 
 /// A node that the world can run.

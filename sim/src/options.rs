@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use mfsha_core::buggify::Buggify;
 use mfsha_core::rng::{Rng, Seed};
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +87,7 @@ pub struct Options {
     /// What they do, when there are any.
     #[serde(default)]
     pub mount: MountOptions,
-    /// Fault points in drivers.
+    /// Fault points in drivers and nodes.
     pub buggify: BuggifyOptions,
 }
 
@@ -218,6 +219,10 @@ pub struct NetOptions {
     pub duplicate_ppm: u32,
     /// Messages that others may overtake, parts of a million.
     pub reorder_ppm: u32,
+    /// Links differ: some lose, double and hold up four times as much as the others, or a quarter,
+    /// or nothing, each direction for itself.
+    #[serde(default)]
+    pub links_differ: bool,
     /// Nodes talk by their transports over streams of bytes, and form a cluster first, as in
     /// production; otherwise by whole messages.
     #[serde(default)]
@@ -351,14 +356,27 @@ impl Default for ChunkOptions {
     }
 }
 
-/// Fault points in drivers.
+/// Fault points in drivers and nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BuggifyOptions {
     /// Sites that are active in a run, percent.
     pub active_percent: u32,
-    /// How often an active one fires, percent.
+    /// How often an active one of a driver fires, percent; the others in proportion, each at its
+    /// own rate.
     pub fire_percent: u32,
+    /// Nodes have theirs too, not drivers alone.
+    #[serde(default)]
+    pub core: bool,
+}
+
+impl BuggifyOptions {
+    /// The fault points of a run.
+    #[must_use]
+    pub fn sites(&self, seed: &Seed) -> Buggify {
+        // Drivers' sites fire a quarter of the time by themselves.
+        Buggify::new(seed, self.active_percent, 4 * self.fire_percent)
+    }
 }
 
 /// Why `--set` was refused.
@@ -483,6 +501,7 @@ impl Options {
             buggify: BuggifyOptions {
                 active_percent: if rng.chance(3, 4) { 25 } else { 0 },
                 fire_percent: 25,
+                core: seed.child("options buggify").rng().chance(3, 4),
             },
         }
     }
@@ -708,6 +727,7 @@ impl NetOptions {
             streams: rng.chance(1, 2),
             segment_bytes: *rng.pick(&[0, 0, 1_460, 100]),
             tear_ppm: *rng.pick(&[0, 0, 300, 3_000]),
+            links_differ: rng.chance(1, 2),
         }
     }
 }
@@ -769,6 +789,7 @@ impl FaultOptions {
         // Whoever takes the disks away takes what there is to detect; and nobody is replaced.
         self.weights.insert(FaultKind::LoseDisk, 0);
         self.weights.insert(FaultKind::CycleMember, 0);
+        self.weights.insert(FaultKind::Shrink, 0);
         for kind in [FaultKind::Kill, FaultKind::PowerLoss] {
             self.weights.insert(kind, 10);
         }

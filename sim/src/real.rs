@@ -109,6 +109,7 @@ fn node_options(spec: &NodeSpec, seed: &Seed) -> node::Options {
         append_bytes_max: raft.append_bytes_max,
         priority: priorities(spec),
         shuffle_tasks: raft.shuffle_tasks,
+        buggify: spec.buggify.clone(),
         bug,
     };
     let wal = WalOptions {
@@ -116,6 +117,7 @@ fn node_options(spec: &NodeSpec, seed: &Seed) -> node::Options {
         record_bytes_max: log.record_bytes_max,
         segments_max: log.segments_max,
         buffer_bytes_max: log.buffer_bytes_max,
+        buggify: spec.buggify.clone(),
         bug,
         ..WalOptions::new(spec.node)
     };
@@ -148,6 +150,7 @@ fn node_options(spec: &NodeSpec, seed: &Seed) -> node::Options {
         observe: true,
         // For the faces of mounts.
         news: spec.options.mounts > 0,
+        buggify: spec.buggify.clone(),
         bug,
         ..node::Options::new(GROUP, raft, life)
     }

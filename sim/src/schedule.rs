@@ -276,6 +276,11 @@ fn draw_fault(kind: FaultKind, options: &Options, rng: &mut Rng) -> Fault {
         },
         FaultKind::TransferLeader => Fault::TransferLeader { to: seat },
         FaultKind::CycleMember => Fault::CycleMember { seat, for_ms },
+        FaultKind::Shrink => Fault::Shrink {
+            seat,
+            keep: side & !(1 << other.0),
+            for_ms,
+        },
         FaultKind::ServerCrash => Fault::ServerCrash {
             server: rng.below(u64::from(options.chunkservers.max(1))) as u8,
             down_ms,

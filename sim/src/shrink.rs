@@ -28,6 +28,7 @@ pub struct Shrunk {
 
 /// Options tried in turn, each kept when the failure stays.
 const PLAINER: &[&str] = &[
+    "buggify.core=false",
     "buggify.active_percent=0",
     "net.streams=false",
     "net.tear_ppm=0",

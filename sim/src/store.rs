@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use mfsha_core::rng::Rng;
 use mfsha_core::store::{
     CheckpointId, Pressure, StateStore, StateView, StoreError, Visit, WriteBatch,
 };
+
+use crate::draw;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -24,6 +27,7 @@ pub struct SimStore {
 #[derive(Clone, Debug)]
 pub struct SimSnapshot {
     map: Arc<Map>,
+    store: SimStore,
 }
 
 /// How often what went wrong, for coverage: what came of faults, not what was planned.
@@ -31,6 +35,8 @@ pub struct SimSnapshot {
 pub struct StoreCounts {
     /// Changes refused for want of space.
     pub full: u64,
+    /// Reads that failed.
+    pub read_errors: u64,
     /// Checkpoints that failed.
     pub failed: u64,
     /// Values that rotted.
@@ -44,9 +50,10 @@ pub struct StoreCounts {
 impl StoreCounts {
     /// Each with the name of the situation that it is.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 5] {
+    pub fn named(&self) -> [(&'static str, u64); 6] {
         let Self {
             full,
+            read_errors,
             failed,
             rotted,
             lost,
@@ -54,6 +61,7 @@ impl StoreCounts {
         } = *self;
         [
             ("state was full", full),
+            ("state read failed", read_errors),
             ("checkpoint failed", failed),
             ("state rotted", rotted),
             ("state lost changes", lost),
@@ -82,6 +90,8 @@ struct Inner {
     checkpoints: u64,
     /// The next checkpoint that ends will have failed.
     fail_next: bool,
+    /// Reads that fail, parts of a million, and what draws them.
+    read_errors: Option<(u32, Rng)>,
     /// No space is left for a state that is there already.
     full: bool,
     /// Room for changes that are not durable, in bytes; `None` when there is no bound.
@@ -188,6 +198,26 @@ impl SimStore {
         self.lock().counts
     }
 
+    /// From now on so many reads fail, parts of a million; none for `None`.
+    pub fn set_read_errors(&self, errors: Option<(u32, Rng)>) {
+        self.lock().read_errors = errors;
+    }
+
+    /// What the disk says to a read.
+    fn read(&self) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        let Some((ppm, rng)) = &mut inner.read_errors else {
+            return Ok(());
+        };
+        if !draw::ppm(rng, *ppm) {
+            return Ok(());
+        }
+        inner.counts.read_errors += 1;
+        Err(StoreError::Io {
+            reason: "read error".into(),
+        })
+    }
+
     /// From now on there is no space for changes, or there is again.
     pub fn set_full(&self, full: bool) {
         self.lock().full = full;
@@ -198,6 +228,7 @@ impl SimStore {
         let mut inner = self.lock();
         inner.fail_next = false;
         inner.full = false;
+        inner.read_errors = None;
     }
 
     /// The node's process is gone, and with it all that was not checkpointed. The next process
@@ -290,6 +321,7 @@ fn write(map: &mut Map, batch: WriteBatch) {
 
 impl StateView for SimStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read()?;
         Ok(get(&self.lock().live, key))
     }
 
@@ -299,6 +331,7 @@ impl StateView for SimStore {
         to: Bound<&[u8]>,
         visit: Visit<'_>,
     ) -> Result<(), StoreError> {
+        self.read()?;
         // The visitor may come back to this store, so the lock is not held while it runs.
         let live = Arc::clone(&self.lock().live);
         scan(&live, from, to, visit);
@@ -308,6 +341,7 @@ impl StateView for SimStore {
 
 impl StateView for SimSnapshot {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.read()?;
         Ok(get(&self.map, key))
     }
 
@@ -317,6 +351,7 @@ impl StateView for SimSnapshot {
         to: Bound<&[u8]>,
         visit: Visit<'_>,
     ) -> Result<(), StoreError> {
+        self.store.read()?;
         scan(&self.map, from, to, visit);
         Ok(())
     }
@@ -349,7 +384,10 @@ impl StateStore for SimStore {
     }
 
     fn snapshot(&self) -> SimSnapshot {
-        SimSnapshot { map: self.image() }
+        SimSnapshot {
+            map: self.image(),
+            store: self.clone(),
+        }
     }
 
     fn start_checkpoint(&mut self) -> CheckpointId {

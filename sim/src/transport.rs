@@ -73,6 +73,7 @@ impl<K: Kind> World<K> {
         let now = self.now;
         let options = self.options.clone();
         let founders = u64::from(options.nodes);
+        let buggify = self.core_buggify();
         let state = self.state(seat);
         let (node, life) = (state.node, state.life);
         let all: Vec<PeerAddress> = (0..options.nodes)
@@ -92,6 +93,7 @@ impl<K: Kind> World<K> {
                 true => real::priority(node),
                 false => 0,
             },
+            buggify: buggify.clone(),
             bug: bugs::named(&options.bug),
             ..Options::new(address(seat).address, drawn, start)
         };

@@ -11,6 +11,7 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use mfsha_core::buggify::{Buggify, Site};
 use mfsha_core::disk::{DiskError, FlushId};
 use mfsha_core::id::{LogIndex, NodeId, WriteId};
 use mfsha_core::node::request::{ClientId, Request, Response};
@@ -21,7 +22,6 @@ use mfsha_core::transport::{self, ConnId, Identity};
 use mfsha_core::{chunkservers, mounts as face};
 
 use crate::atlas::Atlas;
-use crate::buggify::Buggify;
 use crate::check::{Checker, ClusterView, NodeView, Violation};
 use crate::coverage::Coverage;
 use crate::deed::Deed;
@@ -278,7 +278,7 @@ impl<K: Kind> World<K> {
             fleet: Fleet::new(&seed, &options),
             crowd: Crowd::new(&seed, &options),
             connections: BTreeMap::new(),
-            buggify: Buggify::new(&seed, &options.buggify),
+            buggify: options.buggify.sites(&seed),
             atlas: Atlas::new(&options),
             voters_are_whole: true,
             trace: Trace::new(whole_trace),
@@ -983,7 +983,7 @@ impl<K: Kind> World<K> {
             seat,
             flush: flush.0,
         });
-        let stalls = self.buggify.fires("flush stalls");
+        let stalls = self.buggify.fires(Site::FlushStalls);
         let (now, options) = (self.now, self.options.disk.clone());
         let state = self.state(seat);
         let more = draw::exponential(&mut state.rng, options.flush_mean_us * 1_000);
@@ -1006,7 +1006,7 @@ impl<K: Kind> World<K> {
             seat,
             checkpoint: checkpoint.0,
         });
-        let stalls = self.buggify.fires("checkpoint stalls");
+        let stalls = self.buggify.fires(Site::CheckpointStalls);
         let (now, options) = (self.now, self.options.disk.clone());
         let state = self.state(seat);
         let (low, high) = (options.checkpoint_min_ms, options.checkpoint_max_ms);
@@ -1061,10 +1061,19 @@ impl<K: Kind> World<K> {
         }
     }
 
+    /// Fault points for the machines of nodes, where the run has any there.
+    pub(crate) fn core_buggify(&self) -> Buggify {
+        match self.options.buggify.core {
+            true => self.buggify.clone(),
+            false => Buggify::default(),
+        }
+    }
+
     async fn open(&mut self, seat: Seat, bootstrap: BTreeSet<NodeId>, peers: BTreeSet<NodeId>) {
         let now = self.now;
         let options = self.options.clone();
         let seed = self.seed.child("node");
+        let buggify = self.core_buggify();
         let state = self.state(seat);
         let (node, life) = (state.node, state.life);
         let spec = NodeSpec {
@@ -1073,6 +1082,7 @@ impl<K: Kind> World<K> {
             peers,
             life,
             options,
+            buggify,
         };
         let (disk, store) = (state.disk.clone(), state.store.clone());
         let (instant, wall) = (state.clock.monotonic(now), state.clock.wall_us(now));
@@ -1316,10 +1326,8 @@ impl<K: Kind> World<K> {
     }
 
     fn finish(mut self) -> Finished {
-        for (site, count) in self.buggify.fired() {
-            for _ in 0..count.min(1) {
-                self.coverage.reached(&format!("buggify {site}"));
-            }
+        for (site, _) in self.buggify.fired() {
+            self.coverage.reached(&format!("buggify {}", site.name()));
         }
         Finished {
             simulated: self.now,

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use mfsha_core::buggify::Buggify;
 use mfsha_core::disk::FlushId;
 use mfsha_core::id::{LogIndex, NodeId, SessionId};
 use mfsha_core::machine::{Machine, Outbox};
@@ -109,6 +110,7 @@ impl Host {
             peers: all.into_iter().filter(|peer| *peer != node).collect(),
             life,
             options: options(bug),
+            buggify: Buggify::default(),
         };
         let seed = Seed::from_u64(7).index(at as u64).index(life.into());
         let now = Instant::default();

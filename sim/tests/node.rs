@@ -16,6 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mfsha_core::buggify::Buggify;
 use mfsha_core::disk::FlushId;
 use mfsha_core::id::{LogIndex, NodeId, SessionId};
 use mfsha_core::machine::{Machine, Outbox};
@@ -65,6 +66,7 @@ impl Driven {
             peers: BTreeSet::new(),
             life,
             options,
+            buggify: Buggify::default(),
         };
         let now = Instant::default();
         let seed = Seed::from_u64(7).index(life.into());
