@@ -16,7 +16,7 @@ use crate::moosefs::client::inspect::{
 };
 use crate::moosefs::client::{Call, Reply};
 use crate::moosefs::status::Status;
-use crate::namespace::op::{Answer, ChunkInfo, Disable, NodeKind, Query};
+use crate::namespace::op::{Answer, ChunkInfo, Disable, Entry, NodeKind, Query};
 use crate::time::WallTime;
 
 /// Chunks that are looked at together.
@@ -36,6 +36,15 @@ pub(super) struct Showing {
     done: bool,
     /// Chunks with so many copies, of pages before.
     counts: [u32; 12],
+}
+
+/// Nodes in a directory that were found so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Within {
+    /// How many names came.
+    seen: u64,
+    /// Those for the client.
+    nodes: Vec<InodeId>,
 }
 
 /// A repair: what came of it so far, and where it goes on.
@@ -180,8 +189,10 @@ fn repaired(repairing: &Repairing) -> Step {
 }
 
 /// A node's attributes, or the names in it, came for a NODE_INFO.
-pub(super) fn on_node(client: &Client, info: &NodeInfo, answer: Answer) -> Step {
-    let skip = usize::try_from(info.next).unwrap_or(usize::MAX);
+pub(super) fn on_node(task: &mut Task, client: &Client, answer: Answer) -> Step {
+    let Call::NodeInfo(info) = &task.call else {
+        unreachable!("only a NODE_INFO asks what a node is made of");
+    };
     match answer {
         Answer::Attr(attr) => match attr.kind {
             NodeKind::File => {
@@ -189,30 +200,62 @@ pub(super) fn on_node(client: &Client, info: &NodeInfo, answer: Answer) -> Step 
                 list(client, info.inode, from, info.entries_max.max(1))
             }
             NodeKind::Directory => {
-                let all = info.next.saturating_add(u64::from(info.entries_max.max(1)));
-                Step::Ask(Query::ReadDir {
-                    caller: client.itself(),
-                    inode: info.inode,
-                    attrs: false,
-                    after: Vec::new(),
-                    max: u32::try_from(all).unwrap_or(u32::MAX),
-                })
+                let step = names_behind(client, info, Vec::new());
+                task.stage = Stage::Within(Within::default());
+                step
             }
             _ => tell(Reply::NodeInfo(Ok(NodeParts::Other))),
         },
-        Answer::Entries { entries, done } => {
-            let nodes: Vec<InodeId> = entries.iter().skip(skip).map(|it| it.inode).collect();
-            let next = match done {
-                true => 0,
-                false => entries.len() as u64,
-            };
-            tell(Reply::NodeInfo(Ok(NodeParts::Directory(NodesWithin {
-                next,
-                nodes,
-            }))))
-        }
         other => panic!("{other:?} came for a node"),
     }
+}
+
+fn names_behind(client: &Client, info: &NodeInfo, after: Vec<u8>) -> Step {
+    Step::Ask(Query::ReadDir {
+        caller: client.itself(),
+        inode: info.inode,
+        attrs: false,
+        after,
+        max: u32::MAX,
+    })
+}
+
+/// A page of the names in a directory came, for a NODE_INFO. Nodes are told from the place on that
+/// the part before named, the directory itself and the one above not among them.
+pub(super) fn on_names(
+    task: &mut Task,
+    client: &Client,
+    mut within: Within,
+    entries: &[Entry],
+    done: bool,
+) -> Step {
+    let Call::NodeInfo(info) = &task.call else {
+        unreachable!("only a NODE_INFO asks what is in a directory");
+    };
+    let max = info.entries_max.max(1) as usize;
+    let mut full = false;
+    for entry in entries {
+        if matches!(entry.name.as_slice(), b"." | b"..") {
+            continue;
+        }
+        full = within.nodes.len() == max;
+        if full {
+            break;
+        }
+        if within.seen >= info.next {
+            within.nodes.push(entry.inode);
+        }
+        within.seen += 1;
+    }
+    if let (false, false, Some(last)) = (full, done, entries.last()) {
+        let step = names_behind(client, info, last.name.clone());
+        task.stage = Stage::Within(within);
+        return step;
+    }
+    tell(Reply::NodeInfo(Ok(NodeParts::Directory(NodesWithin {
+        next: if full { within.seen } else { 0 },
+        nodes: within.nodes,
+    }))))
 }
 
 /// A page of chunks came, for a CHECK or a NODE_INFO.
@@ -341,11 +384,12 @@ fn shown(task: &mut Task, client: &Client, showing: Showing, copies: &[Vec<Shown
     }
 }
 
-/// Bytes of a file that lie in one of its chunks.
+/// Bytes that a copy of one of a file's chunks takes, as they count in sums of directories.
 fn bytes_of(index: u32, length: u64) -> u32 {
     let begin = u64::from(index) * limits::CHUNK_BYTES;
     let bytes = length.saturating_sub(begin).min(limits::CHUNK_BYTES);
-    u32::try_from(bytes).unwrap_or(u32::MAX)
+    let blocks = bytes.next_multiple_of(limits::BLOCK_BYTES);
+    u32::try_from(blocks + limits::CHUNK_HEADER_BYTES).unwrap_or(u32::MAX)
 }
 
 fn copy(shown: &ShownCopy) -> Copy {

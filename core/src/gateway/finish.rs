@@ -22,7 +22,7 @@ use crate::moosefs::client::trash::Detached;
 use crate::moosefs::client::tree::{Created, Done, Looked, Node, Removed, Space};
 use crate::moosefs::client::xattr::XattrValue;
 use crate::moosefs::client::{Call, Reply};
-use crate::moosefs::fields::Text;
+use crate::moosefs::fields::{Blob, Text};
 use crate::moosefs::flags;
 use crate::moosefs::status::Status;
 use crate::moosefs::version::Version;
@@ -76,6 +76,9 @@ fn on_answer(task: &mut Task, client: &Client, world: World<'_>, answer: Answer)
                 }
                 Err(status) => refuse(&task.call, client, status),
             }
+        }
+        (Stage::Within(within), Answer::Entries { entries, done }) => {
+            chunk::on_names(task, client, within, &entries, done)
         }
         (Stage::Eattr(reply), Answer::Counts { files, dirs }) => {
             let eattr = files.first().or(dirs.first());
@@ -135,10 +138,10 @@ fn first_answer(task: &mut Task, client: &Client, world: World<'_>, answer: Answ
         }
         return chunk::on_chunks(task, chunks, length, done, [0; 12]);
     }
-    let call = &task.call;
-    if let Call::NodeInfo(info) = call {
-        return chunk::on_node(client, info, answer);
+    if let Call::NodeInfo(_) = &task.call {
+        return chunk::on_node(task, client, answer);
     }
+    let call = &task.call;
     let reply = match (call, answer) {
         (Call::Access(_), Answer::Done) => Reply::Access(Ok(Done)),
         (Call::Repair(repair), Answer::Done) => {
@@ -261,7 +264,7 @@ fn first_answer(task: &mut Task, client: &Client, world: World<'_>, answer: Answ
         }
         (Call::Parents(_), Answer::Inodes(inodes)) => Reply::Parents(Ok(inodes)),
         (Call::Paths(_), Answer::Paths(paths)) => {
-            Reply::Paths(Ok(paths.into_iter().map(Text).collect()))
+            Reply::Paths(Ok(paths.into_iter().map(Blob).collect()))
         }
         (Call::GetTrash(_), Answer::Detached(found)) => Reply::GetTrash(Ok(detached(found))),
         (Call::GetSustained(_), Answer::Detached(found)) => {
@@ -571,7 +574,11 @@ fn counts(came: &op::Reply) -> Changed {
 fn quota(state: &op::QuotaState) -> Reply {
     Reply::QuotaControl(Ok(Quota {
         flags: convert::quota_bits(state),
-        grace_seconds: state.grace_seconds,
+        // What a quota has that was given none; tools show it as the default.
+        grace_seconds: match state.grace_seconds {
+            limits::QUOTA_GRACE_SECONDS => 0,
+            other => other,
+        },
         soft: convert::wire_limits(&state.soft),
         hard: convert::wire_limits(&state.hard),
         used: convert::sums(&state.used),

@@ -85,6 +85,8 @@ pub(super) enum Stage {
     First,
     /// Names of a directory are being collected.
     Listing(Listing),
+    /// Nodes in a directory are being collected.
+    Within(chunk::Within),
     /// The node was found, or opened; its extra attributes are still to come.
     Eattr(Reply),
     /// The name was looked up; where the only chunk of the file is, is still to be seen.

@@ -207,17 +207,19 @@ pub fn stat_fs(txn: &Txn<'_>, caller: &Caller, total: u64, free: u64) -> Res<Ans
     })
 }
 
-/// Sums of a directory.
+/// Sums of a directory, or what a file adds to those above it.
 ///
 /// # Errors
-/// `NoEnt`, `NotDir`.
+/// `NoEnt`, `Perm` for anything else.
 pub fn dir_stats(txn: &Txn<'_>, caller: &Caller, ino: InodeId) -> Res<Answer> {
     let who = Who::enter(txn, caller, &[], false)?;
     let (ino, node) = who.node(txn, ino, false)?;
-    if node.kind() != NodeKind::Directory {
-        return Err(FsError::NotDir.into());
+    match node.kind() {
+        NodeKind::Directory | NodeKind::File => {
+            stats::of_node(txn, ino, &node).map(Answer::DirStats)
+        }
+        _ => Err(FsError::Perm.into()),
     }
-    Ok(Answer::DirStats(stats::of_dir(txn, ino)?))
 }
 
 #[cfg(test)]
@@ -517,16 +519,16 @@ mod tests {
         assert_eq!(bed.sums(dir), stats::plus(&stats::DIRECTORY, &twice));
         assert_eq!((one.files, one.chunks, one.length), (1, 1, 10));
         let fifo = bed.node(create(&root(), dir, "fifo", NodeKind::Fifo));
-        for (inode, error) in [
-            (fifo, FsError::NotDir),
-            (file, FsError::NotDir),
-            (InodeId(999), FsError::NoEnt),
+        for (inode, answer) in [
+            (fifo, Err(FsError::Perm)),
+            (file, Ok(Answer::DirStats(one))),
+            (InodeId(999), Err(FsError::NoEnt)),
         ] {
             let query = Query::DirStats {
                 caller: root(),
                 inode,
             };
-            assert_eq!(bed.ask(query), Err(error));
+            assert_eq!(bed.ask(query), answer);
         }
     }
 }

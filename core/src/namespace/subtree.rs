@@ -10,7 +10,7 @@ use super::class;
 use super::error::FsError;
 use super::node;
 use super::op::{Answer, Caller, DirStats, Disable, NodeKind, Reply, SetMode};
-use super::permission::{APPEND_ONLY, IMMUTABLE, SNAPSHOT, UNDELETABLE};
+use super::permission::{APPEND_ONLY, IMMUTABLE, NO_ENTRY_CACHE, UNDELETABLE};
 use super::quota;
 use super::record::Inode;
 use super::stats;
@@ -141,7 +141,7 @@ pub fn set_class(
     })
 }
 
-/// SETEATTR. The snapshot bit is nobody's to set.
+/// SETEATTR. What is said of names counts for directories alone.
 ///
 /// # Errors
 /// After the session's: `NoEnt`; `Invalid` for a subtree that is too large; `Perm` when the one
@@ -149,14 +149,16 @@ pub fn set_class(
 pub fn set_eattr(txn: &mut Txn<'_>, caller: &Caller, scope: Scope, bits: u8) -> Res<Reply> {
     let who = Who::enter(txn, caller, &[Disable::SetEattr], true)?;
     let (top, _) = who.node(txn, scope.inode, false)?;
-    let bits = bits & !SNAPSHOT;
     each(txn, top, scope, |txn, ino, node| {
         let old = node.eattr.value();
-        let new = match scope.mode {
-            SetMode::Set => bits | old & SNAPSHOT,
+        let mut new = match scope.mode {
+            SetMode::Set => bits,
             SetMode::Increase => old | bits,
             SetMode::Decrease => old & !bits,
         };
+        if node.kind() != NodeKind::Directory {
+            new &= !NO_ENTRY_CACHE;
+        }
         let protection_needs_admin = (old ^ new) & PROTECTION != 0 && !who.params.flags.admin;
         if !change::is_owner(&who, node) || protection_needs_admin {
             return Ok(Verdict::Refused);
@@ -513,23 +515,28 @@ mod tests {
     }
 
     #[test]
-    fn extra_attributes_are_set_added_and_taken_but_for_the_snapshot_bit() {
+    fn extra_attributes_are_set_added_and_taken_that_of_names_at_directories_alone() {
         let (mut bed, dir, file) = bed();
-        bed.set_eattr(file, SNAPSHOT);
         let on = |mode, bits| eattr_op(&root(), file, bits, mode);
         assert_eq!(bed.ok(on(SetMode::Set, 0x03)), counts(1, 0, 0, 0));
-        assert_eq!(bed.ok(on(SetMode::Increase, 0x84)), counts(1, 0, 0, 0));
-        assert_eq!(bed.ok(on(SetMode::Decrease, 0x11)), counts(1, 0, 0, 0));
-        assert_eq!(bed.ok(on(SetMode::Decrease, 0x11)), counts(0, 1, 0, 0));
+        assert_eq!(bed.ok(on(SetMode::Increase, 0x94)), counts(1, 0, 0, 0));
+        assert_eq!(bed.ok(on(SetMode::Increase, 0x04)), counts(0, 1, 0, 0));
+        assert_eq!(bed.ok(on(SetMode::Decrease, 0x01)), counts(1, 0, 0, 0));
+        assert_eq!(bed.ok(on(SetMode::Decrease, 0x01)), counts(0, 1, 0, 0));
+        assert_eq!(
+            bed.ok(eattr_op(&root(), dir, 0x05, SetMode::Set)),
+            counts(1, 0, 0, 0)
+        );
         let query = Query::GetEattr {
             caller: root(),
             inode: dir,
             recursive: true,
         };
         let expected = Answer::Counts {
-            files: vec![(0, 2), (0x96, 1)],
-            dirs: vec![(0, 1)],
+            files: vec![(0, 2), (0x92, 1)],
+            dirs: vec![(0x05, 1)],
         };
         assert_eq!(bed.ask(query), Ok(expected));
+        assert_eq!(bed.ok(on(SetMode::Decrease, 0x10)), counts(1, 0, 0, 0));
     }
 }

@@ -3,6 +3,8 @@
 //! A cut inside a chunk needs the chunkservers: the first command makes the chunk ready and locks
 //! it, the second sets the length when they are done.
 
+use std::cmp::Ordering;
+
 use super::attr::attr;
 use super::chunk::{self, Purpose};
 use super::error::FsError;
@@ -22,7 +24,8 @@ use crate::limits;
 ///
 /// # Errors
 /// After the session's: `NoEnt`; `Perm` for what is no file, is immutable, or may only grow;
-/// `Access` by path; `IndexTooBig`; `Quota`; `Locked` for a chunk that somebody writes.
+/// `Access` by path; `IndexTooBig`; `Perm` where the session may not make files shorter, or longer;
+/// `Quota`; `Locked` for a chunk that somebody writes.
 pub fn truncate(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -31,12 +34,7 @@ pub fn truncate(
     mode: TruncateMode,
 ) -> Res<Reply> {
     let only_grows = matches!(mode, TruncateMode::Extend | TruncateMode::Reserve);
-    let disable = if only_grows {
-        Disable::SetLength
-    } else {
-        Disable::Truncate
-    };
-    let who = Who::enter(txn, caller, &[disable], true)?;
+    let who = Who::enter(txn, caller, &[], true)?;
     let (ino, file) = who.node(txn, inode, mode != TruncateMode::Path)?;
     let eattr = file.eattr.value();
     if file.kind() != NodeKind::File
@@ -52,6 +50,14 @@ pub fn truncate(
         return Err(FsError::IndexTooBig.into());
     }
     let present = file.length.value();
+    // Who may write may append: that is no truncate.
+    if !only_grows {
+        match length.cmp(&present) {
+            Ordering::Less => who.disabled(Disable::Truncate)?,
+            Ordering::Equal => {}
+            Ordering::Greater => who.disabled(Disable::SetLength)?,
+        }
+    }
     let previous_length = match mode {
         TruncateMode::Reserve => reserve(txn, ino, &file, length)?,
         TruncateMode::Extend => {
@@ -402,8 +408,8 @@ mod tests {
             mode,
         };
         bed.refused(vec![
-            (FsError::Perm, by(&user(no_truncate, 0), TruncateMode::Path)),
-            (FsError::Perm, by(&user(no_length, 0), TruncateMode::Extend)),
+            (FsError::Perm, by(&user(no_length, 0), TruncateMode::Path)),
+            (FsError::Perm, by(&user(no_length, 0), TruncateMode::Opened)),
             (FsError::ReadOnly, by(&user(reader, 0), TruncateMode::Path)),
             (FsError::NoEnt, to(InodeId(9_999), 5, TruncateMode::Path)),
             (FsError::Perm, to(ROOT, 5, TruncateMode::Path)),
@@ -413,7 +419,20 @@ mod tests {
                 to(file, limits::FILE_BYTES_MAX + 1, TruncateMode::Path),
             ),
         ]);
-        bed.ok(by(&user(no_truncate, 0), TruncateMode::Reserve));
+        for grows in [TruncateMode::Reserve, TruncateMode::Extend] {
+            bed.ok(by(&user(no_length, 0), grows));
+            bed.ok(by(&user(no_truncate, 0), grows));
+        }
+        assert_eq!(bed.attr(file).length, 5);
+        bed.ok(by(&user(no_length, 0), TruncateMode::Path));
+        bed.ok(by(&user(no_truncate, 0), TruncateMode::Path));
+        bed.ok(to(file, 4, TruncateMode::Path));
+        bed.ok(by(&user(no_truncate, 0), TruncateMode::Path));
+        bed.ok(to(file, 6, TruncateMode::Path));
+        bed.refused(vec![(
+            FsError::Perm,
+            by(&user(no_truncate, 0), TruncateMode::Path),
+        )]);
         bed.ok(by(&somebody(5), TruncateMode::Opened));
         bed.set_eattr(file, APPEND_ONLY);
         bed.refused(vec![(FsError::Perm, to(file, 5, TruncateMode::Opened))]);

@@ -1,6 +1,6 @@
 """What applications see on the mounts of a lab. Importing this registers every test."""
 
-from . import archive, attributes, chunkservers, content, exports, failover, locking, monitor, names, programs, repair, tools, trash
+from . import archive, attributes, chunkservers, content, exports, failover, locking, monitor, names, placement, programs, repair, tools, trash
 
 __all__ = [
     "archive",
@@ -12,6 +12,7 @@ __all__ = [
     "locking",
     "monitor",
     "names",
+    "placement",
     "programs",
     "repair",
     "tools",

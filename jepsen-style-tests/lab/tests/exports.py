@@ -2,13 +2,15 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import signal
 
 from moosefs_lab import LabError
 from moosefs_lab.daemons import EXPORTS
+from moosefs_lab.network import address
 
-from .harness import test
+from .harness import as_user, opened, read, test
 from .names import make_empty
 
 
@@ -24,9 +26,9 @@ def write_exports(t, text):
 
 
 @contextlib.contextmanager
-def exports(t, lines):
-    """Nodes with these lines for directories below that of the test; afterwards as they were."""
-    own = "".join(f"* /{t.directory}/{line}\n" for line in lines)
+def exports(t, lines, more=""):
+    """Nodes with these lines for directories below that of the test, and more; afterwards as they were."""
+    own = more + "".join(f"* /{t.directory}/{line}\n" for line in lines)
     # Without alldirs, so that directories below have the lines of their own.
     write_exports(t, EXPORTS.replace("alldirs,", "") + own)
     try:
@@ -38,7 +40,7 @@ def exports(t, lines):
 @contextlib.contextmanager
 def mounted(t, name, options=""):
     """A directory of the test as a mount of its own, at the host of the first mount."""
-    path = f"{t.scratch}/{name}"
+    path = f"{t.scratch}/{name.replace('/', '-')}"
     words = ",".join(filter(None, [f"mfssubfolder=/{t.directory}/{name}", options]))
     with t.lab.locked():
         t.lab.mounts.add(1, path, words)
@@ -112,6 +114,79 @@ def exports_options(t):
             t.check(refused(errno.EPERM, lambda: os.mkdir(f"{path}/x")), "disable=mkdir")
             os.rename(f"{path}/file", f"{path}/moved")
     t.until("all is as it was", lambda: os.path.isdir(f"{t.a}/none"), 90)
+
+
+@test("exports-who", data=False, quick=True)
+def exports_who(t):
+    """mfsexports.cfg: who may mount what, and as whom: md5pass, maproot, minversion, addresses, alldirs, disable"""
+    names = ["md5", "root", "old", "new", "here", "there", "plain", "every", "cut"]
+    for name in names:
+        os.makedirs(f"{t.a}/{name}/below")
+        os.chmod(f"{t.a}/{name}", 0o777)
+        make_empty(f"{t.a}/{name}/file")
+        os.chmod(f"{t.a}/{name}/file", 0o600)
+    here, digits = address("u1"), hashlib.md5(b"sesame", usedforsecurity=False).hexdigest()
+    lines = [
+        f"md5 rw,maproot=0:0,md5pass={digits}",
+        "root rw,maproot=1234:2345",
+        "old rw,maproot=0:0,minversion=3.0.50",
+        "new rw,maproot=0:0,minversion=4.0.0",
+        "plain rw,maproot=0:0",
+        "every rw,alldirs,maproot=0:0,disable=chmod:symlink:create:rename:link:setlength:setxattr",
+        "cut rw,maproot=0:0,disable=truncate",
+    ]
+    own = f"{here} /{t.directory}/here rw,maproot=0:0\n{address('u2')} /{t.directory}/there rw,maproot=0:0\n"
+    with exports(t, lines, own):
+        t.until("the mounts that were there go on", lambda: set(os.listdir(t.b)) == set(names), 90)
+        t.check(cannot_mount(t, "md5", "mfspassword=wrong"), "md5pass: a wrong password")
+        with mounted(t, "md5", "mfspassword=sesame") as path:
+            make_empty(f"{path}/let-in")
+        with mounted(t, "root") as path:
+            t.check(refused(errno.EACCES, lambda: os.close(os.open(f"{path}/file", os.O_RDONLY))), "maproot: a stranger")
+            make_empty(f"{path}/made")
+            found = os.stat(f"{t.b}/root/made")
+            t.equal((found.st_uid, found.st_gid), (1234, 2345), "maproot: who made it")
+            t.check(refused(errno.EPERM, lambda: os.chown(f"{path}/made", 0, 0)), "maproot: it gives nothing away")
+            t.equal(as_user(77, lambda: make_empty(f"{path}/other")), None, "maproot: another user makes a file")
+            t.equal(os.stat(f"{t.b}/root/other").st_uid, 77, "maproot: another user stays itself")
+            t.equal(as_user(77, lambda: os.unlink(f"{path}/made")), None, "maproot: it is its directory, too")
+        with mounted(t, "old") as path:
+            make_empty(f"{path}/old-enough")
+        t.check(cannot_mount(t, "new"), "minversion: a client that is too old")
+        with mounted(t, "here") as path:
+            make_empty(f"{path}/from-here")
+        t.check(cannot_mount(t, "there"), "an address that is another's")
+        with mounted(t, "plain") as path:
+            make_empty(f"{path}/itself")
+        t.check(cannot_mount(t, "plain/below"), "without alldirs: a directory below")
+        with mounted(t, "every/below") as path:
+            t.equal(os.listdir(path), [], "alldirs: a directory below")
+        with mounted(t, "every") as path:
+            acts = {
+                "chmod": lambda: os.chmod(f"{path}/file", 0o640),
+                "symlink": lambda: os.symlink("file", f"{path}/symlink"),
+                "create": lambda: make_empty(f"{path}/created"),
+                "rename": lambda: os.rename(f"{path}/file", f"{path}/renamed"),
+                "link": lambda: os.link(f"{path}/file", f"{path}/linked"),
+                "setlength": lambda: os.truncate(f"{path}/file", 5),
+                "setxattr": lambda: os.setxattr(f"{path}/file", "user.x", b"y"),
+            }
+            for name, act in acts.items():
+                t.check(refused(errno.EPERM, act), f"disable={name}")
+            os.mkdir(f"{path}/allowed")
+            if t.has_data:
+                with opened(f"{path}/file", os.O_WRONLY | os.O_APPEND) as file:
+                    os.write(file, b"added")
+                    os.fsync(file)
+                t.equal(read(f"{t.b}/every/file"), b"added", "disable=setlength: what is appended")
+        with mounted(t, "cut") as path:
+            os.truncate(f"{path}/file", 5)
+            t.check(refused(errno.EPERM, lambda: os.truncate(f"{path}/file", 2)), "disable=truncate: shorter")
+            os.truncate(f"{path}/file", 5)
+            t.equal(os.stat(f"{t.b}/cut/file").st_size, 5, "disable=truncate: the length")
+        t.spoil(lambda: make_empty(f"{t.a}/every/created"))
+        t.equal(sorted(os.listdir(f"{t.b}/every")), ["allowed", "below", "file"], "what was left of all that")
+    t.until("all is as it was", lambda: os.path.isdir(f"{t.a}/every"), 90)
 
 
 @test("exports-reload", data=False)

@@ -4,6 +4,7 @@ acknowledged is missing at the other mount, nothing happened twice. How long the
 
 import collections
 import dataclasses
+import fcntl
 import math
 import os
 import shutil
@@ -334,6 +335,138 @@ def leader_cut(t):
 def leader_pause(t):
     """the leader hangs (SIGSTOP) and keeps its connections while both mounts work"""
     rounds(t, ["pause"])
+
+
+def read_all(above, wanted, stop, acknowledged):
+    """Reads of files that are open, of others that are opened, and of names, with nothing of them in the kernel."""
+    diary, names, step = Diary(stop, acknowledged), sorted(wanted), 0
+    held = {name: diary.do(os.open, f"{above}/{name}", os.O_RDONLY) for name in names[:10]}
+    while diary.goes_on():
+        for name, descriptor in [list(held.items())[step % len(held)], (names[step * 7 % len(names)], None)]:
+            found = diary.do(read_cold, f"{above}/{name}", descriptor)
+            if found != wanted[name]:
+                raise AssertionError(f"{name}: {len(found)} bytes that were not written")
+        if step % 20 == 0:
+            found = diary.do(os.listdir, above)
+            if sorted(found) != names:
+                raise AssertionError(f"{len(found)} names of {len(names)}")
+        step += 1
+    for descriptor in held.values():
+        os.close(descriptor)
+    return diary.done
+
+
+def read_cold(path, descriptor):
+    """A whole file, through the mount: opened for it unless it is open."""
+    file = os.open(path, os.O_RDONLY) if descriptor is None else descriptor
+    try:
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        return os.pread(file, 1 << 20, 0)
+    finally:
+        if descriptor is None:
+            os.close(file)
+
+
+@test("leader-kill-reads", data=True, failover=True)
+def leader_kill_reads(t):
+    """kill -9 of the leader that a mount is connected to: open files and fresh ones are read on, without an error"""
+    os.mkdir(f"{t.a}/files")
+    wanted = {f"file-{number:03}": content(number, 20_000 + number) for number in range(200)}
+    for name, data in wanted.items():
+        write_durably(f"{t.a}/files/{name}", data)
+    t.until("all is at the other mount", lambda: sorted(os.listdir(f"{t.b}/files")) == sorted(wanted))
+    stalls = collections.defaultdict(list)
+    for number in range(1, t.options.rounds + 1):
+        victim = choose_victim(t, 2 * number, leader_only=True)
+        nodes = [t.lab.node_of_mount(mount) for mount in (1, 2)]
+        stop, readers = FORK.Event(), []
+        for mount, root in enumerate((t.a, t.b), start=1):
+            acknowledged = FORK.Value("d", 0.0)
+            worker = Worker(read_all, f"{root}/files", wanted, stop, acknowledged)
+            readers.append((mount, "reads", f"reader-{mount}", worker, acknowledged))
+        wait_for(readers, 0.001, t, "before the fault")
+        time.sleep(1)
+        since = time.monotonic()
+        hurt(t, "kill", victim)
+        is_hurt = time.monotonic()
+        if t.lab.settings.baseline:
+            time.sleep(3)
+            undo(t, "kill", victim)
+        wait_for(readers, is_hurt, t, f"kill -9 of {victim}")
+        time.sleep(2)
+        if not t.lab.settings.baseline:
+            undo(t, "kill", victim)
+        t.until("the cluster is whole again", t.lab.is_whole, 180)
+        time.sleep(0.5)
+        t.spoil(lambda: flip(f"{t.a}/files/file-000"))
+        time.sleep(2 if t.options.self_test else 0)
+        stop.set()
+        for mount, _, name, worker, _ in readers:
+            done = worker.result(HANGS_SECONDS)
+            where = "connected to the node that died" if nodes[mount - 1] == victim else "connected to another"
+            stalls[where].append(done.longest(since))
+            t.say(f"round {number}, {name}, {where}: {done.count} reads, the longest {done.longest(since):.2f} s")
+    for where, seconds in sorted(stalls.items()):
+        t.say(f"{where}: longest stall of a round: median {percentile(seconds, 0.5):.2f} s, max {max(seconds):.2f} s")
+
+
+def hold_both(path, ready, end):
+    """Holds both kinds of lock of a file, waiting for them, until a file is there."""
+    with open(path, "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.lockf(file, fcntl.LOCK_EX, 100, 0)
+        open(ready, "w", encoding="utf-8").close()
+        while not os.path.exists(end):
+            time.sleep(0.02)
+    return time.monotonic()
+
+
+def can_have(path):
+    """Which of both kinds of lock can be had at once."""
+    found = []
+    for what, act in [("flock", fcntl.flock), ("fcntl", lambda file, how: fcntl.lockf(file, how, 100, 0))]:
+        with open(path, "r+b") as file:
+            try:
+                act(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found.append(what)
+            except (BlockingIOError, PermissionError):
+                pass
+    return found
+
+
+@test("leader-kill-locks", data=False, failover=True, quick=True)
+def leader_kill_locks(t):
+    """kill -9 of the leader while locks are held and waited for: still held afterwards, and given on once"""
+    make_empty(f"{t.a}/lock")
+    t.until("the file is at the other mount", lambda: os.path.exists(f"{t.b}/lock"))
+    victim = choose_victim(t, 2, leader_only=True)
+    words = {name: f"{t.scratch}/{name}" for name in ("has", "end", "second-has", "second-end")}
+    holder = Worker(hold_both, f"{t.a}/lock", words["has"], words["end"])
+    t.until("the first has both locks", lambda: os.path.exists(words["has"]))
+    waiter = Worker(hold_both, f"{t.b}/lock", words["second-has"], words["second-end"])
+    time.sleep(1)
+    t.check(not os.path.exists(words["second-has"]), "who waits has a lock that is held")
+    began = time.monotonic()
+    hurt(t, "kill", victim)
+    if t.lab.settings.baseline:
+        time.sleep(3)
+        undo(t, "kill", victim)
+    for root in (t.b, t.a):
+        t.equal(Worker(can_have, f"{root}/lock").result(), [], "locks that can be had while both are held")
+    t.say(f"both mounts were told that locks are held {time.monotonic() - began:.2f} s after {victim} was killed")
+    if not t.lab.settings.baseline:
+        undo(t, "kill", victim)
+    t.until("the cluster is whole again", t.lab.is_whole, 180)
+    t.spoil(lambda: open(words["end"], "w", encoding="utf-8").close())
+    time.sleep(2)
+    t.check(not os.path.exists(words["second-has"]), "who waits was given a lock that is held")
+    open(words["end"], "w", encoding="utf-8").close()
+    given = holder.result()
+    t.until("who waited has both locks", lambda: os.path.exists(words["second-has"]), 90)
+    t.say(f"who waited had them {time.monotonic() - given:.2f} s after they were given back")
+    t.equal(Worker(can_have, f"{t.a}/lock").result(), [], "locks that can be had while the second has them")
+    waiter.kill()
+    t.until("the dead one's are free", lambda: Worker(can_have, f"{t.a}/lock").result() == ["flock", "fcntl"], 60)
 
 
 @test("faults", data=False, failover=True)

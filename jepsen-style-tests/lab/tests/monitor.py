@@ -76,6 +76,8 @@ def mfscli_commands(t):
     for order, wanted in [("CM1", "maintenance_on"), ("CM0", "maintenance_off")]:
         t.tool("mfscli", "-H", masters, f"-{order}/{address(host)}/9422")
         t.until(f"{wanted} is shown", lambda wanted=wanted: wanted in str(maintenance()), 20)
+    t.spoil(lambda: t.tool("mfscli", "-H", masters, f"-CM1/{address(host)}/9422"))
+    t.equal(maintenance(), ["maintenance_off"], "what is shown at the end")
     session = next(line[0] for line in show(t, "SMS") if line[2] == t.lab.mount_point(1))
     said = t.tool("mfscli", "-H", masters, f"-CRS/{session}")
     t.check("active" in said, f"a session that is there cannot be removed: {said}")
@@ -93,6 +95,8 @@ def mfscli_failover(t):
     left = [host for host in t.lab.hosts("n") if host != leader]
     found = lambda: sorted(line[2].split()[0] for line in show(t, "SIM", left))
     t.until("another leads and is shown", lambda: found()[-1:] == ["LEADER"], 60)
+    t.check(len(found()) == len(left), f"those that are left are shown: {found()}")
     with t.lab.locked():
         t.lab.start(leader)
+        t.spoil(lambda: t.lab.kill(left[0], at_once=True))
     t.until("all are shown", lambda: len([state for state in states() if state in ("LEADER", "FOLLOWER")]) == 3, 60)

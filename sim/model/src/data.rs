@@ -222,11 +222,7 @@ impl Model {
     ) -> Result<Reply, FsError> {
         let who = self.tree_caller(caller)?;
         let append = matches!(mode, TruncateMode::Extend | TruncateMode::Reserve);
-        who.may_change(&[if append {
-            Disable::SetLength
-        } else {
-            Disable::Truncate
-        }])?;
+        who.may_change(&[])?;
         let inode = self.see_file(&who, inode, mode != TruncateMode::Path)?;
         self.forbid(inode, eattr::IMMUTABLE)?;
         if !append {
@@ -237,6 +233,13 @@ impl Model {
         }
         let node = self.node(inode);
         let mut previous_length = node.length;
+        if !append && length <= limits::FILE_BYTES_MAX {
+            if length < previous_length {
+                who.not_disabled(&[Disable::Truncate])?;
+            } else if length > previous_length {
+                who.not_disabled(&[Disable::SetLength])?;
+            }
+        }
         if mode == TruncateMode::Reserve {
             previous_length = node.length.max(node.reserved_end);
             let end = previous_length.checked_add(length);

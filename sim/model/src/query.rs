@@ -437,8 +437,11 @@ impl Model {
         match query {
             Query::DirStats { caller, inode } => {
                 let who = self.tree_caller(caller)?;
-                let dir = self.see_directory(&who, *inode)?;
-                Ok(Answer::DirStats(self.stats(dir)))
+                let inode = self.see(&who, *inode, false)?;
+                if !has_class(self.node(inode)) {
+                    return Err(FsError::Perm);
+                }
+                Ok(Answer::DirStats(self.stats(inode)))
             }
             Query::GetTrashTime {
                 caller,

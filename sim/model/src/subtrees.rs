@@ -286,7 +286,8 @@ impl Model {
         Fate::Changed
     }
 
-    /// The snapshot bit is nobody's to set; bits that protect a node need an admin's session.
+    /// What is said of names counts for directories alone; bits that protect a node need an admin's
+    /// session.
     fn set_eattr(
         &mut self,
         step: &Step,
@@ -299,12 +300,14 @@ impl Model {
         if !who.owns(node) {
             return Fate::Refused;
         }
-        let bits = bits & !eattr::SNAPSHOT;
-        let new = match mode {
-            SetMode::Set => bits | node.eattr & eattr::SNAPSHOT,
+        let mut new = match mode {
+            SetMode::Set => bits,
             SetMode::Increase => node.eattr | bits,
             SetMode::Decrease => node.eattr & !bits,
         };
+        if node.kind != NodeKind::Directory {
+            new &= !eattr::NO_ENTRY_CACHE;
+        }
         if (new ^ node.eattr) & eattr::PROTECTED != 0 && !who.params.flags.admin {
             return Fate::Refused;
         }

@@ -50,6 +50,58 @@ fn quotas_are_set_limit_by_limit() {
     assert_eq!(get(&mut rig, 0).payload.len(), 89);
 }
 
+#[test]
+fn a_quota_that_was_given_no_grace_has_the_default() {
+    let mut rig = Rig::new();
+    let dir = rig.dir(ROOT, b"dir");
+    let reply = rig.send(476, |w| {
+        w.u32(dir).u8(0x10).u32(0);
+        for _ in 0..2 {
+            w.u32(5).u64(0).u64(0).u64(0);
+        }
+    });
+    assert_eq!((reply.kind, reply.payload[4]), (477, 0x10));
+    assert_eq!(rig::u32_at(&reply, 5), 0, "0 is the default");
+}
+
+#[test]
+fn nodes_in_a_directory_are_told_in_parts_and_neither_itself_nor_the_one_above() {
+    let mut rig = Rig::new();
+    let dir = rig.dir(ROOT, b"dir");
+    // More than one page of the namespace.
+    let count = u64::from(crate::limits::READDIR_PAGE_MAX) + 700;
+    let mut wanted: Vec<u32> = (0..count)
+        .map(|number| rig.file(dir, format!("{number}").as_bytes()))
+        .collect();
+    let (mut found, mut next, mut parts) = (Vec::new(), 0_u64, 0);
+    loop {
+        let reply = rig.send(546, |w| {
+            w.u32(dir).u32(4_000).u64(next);
+        });
+        assert_eq!((reply.kind, rig::u16_at(&reply, 4)), (547, 1));
+        let (head, nodes) = reply.payload.split_at(14);
+        next = u64::from_be_bytes(head[6..].try_into().unwrap());
+        let nodes = nodes
+            .chunks(4)
+            .map(|it| u32::from_be_bytes(it.try_into().unwrap()));
+        found.extend(nodes);
+        parts += 1;
+        assert!(parts <= 3, "it comes to an end");
+        if next == 0 {
+            break;
+        }
+    }
+    assert_eq!(parts, 3);
+    wanted.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, wanted);
+    let empty = rig.dir(ROOT, b"empty");
+    let reply = rig.send(546, |w| {
+        w.u32(empty).u32(500).u64(0);
+    });
+    assert_eq!(reply.payload[4..], [0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+}
+
 /// A class of these many copies anywhere, in the form of the wire.
 fn class_block(w: &mut Writer, copies: u8) {
     w.u8(0).u8(1).u16(0).u8(copies).u8(copies).u8(copies);

@@ -107,7 +107,7 @@ fn a_sub_folder_is_inode_one_in_both_directions() {
     let paths = rig.send(486, |w| {
         w.u32(inner);
     });
-    assert_eq!(paths.payload[4..], *b"\0\0\0\x06inner\0");
+    assert_eq!(paths.payload[4..], *b"\0\0\0\x05inner");
     let parents = rig.send(484, |w| {
         w.u32(inner);
     });
@@ -319,7 +319,7 @@ fn names_move_and_multiply() {
     let reply = rig.send(486, |w| {
         w.u32(file);
     });
-    let expected = b"\0\0\0\x0adir/moved\0\0\0\0\x0adir/other\0";
+    let expected = b"\0\0\0\x09dir/moved\0\0\0\x09dir/other";
     assert_eq!(reply.payload[4..], expected[..]);
 }
 

@@ -6,7 +6,7 @@
 
 use super::credentials::Credentials;
 use crate::id::{ChunkId, InodeId};
-use crate::moosefs::fields::{Field, Form, Name, Text, packet};
+use crate::moosefs::fields::{Blob, Field, Form, Name, packet};
 use crate::moosefs::reader::{PacketError, Reader};
 use crate::moosefs::version::Version;
 use crate::moosefs::writer::Writer;
@@ -241,8 +241,8 @@ impl Field for NodeParts {
     }
 }
 
-/// Paths of a node, as its session sees them.
-pub type Paths = Vec<Text>;
+/// Paths of a node, as its session sees them, without a NUL.
+pub type Paths = Vec<Blob>;
 
 #[cfg(any(test, feature = "fuzzing"))]
 mod samples {
