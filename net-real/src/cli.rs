@@ -109,6 +109,9 @@ pub struct StartArgs {
     /// A node of the cluster to join; may be repeated
     #[arg(long, value_name = "HOST[:PORT]")]
     pub peer: Vec<String>,
+    /// With --init-cluster: begin with what a stopped mfsmaster 3.0.117 left in this metadata.mfs
+    #[arg(long, value_name = "FILE", requires = "init_cluster")]
+    pub import_metadata: Option<PathBuf>,
 }
 
 /// What to do instead of running.
@@ -230,6 +233,26 @@ pub enum CliError {
     NoStart {
         /// The data directory.
         data_path: String,
+    },
+    /// An import into a cluster that is there.
+    #[error(
+        "--import-metadata: {data_path} belongs to a cluster already, and keeps what it has: start \
+         without --import-metadata, or import into an empty directory"
+    )]
+    ImportFormed {
+        /// The data directory.
+        data_path: String,
+    },
+    /// An import that was cut short, and no word of going on with it.
+    #[error(
+        "{data_path} holds an import that did not end: give --import-metadata again to begin it \
+         anew, or remove {left} to go on without it"
+    )]
+    ImportLeft {
+        /// The data directory.
+        data_path: String,
+        /// What is left of the import.
+        left: String,
     },
     /// An option of starting beside a command that starts nothing.
     #[error("{option} starts a node; leave it out beside a command")]
@@ -408,18 +431,16 @@ impl StartArgs {
 /// Those who are not this node, each once.
 fn others(mut nodes: Vec<PeerAddress>, own: (NodeId, &Address)) -> Vec<PeerAddress> {
     nodes.retain(|peer| peer.node != Some(own.0) && &peer.address != own.1);
-    nodes.sort();
-    nodes.dedup();
+    // With and without its id is the same node.
+    nodes.sort_by(|a, b| (&a.address, b.node).cmp(&(&b.address, a.node)));
+    nodes.dedup_by(|a, b| a.address == b.address);
     nodes
 }
 
 /// A node of a cluster looks for its peers at the addresses that it remembers, and at those of
 /// `MFSHA_PEERS`: all may have moved, or the data directory is of another cluster than they are.
 fn known(settings: &Settings, own: (NodeId, &Address)) -> Start {
-    let mut nodes = others(settings.peer_addresses(), own);
-    // With and without its id, or its port, is the same node.
-    nodes.sort_by(|a, b| (&a.address, b.node).cmp(&(&b.address, a.node)));
-    nodes.dedup_by(|a, b| a.address == b.address);
+    let nodes = others(settings.peer_addresses(), own);
     match nodes.is_empty() {
         true => Start::Known,
         false => Start::Together { nodes },
@@ -555,6 +576,26 @@ mod tests {
             panic!("it joins");
         };
         assert_eq!(shown(&nodes), ["0@[::1]:5", "0@a:9430", "0@b:9430"]);
+        // With and without its id is the same node.
+        let twice = "mfsha --node-id=4 --bind=d --join-cluster --peer=a --peers=1@a,2@b";
+        let Ok(Start::Join { nodes }) = start(twice, false) else {
+            panic!("it joins");
+        };
+        assert_eq!(shown(&nodes), ["1@a:9430", "2@b:9430"]);
+    }
+
+    #[test]
+    fn an_import_is_the_beginning_of_a_cluster_of_one() {
+        let import = "--import-metadata=/tmp/metadata.mfs";
+        for other in ["", "--bootstrap", "--join-cluster --peer=b"] {
+            let line = format!("mfsha --node-id=1 --bind=a {other} {import}");
+            assert!(
+                Cli::try_parse_from(line.split_whitespace()).is_err(),
+                "{line}"
+            );
+        }
+        let line = format!("mfsha --node-id=1 --bind=a --init-cluster {import}");
+        assert_eq!(start(&line, false), Ok(Start::Alone));
     }
 
     #[test]

@@ -28,10 +28,11 @@ use crate::cli::exit;
 use crate::lock::{Lock, LockError};
 
 /// Version of the layout of a data directory that this program makes, and the newest it reads.
-pub const FORMAT_VERSION: u32 = 4;
+pub const FORMAT_VERSION: u32 = 5;
 /// The oldest it reads. Requests of format 1 were written without a fingerprint, chunks of format 2
 /// without what chunkservers have not been told: read as of format 3 they would be something else.
-/// Format 3 differs in the notes alone.
+/// Format 3 differs in the notes alone. A state of format 4 has no number that it was imported with,
+/// and a program of that time would serve one that has by another.
 pub const FORMAT_OLDEST: u32 = 3;
 
 const LOCK_FILE: &str = "lock";

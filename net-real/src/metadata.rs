@@ -2,19 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{IsTerminal, Read, Write};
+use std::io::Read;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use mfsha_core::moosefs::flags;
 use mfsha_core::moosefs::metadata::item::Content;
 use mfsha_core::moosefs::metadata::{Damage, Item, Parser, Source};
+use mfsha_core::native::ClusterId;
 
-/// How often a line of progress is written.
-const PROGRESS: Duration = Duration::from_secs(1);
+use crate::progress::Progress;
 
 /// A file as a source.
 pub struct FileSource(File);
+
+impl FileSource {
+    /// From its beginning, or wherever it stands.
+    #[must_use]
+    pub fn new(file: File) -> Self {
+        Self(file)
+    }
+}
 
 impl Source for FileSource {
     fn read(&mut self, into: &mut [u8]) -> Result<usize, String> {
@@ -122,68 +129,28 @@ pub fn read(path: &Path) -> Result<Contents, Unusable> {
     let length = file.metadata().map_or(0, |metadata| metadata.len());
     let mut parser = Parser::new(FileSource(file));
     let mut contents = Contents::default();
-    let mut progress = Progress::new(length);
+    let mut progress = Progress::new("reading");
     let read = loop {
         match parser.next_item() {
             Ok(Some(item)) => contents.note(&item),
             Ok(None) => break Ok(()),
             Err(damage) => break Err(damage),
         }
-        progress.note(parser.position());
+        progress.note(parser.position(), length);
     };
-    progress.end();
+    drop(progress);
     read?;
     contents.bytes = parser.position();
     Ok(contents)
 }
 
-/// A line on a terminal that says how far something long has come.
-struct Progress {
-    length: u64,
-    is_shown: bool,
-    began: Instant,
-    next: Instant,
-    records: u64,
-}
-
-impl Progress {
-    fn new(length: u64) -> Self {
-        let began = Instant::now();
-        Self {
-            length,
-            is_shown: false,
-            began,
-            next: began + PROGRESS,
-            records: 0,
-        }
-    }
-
-    fn note(&mut self, at: u64) {
-        self.records += 1;
-        if !self.records.is_multiple_of(4_096) || Instant::now() < self.next {
-            return;
-        }
-        self.next = Instant::now() + PROGRESS;
-        let mut screen = std::io::stderr();
-        if !screen.is_terminal() {
-            return;
-        }
-        self.is_shown = true;
-        let percent = (at * 100).checked_div(self.length).unwrap_or(100);
-        let seconds = self.began.elapsed().as_secs();
-        // Nothing depends on whether it can be shown.
-        let _ = write!(
-            screen,
-            "\r{percent:>3} %, {} records, {seconds} s",
-            self.records
-        );
-    }
-
-    fn end(&self) {
-        if self.is_shown {
-            eprintln!();
-        }
-    }
+/// The number by which parts of MooseFS know a cluster that brought none along: the same on every
+/// node, and not 0.
+#[must_use]
+pub fn metaid(cluster: ClusterId) -> u64 {
+    let hash = blake3::derive_key("mfsha 2026 metaid", cluster.to_string().as_bytes());
+    let (first, _) = hash.split_first_chunk().expect("32 bytes");
+    u64::from_be_bytes(*first).max(1)
 }
 
 #[cfg(test)]

@@ -894,6 +894,8 @@ impl<K: Kind> World<K> {
                 self.tell_mounts(seat, face::Event::StateReplaced);
                 self.note_gap(seat, applied);
             }
+            // Faces here are given theirs.
+            Effect::Numbered { .. } => {}
             Effect::MembersChanged { membership } => {
                 let nodes = membership.voters.iter().flatten();
                 let nodes = nodes.chain(&membership.learners).copied().collect();

@@ -116,6 +116,18 @@ pub struct LinkCounter {
 }
 
 impl LinkCounter {
+    /// So many names, given at once.
+    #[must_use]
+    pub fn of(replica: NodeId, count: u64) -> Self {
+        match count {
+            0 => Self::default(),
+            count => Self {
+                made: GCounter::default().add(replica, count),
+                removed: GCounter::default(),
+            },
+        }
+    }
+
     /// Names there are.
     #[must_use]
     pub fn value(&self) -> u64 {

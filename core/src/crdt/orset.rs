@@ -36,6 +36,14 @@ impl<V: Clone + Ord> OrSet<V> {
         }
     }
 
+    /// The delta that adds all of these.
+    pub fn insert_all(members: impl IntoIterator<Item = (Dot, V)>) -> Self {
+        Self {
+            live: members.into_iter().collect(),
+            removed: BTreeSet::new(),
+        }
+    }
+
     /// The delta that removes every member seen here for which `which` says so.
     #[must_use]
     pub fn remove(&self, mut which: impl FnMut(&V) -> bool) -> Self {

@@ -309,6 +309,14 @@ impl<S: StateStore> Namespace<S> {
         self.applied.version
     }
 
+    /// The number by which clients and chunkservers know the cluster, when it was imported.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn metaid(&self) -> Result<Option<u64>, StoreError> {
+        Txn::new(&self.store, before_all()).value(&Key::MetaId)
+    }
+
     /// The store.
     #[must_use]
     pub fn store(&self) -> &S {

@@ -14,8 +14,8 @@ use super::path::valid_name;
 use super::quota;
 use super::record::{
     AclRecord, Applied, Chunk, ChunkSlot, Chunkserver, ChunkserverRecord, Class, DetachedBytes,
-    Edge, Flocks, Inode, LaneRecord, Opened, Passed, PosixLocks, Quota, QuotaRecord, Ranges,
-    Record, Session, ShardIds, SlotIds, Stats, Sustained, Trashed, Xattr,
+    Edge, Flocks, Inode, LaneRecord, MetaId, Opened, Passed, PosixLocks, Quota, QuotaRecord,
+    Ranges, Record, Session, ShardIds, SlotIds, Stats, Sustained, Trashed, Xattr,
 };
 use super::stats;
 use super::txn::open;
@@ -261,6 +261,9 @@ impl Everything {
                 self.detached_bytes = (sums.trash.value(), sums.sustained.value());
             }
             Key::Applied => drop(value::<Applied>(key, bytes)?),
+            Key::MetaId => {
+                value::<MetaId>(key, bytes)?;
+            }
             Key::Session(session) => {
                 value::<Session>(key, bytes)?;
                 self.sessions.insert(session);

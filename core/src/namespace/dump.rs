@@ -17,7 +17,7 @@ use super::op::{
 };
 use super::record::{
     AclRecord, Applied, Chunk, ChunkSlot, Chunkserver, Class, DetachedBytes, Edge, FlockTable,
-    Flocks, Inode, LaneRecord, Passed, PosixLocks, PosixRange, PosixTable, Quota, Session,
+    Flocks, Inode, LaneRecord, MetaId, Passed, PosixLocks, PosixRange, PosixTable, Quota, Session,
     ShardIds, SlotIds, Stats, Sustained, Trashed, Xattr,
 };
 use super::txn::open;
@@ -56,6 +56,8 @@ pub struct Dump {
     pub chunkservers: BTreeMap<CsId, ChunkserverInfo>,
     /// How many registrations of chunkservers there were.
     pub registrations: u64,
+    /// The number of the cluster that the state was imported from.
+    pub metaid: Option<u64>,
     /// Bytes of files in the trash.
     pub trash_bytes: i128,
     /// Bytes of sustained files.
@@ -145,6 +147,7 @@ impl Dump {
             (a != b).then(|| format!("{what} is {a:?} in one, {b:?} in the other"))
         }
         one("the version", &self.version, &other.version)
+            .or_else(|| one("the number", &self.metaid, &other.metaid))
             .or_else(|| first("sessions", &self.sessions, &other.sessions))
             .or_else(|| first("classes", &self.classes, &other.classes))
             .or_else(|| first("nodes", &self.nodes, &other.nodes))
@@ -383,6 +386,10 @@ fn take_shared(dump: &mut Dump, parsed: &Key, key: &[u8], value: &[u8]) -> Resul
             let record = record.get().copied().flatten();
             dump.chunkservers
                 .extend(record.map(|record| (*csid, record.info(*csid))));
+        }
+        Key::MetaId => {
+            let metaid: MetaId = open(key, value)?;
+            dump.metaid = metaid.get().copied().flatten();
         }
         Key::Detached => {
             let bytes: DetachedBytes = open(key, value)?;

@@ -62,6 +62,9 @@ pub enum Key {
     /// Bytes in the trash and sustained: [`super::record::DetachedBytes`]. A slot that moves to
     /// another shard takes its files' part along.
     Detached,
+    /// The number of the cluster that the state was imported from: [`super::record::MetaId`]. It is
+    /// there from the first state on, or never.
+    MetaId,
     /// A session: [`super::record::Session`].
     Session(SessionId),
     /// The last request of a session's lane: [`super::record::LaneRecord`].
@@ -100,6 +103,7 @@ impl Key {
             K::Applied => head(SHARD, b'a'),
             K::ShardIds => head(SHARD, b'i'),
             K::Detached => head(SHARD, b'd'),
+            K::MetaId => head(SHARD, b'm'),
             K::Session(session) => with(head(SHARD, b's'), &session.0.to_be_bytes()),
             K::Lane(session, lane) => with(
                 with(head(SHARD, b'l'), &session.0.to_be_bytes()),
@@ -140,7 +144,8 @@ impl Key {
             | Self::PassedIds(_)
             | Self::Applied
             | Self::ShardIds
-            | Self::Detached => 0,
+            | Self::Detached
+            | Self::MetaId => 0,
         };
         bytes.truncate(bytes.len() - last);
         bytes
@@ -205,6 +210,7 @@ impl Key {
             b'a' => Self::Applied,
             b'i' => Self::ShardIds,
             b'd' => Self::Detached,
+            b'm' => Self::MetaId,
             b's' => Self::Session(SessionId(word(0)?)),
             b'l' => Self::Lane(SessionId(word(0)?), Lane(word(4)?)),
             b'o' => Self::SessionOpened(SessionId(word(0)?), InodeId(word(4)?)),
@@ -260,6 +266,7 @@ mod tests {
             Key::Applied,
             Key::ShardIds,
             Key::Detached,
+            Key::MetaId,
             Key::Session(SessionId(4)),
             Key::Lane(SessionId(4), Lane(9)),
             Key::SessionOpened(SessionId(4), ino),

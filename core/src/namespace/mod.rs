@@ -22,10 +22,12 @@ mod create;
 mod dispatch;
 mod dump;
 mod entry;
+mod export;
 #[cfg(feature = "fuzzing")]
 mod fuzz;
 mod genesis;
 mod hooks;
+mod import;
 mod inspect;
 mod keeping;
 mod lock;
@@ -67,7 +69,9 @@ pub use apply::Namespace;
 pub use ceilings::Ceilings;
 pub use check::{Law, Violation};
 pub use dump::{Dump, DumpedChunk, DumpedLocks, DumpedNode};
+pub use export::{ExportError, export};
 #[cfg(feature = "fuzzing")]
 pub use fuzz::fuzz_apply;
+pub use import::{ImportError, Imported, Progress as ImportProgress, import};
 pub use inspect::{inspect, inspect_pair};
 pub use keeping::{FileChunks, FileCursor, KnownChunk};

@@ -152,7 +152,8 @@ pub fn settle(txn: &mut Txn<'_>) -> Res<()> {
 }
 
 /// The quota with `over_soft_since` as it has to be for these sums.
-fn judge(mut quota: QuotaRecord, used: &DirStats, now: WallTime) -> QuotaRecord {
+#[must_use]
+pub fn judge(mut quota: QuotaRecord, used: &DirStats, now: WallTime) -> QuotaRecord {
     quota.over_soft_since = if is_over(&quota.soft, used) {
         quota.over_soft_since.or(Some(now))
     } else {

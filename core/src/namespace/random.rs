@@ -13,7 +13,7 @@ use crate::limits::CHUNK_BYTES;
 use crate::time::WallTime;
 
 /// Numbers that a step is made from.
-type Step = (u8, [u32; 4]);
+pub type Step = (u8, [u32; 4]);
 
 /// What a sequence has to do with.
 struct Stage {
@@ -402,6 +402,15 @@ fn acl(number: u32) -> Acl {
         },
         named_groups: Vec::new(),
     }
+}
+
+/// The tree after these steps.
+pub fn bed_after(steps: Vec<Step>) -> Bed {
+    let mut stage = Stage::new();
+    for step in steps {
+        stage.play(step);
+    }
+    stage.bed
 }
 
 proptest! {

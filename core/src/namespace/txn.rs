@@ -56,7 +56,7 @@ pub struct Moment {
 }
 
 /// Dots that one command can make: the rest of a dot's 64 bits is the log index.
-const DOT_BITS: u32 = 20;
+pub const DOT_BITS: u32 = 20;
 
 const _: () = assert!(
     crate::limits::RECURSION_MAX < 1 << DOT_BITS,
@@ -470,7 +470,7 @@ impl<'a> Txn<'a> {
 }
 
 /// Encodes a record for a key.
-fn seal<R: Record>(key: &[u8], record: &R) -> Vec<u8> {
+pub fn seal<R: Record>(key: &[u8], record: &R) -> Vec<u8> {
     let mut value = codec::encode(record);
     let checksum = crc32c::crc32c_append(crc32c::crc32c(key), &value);
     value.extend_from_slice(&checksum.to_le_bytes());

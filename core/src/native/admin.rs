@@ -52,6 +52,14 @@ pub enum AdminRequest {
     ReloadSettings,
     /// Chunkservers of the state, and what the node hears of them.
     Chunkservers,
+    /// The next part of the state as a `metadata.mfs`, asked of the leader. Part 0 begins: with the
+    /// state as it is then. A part may be asked for again until the next one was.
+    Export {
+        /// Which export: a number that whoever asks has drawn.
+        export: u64,
+        /// Which part of it.
+        part: u64,
+    },
 }
 
 /// What an operator is told.
@@ -76,6 +84,34 @@ pub enum AdminAnswer {
     },
     /// Chunkservers, by their number.
     Chunkservers(Vec<ChunkserverStatus>),
+    /// A part of an export.
+    Exported(ExportPart),
+}
+
+/// A part of an export.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportPart {
+    /// What is to be written, in this order.
+    pub pieces: Vec<ExportPiece>,
+    /// How many nodes were written so far, and how many there are; 0 before that is known.
+    pub nodes: (u64, u64),
+    /// Nothing comes behind it.
+    pub is_last: bool,
+}
+
+/// What is to be written of an export.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExportPiece {
+    /// Behind all that there is.
+    Append(#[serde(with = "crate::codec::bytes")] Vec<u8>),
+    /// Over what is there.
+    Patch {
+        /// From this byte on.
+        at: u64,
+        /// What.
+        #[serde(with = "crate::codec::bytes")]
+        bytes: Vec<u8>,
+    },
 }
 
 /// Why an operator is refused.
@@ -87,6 +123,9 @@ pub enum AdminError {
     /// `mfsha.cfg` cannot be read or has errors; nothing was changed.
     #[error("{0}")]
     Reload(String),
+    /// It cannot be done as things are; asking again changes nothing.
+    #[error("{0}")]
+    Refused(String),
     /// The node is starting or ending.
     #[error("not available now: {0}")]
     Unavailable(String),

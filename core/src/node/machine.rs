@@ -158,6 +158,8 @@ pub struct Node<D, S: StateStore> {
     pub(super) observer: Option<Observer>,
     /// The entry that set the membership which was last told as an effect.
     pub(super) members_told: Option<LogId>,
+    /// The cluster's number was told.
+    pub(super) is_numbered: bool,
     pub(super) stopped: Option<String>,
     /// Peer messages dropped because they made no sense.
     pub(super) nonsense: u64,
@@ -238,6 +240,7 @@ impl<D: Disk, S: StateStore> Node<D, S> {
             found: None,
             observer: options.observe.then(Observer::default),
             members_told: None,
+            is_numbered: false,
             stopped: None,
             nonsense: 0,
             now,
@@ -559,6 +562,21 @@ impl<D: Disk, S: StateStore> Node<D, S> {
         }
     }
 
+    /// Tells the number that the cluster brought along, once: a state in which something was applied
+    /// is of the cluster, and whether it has one never changes.
+    fn tell_number(&mut self, out: &mut Outbox<Effect>) {
+        if self.is_numbered || self.raft.is_none() || self.applied.last.is_none() {
+            return;
+        }
+        match self.namespace.metaid() {
+            Ok(metaid) => {
+                self.is_numbered = true;
+                out.push(Effect::Numbered { metaid });
+            }
+            Err(error) => self.on_read_fault(&error, out),
+        }
+    }
+
     fn begin_flush(&mut self, out: &mut Outbox<Effect>) {
         match self.wal.start_flush() {
             Ok(Some(flush)) => {
@@ -597,6 +615,7 @@ impl<D: Disk, S: StateStore> Machine for Node<D, S> {
             self.run_consensus(out);
         }
         self.tell_members(out);
+        self.tell_number(out);
         self.maybe_relieve(out);
         if self.stopped.is_none() {
             self.begin_flush(out);

@@ -7,6 +7,7 @@ mod ask;
 mod chunks;
 mod consensus;
 mod damage;
+mod founding;
 #[cfg(feature = "fuzzing")]
 mod fuzz;
 mod inspect;
@@ -35,6 +36,7 @@ use crate::store::{CheckpointId, StoreError};
 use crate::transport::Class;
 
 pub use crate::native::request;
+pub use founding::note_of_founder;
 #[cfg(feature = "fuzzing")]
 pub use fuzz::fuzz_message;
 pub use machine::{Node, OpenError};
@@ -245,6 +247,13 @@ pub enum Effect {
     MembersChanged {
         /// As the applied log has them.
         membership: Membership,
+    },
+    /// By which number clients and chunkservers of MooseFS know the cluster: the one that it was
+    /// imported with, or none. Told once, as soon as this node's state is of its cluster; before that
+    /// nobody may be served by a number.
+    Numbered {
+        /// The number.
+        metaid: Option<u64>,
     },
     /// The role or the known leader changed: one line of the node's log.
     RoleChanged {

@@ -248,6 +248,10 @@ struct Cluster {
     apply_entries_max: usize,
     checkpoint_log_bytes: u64,
     session_sustain: Option<Duration>,
+    /// Whether nodes that have nothing form a cluster.
+    bootstraps: bool,
+    /// Numbers that nodes told, in order.
+    numbers: Vec<(NodeId, Option<u64>)>,
     /// What leaders have told other clients.
     notices: Vec<crate::namespace::op::Notice>,
     /// What each node has told its faces, in order.
@@ -271,7 +275,18 @@ impl Cluster {
     }
 
     fn with_snapshots_each(count: u64, snapshot_log_bytes: u64) -> Self {
-        let mut cluster = Self {
+        let mut cluster = Self::of_nobody(snapshot_log_bytes);
+        for id in 1..=count {
+            cluster.add_host(NodeId(id), TestStore::default());
+        }
+        for id in 1..=count {
+            cluster.start(NodeId(id)).expect("a new node starts");
+        }
+        cluster
+    }
+
+    fn of_nobody(snapshot_log_bytes: u64) -> Self {
+        Self {
             hosts: BTreeMap::new(),
             now: Instant::ZERO,
             queue: BTreeMap::new(),
@@ -289,25 +304,21 @@ impl Cluster {
             apply_entries_max: 64,
             checkpoint_log_bytes: 8 << 20,
             session_sustain: None,
+            bootstraps: true,
+            numbers: Vec::new(),
             notices: Vec::new(),
             said: Vec::new(),
+        }
+    }
+
+    fn add_host(&mut self, id: NodeId, store: TestStore) {
+        let host = Host {
+            disk: TestDisk::default(),
+            store,
+            node: None,
+            lives: 0,
         };
-        for id in 1..=count {
-            let (disk, store) = (TestDisk::default(), TestStore::default());
-            cluster.hosts.insert(
-                NodeId(id),
-                Host {
-                    disk,
-                    store,
-                    node: None,
-                    lives: 0,
-                },
-            );
-        }
-        for id in 1..=count {
-            cluster.start(NodeId(id)).expect("a new node starts");
-        }
-        cluster
+        self.hosts.insert(id, host);
     }
 
     fn start(&mut self, id: NodeId) -> Result<(), OpenError> {
@@ -327,7 +338,7 @@ impl Cluster {
                 segments_max: self.segments_max,
                 ..WalOptions::small(id)
             },
-            bootstrap: Some(all.clone()),
+            bootstrap: self.bootstraps.then(|| all.clone()),
             peers: all.into_iter().filter(|peer| *peer != id).collect(),
             checkpoint_interval: self.checkpoint_interval,
             checkpoint_log_bytes: self.checkpoint_log_bytes,
@@ -400,6 +411,7 @@ impl Cluster {
                     assert_eq!(twice, None, "a call is answered once");
                 }
                 Effect::Notices { notices, .. } => self.notices.extend(notices),
+                Effect::Numbered { metaid } => self.numbers.push((id, metaid)),
                 Effect::Report { message } => self.reports.push(message),
                 Effect::Stopped { reason } => self.reports.push(format!("stopped: {reason}")),
                 _ => {}
@@ -1710,4 +1722,63 @@ fn leadership_moves_to_whom_an_operator_places_higher() {
     cluster.step(leader, told);
     cluster.run_for(Duration::from_secs(5));
     assert_eq!(cluster.leader(), next);
+}
+
+/// The file that the real master wrote, as the durable state of a node that founds a cluster alone.
+fn imported(node: NodeId) -> TestStore {
+    let bytes: &[u8] = include_bytes!("../moosefs/metadata/testdata/written-by-3.0.117.mfs");
+    let (mut scratch, mut state) = (MemStore::new(), MemStore::new());
+    let note = |index| super::note_of_founder(node, index);
+    let now = crate::time::WallTime(1_000);
+    crate::namespace::import(bytes, &mut scratch, &mut state, now, note, &mut |_| {}).unwrap();
+    let store = TestStore::default();
+    store.state().durable = state.snapshot();
+    store.state().now = state;
+    store
+}
+
+#[test]
+fn a_cluster_begins_with_a_state_from_elsewhere_and_whoever_joins_gets_all_of_it() {
+    let (founder, joins) = (NodeId(1), NodeId(2));
+    let mut cluster = Cluster::of_nobody(1 << 20);
+    cluster.bootstraps = false;
+    cluster.add_host(founder, imported(founder));
+    cluster.start(founder).unwrap();
+    cluster.run_for(Duration::from_secs(3));
+    assert_eq!(cluster.leader(), founder);
+    let metaid = 7_713_129_847_508_564_713;
+    assert_eq!(cluster.numbers, [(founder, Some(metaid))]);
+    cluster.mkdir("new", 1);
+    cluster.add_host(joins, TestStore::default());
+    cluster.start(joins).unwrap();
+    cluster.run_for(Duration::from_secs(1));
+    assert_eq!(cluster.numbers.len(), 1, "it does not know yet");
+    let body = RequestBody::ChangeMembership {
+        voters: [founder, joins].into(),
+        learners: BTreeSet::new(),
+    };
+    cluster.call(founder, body).unwrap();
+    cluster.assert_converged();
+    assert_eq!(cluster.names(joins), ["dir", "new"]);
+    assert_eq!(cluster.node(joins).namespace().check().unwrap(), Ok(()));
+    assert_eq!(cluster.numbers[1], (joins, Some(metaid)));
+    // Each comes back from its own disk.
+    for id in [founder, joins] {
+        cluster.kill(id);
+        cluster.start(id).unwrap();
+    }
+    cluster.assert_converged();
+    assert_eq!(cluster.numbers.len(), 4);
+    assert_eq!(cluster.names(founder), ["dir", "new"]);
+}
+
+#[test]
+fn a_cluster_that_brought_no_number_along_says_so() {
+    let mut cluster = Cluster::new(3);
+    cluster.open_session();
+    cluster.assert_converged();
+    let mut told = cluster.numbers.clone();
+    told.sort_unstable();
+    let none = |id| (NodeId(id), None);
+    assert_eq!(told, [none(1), none(2), none(3)]);
 }

@@ -560,6 +560,9 @@ impl State {
                 }
                 None => Err(AdminError::Setting(format!("there is no setting {key}"))),
             },
+            AdminRequest::Export { .. } => {
+                Err(AdminError::Refused("there is nothing to export".to_owned()))
+            }
             AdminRequest::ReloadSettings => Ok(AdminAnswer::Reloaded {
                 changed: vec!["LOG_LEVEL".to_owned()],
                 need_restart: vec!["DATA_PATH".to_owned()],

@@ -55,8 +55,8 @@ pub struct Common {
     /// Key of the own certificate, PEM. Without it MFSHA_TLS_KEY
     #[arg(long, value_name = "FILE", global = true)]
     pub tls_key: Option<PathBuf>,
-    /// How long the command may take, as 500ms, 10s or 5m. Without it 30s; for add-node and
-    /// snapshot an hour
+    /// How long the command may take, as 500ms, 10s or 5m. Without it 30s; for add-node,
+    /// snapshot and export-metadata an hour
     #[arg(long, value_name = "TIME", value_parser = parse_time, global = true)]
     pub timeout: Option<Duration>,
     /// Print JSON, for programs
@@ -103,6 +103,12 @@ pub enum Command {
         /// At which node; without it the leader
         #[arg(value_parser = parse_node)]
         node: Option<NodeId>,
+    },
+    /// Write the state as it is now to a metadata.mfs that mfsmaster 3.0.117 starts from. Clients
+    /// are to be unmounted before
+    ExportMetadata {
+        /// The new file; one that is there is left alone
+        file: PathBuf,
     },
     /// Look at settings, or change them until the next start
     Config {

@@ -6,6 +6,7 @@
 mod args;
 mod chunkservers;
 mod cluster;
+mod export;
 mod files;
 mod from_file;
 mod members;
@@ -95,7 +96,9 @@ async fn dispatch(
         _ => {}
     }
     let timeout = cli.common.timeout.unwrap_or(match cli.command {
-        Command::AddNode { .. } | Command::Snapshot { .. } => LONG_TIMEOUT,
+        Command::AddNode { .. } | Command::Snapshot { .. } | Command::ExportMetadata { .. } => {
+            LONG_TIMEOUT
+        }
         _ => TIMEOUT,
     });
     let mut options = cli.common.options(env)?;
@@ -117,6 +120,7 @@ async fn dispatch(
         Command::NodeStatus { node } => cluster::node_status(&client, node, output).await,
         Command::RaftStats => cluster::raft_stats(&client, output).await,
         Command::Snapshot { node } => cluster::snapshot(&client, node, output).await,
+        Command::ExportMetadata { file } => export::export(&client, &file, output).await,
         Command::TransferLeader { node } => members::transfer(&client, node, output).await,
         Command::AddNode { node } => members::add(&client, node, output).await,
         Command::RemoveNode { node, force } => members::remove(&client, node, force, output).await,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table};
 use indicatif::{ProgressBar, ProgressStyle};
-use mfsha_client::admin::{AdminFail, ChunkserverError, MembersError};
+use mfsha_client::admin::{AdminFail, ChunkserverError, ExportError, MembersError};
 use mfsha_client::{Error, Fail};
 use serde_json::{Value, json};
 
@@ -100,6 +100,15 @@ impl From<ChunkserverError> for Failure {
             ChunkserverError::Admin(fail) => fail.into(),
             ChunkserverError::Write(error) => error.into(),
             error => Self::refused(error.to_string()),
+        }
+    }
+}
+
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Admin(fail) => fail.into(),
+            ExportError::Kept(why) => Self::refused(why),
         }
     }
 }

@@ -11,11 +11,14 @@ use mfsha_core::id::{LogIndex, NodeId};
 use mfsha_core::membership::Membership;
 use mfsha_core::native::ClusterId;
 use mfsha_core::native::admin::{
-    AdminAnswer, AdminError, AdminRequest, ChunkserverStatus, PeerStatus, ProcessStatus, RaftStatus,
+    AdminAnswer, AdminError, AdminRequest, ChunkserverStatus, ExportPart, PeerStatus,
+    ProcessStatus, RaftStatus,
 };
 
+use super::export::Exports;
 use super::{Registry, Token};
 use crate::driver::{Inspection, NodeHandle};
+use crate::metadata::metaid;
 use crate::metrics::Metrics;
 
 /// A node's thread that does not answer for this long is stuck, or replays a long log.
@@ -69,6 +72,7 @@ pub struct Desk {
     phase: Mutex<Phase>,
     metrics: Arc<Metrics>,
     registry: Registry,
+    exports: Arc<Exports>,
 }
 
 impl Desk {
@@ -92,6 +96,7 @@ impl Desk {
             phase: Mutex::new(Phase::Forming),
             metrics,
             registry,
+            exports: Arc::default(),
         }
     }
 
@@ -355,10 +360,32 @@ impl Desk {
                 .await
                 .map(AdminAnswer::Chunkservers)
                 .map_err(AdminError::Unavailable),
+            AdminRequest::Export { export, part } => {
+                self.export(export, part).await.map(AdminAnswer::Exported)
+            }
             AdminRequest::Settings
             | AdminRequest::SetSetting { .. }
             | AdminRequest::ReloadSettings => neighbours.settings(request),
         }
+    }
+
+    async fn export(&self, export: u64, part: u64) -> Result<ExportPart, AdminError> {
+        if part == 0 && !self.exports.is_begun(export) {
+            let inspection = self.inspect().await.map_err(AdminError::Unavailable)?;
+            if !inspection.status.leads {
+                let why = "this node does not lead: what it has may be old";
+                return Err(AdminError::Unavailable(why.to_owned()));
+            }
+            let view = self.ask_node(async |handle| handle.view().await).await;
+            let view = view.map_err(AdminError::Unavailable)?;
+            self.exports
+                .begin(export, view, metaid(self.cluster()))
+                .map_err(AdminError::Unavailable)?;
+        }
+        let exports = Arc::clone(&self.exports);
+        let next = tokio::task::spawn_blocking(move || exports.part(export, part));
+        next.await
+            .unwrap_or_else(|error| Err(AdminError::Unavailable(error.to_string())))
     }
 
     fn process(&self, neighbours: &dyn Neighbours, inspection: Inspection) -> ProcessStatus {

@@ -6,6 +6,7 @@
 
 mod connection;
 mod desk;
+mod export;
 mod token;
 
 use std::collections::BTreeMap;

@@ -34,6 +34,7 @@ use crate::clients::{self, Desk, Phase, Registry, Token};
 use crate::data_dir::DataDir;
 use crate::driver::{self, Clock, Ended, NodeHandle};
 use crate::http;
+use crate::metadata::metaid;
 use crate::metrics::Metrics;
 use crate::mounts;
 use crate::panics;
@@ -404,12 +405,14 @@ impl Process {
         let cluster = identity.cluster();
         info!(node = identity.node.0, %cluster, "of a cluster");
         starting::notify_phase("opens log and state");
+        let (tell_number, number) = oneshot::channel();
         let world = ProcessWorld {
             peers: self.peers.clone(),
             registry: self.registry.clone(),
             desk: Arc::clone(&self.desk),
             mounts: self.mounts.clone(),
             chunkservers: self.chunkservers.as_ref().map(chunkservers::Face::handle),
+            number: Some(tell_number),
         };
         // Whatever the options are: a node that died on its way goes on, and one that was taken
         // out stays out.
@@ -431,17 +434,13 @@ impl Process {
         self.desk.open(cluster, handle.clone());
         self.surroundings.set_node(handle.clone());
         self.connected.tell(&handle);
-        if let Some(face) = self.face.take() {
-            let settings = self.surroundings.settings();
-            let options = settings.mounts_options(metaid(cluster));
-            tokio::spawn(face.serve(options, handle.clone(), Clock::start()));
-        }
-        if let Some(face) = self.chunkservers.take() {
-            let settings = self.surroundings.settings();
-            let options = settings.chunkservers_options(metaid(cluster));
-            let count = self.desk.metrics().gauges().chunkservers.clone();
-            tokio::spawn(face.serve(options, handle, Clock::start(), count));
-        }
+        let faces = Faces {
+            mounts: self.face.take(),
+            chunkservers: self.chunkservers.take(),
+            desk: Arc::clone(&self.desk),
+            surroundings: Arc::clone(&self.surroundings),
+        };
+        tokio::spawn(panics::on_its_own(faces.serve(handle, cluster, number)));
         plant_panic();
         if is_admitted {
             info!("this node joined and was a voter: whether it is one now is the cluster's word");
@@ -527,6 +526,39 @@ impl Process {
     }
 }
 
+/// What is spoken with the parts of MooseFS.
+struct Faces {
+    mounts: Option<mounts::Face>,
+    chunkservers: Option<chunkservers::Face>,
+    desk: Arc<Desk>,
+    surroundings: Arc<Surroundings>,
+}
+
+impl Faces {
+    /// Serves from when the cluster's number is known: who is told another one goes away, and a
+    /// chunkserver for good.
+    async fn serve(
+        self,
+        node: NodeHandle,
+        cluster: ClusterId,
+        number: oneshot::Receiver<Option<u64>>,
+    ) {
+        // Nobody tells when the node ends before.
+        let Ok(number) = number.await else { return };
+        let metaid = number.unwrap_or_else(|| metaid(cluster));
+        let settings = self.surroundings.settings();
+        if let Some(face) = self.mounts {
+            let options = settings.mounts_options(metaid);
+            tokio::spawn(face.serve(options, node.clone(), Clock::start()));
+        }
+        if let Some(face) = self.chunkservers {
+            let options = settings.chunkservers_options(metaid);
+            let count = self.desk.metrics().gauges().chunkservers.clone();
+            tokio::spawn(face.serve(options, node, Clock::start(), count));
+        }
+    }
+}
+
 async fn next_panic(panicked: &mut Option<mpsc::UnboundedReceiver<String>>) -> Option<String> {
     match panicked {
         Some(panicked) => panicked.recv().await,
@@ -540,13 +572,6 @@ fn plant_panic() {
     if cfg!(debug_assertions) && std::env::var_os("MFSHA_TEST_PANIC").is_some() {
         tokio::spawn(async { panic!("put in on purpose") });
     }
-}
-
-/// The cluster's number as clients of MooseFS know it: the same on every node, and not 0.
-fn metaid(cluster: ClusterId) -> u64 {
-    let hash = blake3::derive_key("mfsha 2026 metaid", cluster.to_string().as_bytes());
-    let (first, _) = hash.split_first_chunk().expect("32 bytes");
-    u64::from_be_bytes(*first).max(1)
 }
 
 /// What the transport tells goes to the node's thread, once there is one, and to the log.

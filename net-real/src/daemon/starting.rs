@@ -6,10 +6,11 @@ use mfsha_core::transport::{Address, Start};
 use sd_notify::NotifyState;
 use tracing::{info, warn};
 
-use crate::cli::{Cli, exit};
+use crate::cli::{Cli, CliError, exit};
 use crate::clients::CLIENTS_MAX;
 use crate::config::{Configuration, Environment, is_this_machine};
 use crate::data_dir::DataDir;
+use crate::import;
 use crate::logs::{self, LogControl};
 use crate::mounts;
 use crate::room;
@@ -79,6 +80,7 @@ pub(super) fn prepare(cli: &Cli) -> Result<Prepared, Failure> {
             "{option} has no effect: the data directory belongs to a cluster already"
         );
     }
+    maybe_import(cli, &directory)?;
     let tls = match settings.tls() {
         Some(paths) => {
             let files = TlsFiles {
@@ -122,6 +124,35 @@ pub(super) fn prepare(cli: &Cli) -> Result<Prepared, Failure> {
         directory,
         configuration,
     })
+}
+
+/// Imports what the command line names, before anything of a cluster is there.
+fn maybe_import(cli: &Cli, directory: &DataDir) -> Result<(), Failure> {
+    let data_path = || directory.path().display().to_string();
+    let usage = |error: CliError| Failure::new(exit::USAGE, error);
+    let is_formed = directory.identity().is_formed();
+    let Some(file) = &cli.start.import_metadata else {
+        return match import::left_in(directory).filter(|_| !is_formed) {
+            Some(left) => Err(usage(CliError::ImportLeft {
+                data_path: data_path(),
+                left: left.display().to_string(),
+            })),
+            None => Ok(()),
+        };
+    };
+    if is_formed {
+        return Err(usage(CliError::ImportFormed {
+            data_path: data_path(),
+        }));
+    }
+    notify_phase("imports metadata.mfs");
+    import::import(directory, file, &mut notify_alive)
+        .map_err(|error| Failure::new(error.exit_code(), error))
+}
+
+/// Tells systemd that a start which takes long goes on.
+fn notify_alive() {
+    notify(&[NotifyState::ExtendTimeoutUsec(60_000_000)]);
 }
 
 /// Tells systemd, when it started the process, that the ports are open. It is not told later, when

@@ -7,6 +7,7 @@ use mfsha_core::id::NodeId;
 use mfsha_core::membership::Role;
 use mfsha_core::native::request::{ClientId, Response};
 use mfsha_core::transport::Class;
+use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
 use super::starting;
@@ -21,6 +22,8 @@ pub(super) struct ProcessWorld {
     pub(super) desk: Arc<Desk>,
     pub(super) mounts: Option<mounts::Handle>,
     pub(super) chunkservers: Option<chunkservers::Handle>,
+    /// Who waits for the cluster's number; `None` once it was told.
+    pub(super) number: Option<oneshot::Sender<Option<u64>>>,
 }
 
 impl World for ProcessWorld {
@@ -72,6 +75,12 @@ impl World for ProcessWorld {
                     reason = %change.reason,
                     "role"
                 );
+            }
+            Note::Numbered { metaid } => {
+                if let Some(number) = self.number.take() {
+                    // Nobody waits any more when the process ends.
+                    let _ = number.send(metaid);
+                }
             }
             Note::Members(membership) => {
                 let voters = &membership.voters;

@@ -26,7 +26,7 @@ use mfsha_core::native::inspect::Inspect;
 use mfsha_core::native::request::{CallId, ClientId, NodeStatus, Request, Response};
 use mfsha_core::node::{Effect, Event, Input, Node, Tuning};
 use mfsha_core::raft;
-use mfsha_core::store::{CheckpointId, StateStore, StoreError};
+use mfsha_core::store::{CheckpointId, StateStore, StateView, StoreError};
 use mfsha_core::transport::Class;
 use tokio::sync::oneshot;
 
@@ -68,6 +68,11 @@ pub enum Note<'a> {
     Began,
     /// The state names other members than before.
     Members(Membership),
+    /// The cluster's number, when it brought one along.
+    Numbered {
+        /// The number.
+        metaid: Option<u64>,
+    },
     /// The role, the term or the known leader changed.
     Role(RoleChange),
     /// A command was applied.
@@ -148,8 +153,12 @@ enum Work {
     Event(Event),
     Inspect(oneshot::Sender<Inspection>),
     Chunkservers(oneshot::Sender<Result<Vec<ChunkserverStatus>, StoreError>>),
+    View(oneshot::Sender<View>),
     Stop,
 }
+
+/// A state of one moment, to read from on any thread.
+pub type View = Box<dyn StateView + Send>;
 
 /// The way to a node's thread, for any other thread.
 #[derive(Clone)]
@@ -269,6 +278,13 @@ impl NodeHandle {
         wait.await.ok()
     }
 
+    /// The node's state as it is now; `None` when its thread has ended.
+    pub async fn view(&self) -> Option<View> {
+        let (answer, wait) = oneshot::channel();
+        self.work.send(Work::View(answer)).ok()?;
+        wait.await.ok()
+    }
+
     /// Ends the node's thread after what it has been given so far.
     pub fn stop(&self) {
         let _ = self.work.send(Work::Stop);
@@ -383,6 +399,10 @@ impl<D: Disk, S: StateStore, W: World> Driver<D, S, W> {
                 Some(Work::Chunkservers(answer)) => {
                     let _ = answer.send(self.node.chunkservers());
                 }
+                Some(Work::View(answer)) => {
+                    let view = self.node.namespace().store().snapshot();
+                    let _ = answer.send(Box::new(view));
+                }
                 Some(Work::Stop) => return Ended::Asked,
                 None => self.step(Event::Tick, &mut out),
             }
@@ -468,6 +488,7 @@ impl<D: Disk, S: StateStore, W: World> Driver<D, S, W> {
             }
             Effect::StateReplaced { applied } => self.world.note(Note::StateReplaced { applied }),
             Effect::MembersChanged { membership } => self.world.note(Note::Members(membership)),
+            Effect::Numbered { metaid } => self.world.note(Note::Numbered { metaid }),
             Effect::RoleChanged {
                 group,
                 role,

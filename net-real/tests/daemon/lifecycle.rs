@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::{Cluster, PATIENCE, admin};
 
 /// A node's command without a word of peers or of how it comes into a cluster.
-fn bare(cluster: &Cluster, node: u64) -> Command {
+pub fn bare(cluster: &Cluster, node: u64) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mfsha"));
     command
         .arg(format!("--node-id={node}"))
@@ -23,7 +23,7 @@ fn bare(cluster: &Cluster, node: u64) -> Command {
     command
 }
 
-fn with(mut command: Command, options: &[&str]) -> Command {
+pub fn with(mut command: Command, options: &[&str]) -> Command {
     command.args(options);
     command
 }

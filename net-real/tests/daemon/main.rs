@@ -5,6 +5,7 @@ mod support;
 
 mod chunkservers;
 mod corruption;
+mod import;
 mod leadership;
 mod lifecycle;
 mod sessions;

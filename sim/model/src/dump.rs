@@ -34,6 +34,7 @@ impl Model {
         let locks = self.locks.iter().filter(|(_, l)| **l != Locks::default());
         Dump {
             version: self.version,
+            metaid: None,
             nodes: self
                 .nodes
                 .keys()

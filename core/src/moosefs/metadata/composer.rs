@@ -21,6 +21,23 @@ pub trait Sink {
     fn patch(&mut self, at: u64, bytes: &[u8]) -> Result<(), String>;
 }
 
+impl Sink for Vec<u8> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn patch(&mut self, at: u64, bytes: &[u8]) -> Result<(), String> {
+        let at = usize::try_from(at).map_err(|error| error.to_string())?;
+        let place = at
+            .checked_add(bytes.len())
+            .and_then(|end| self.get_mut(at..end));
+        let place = place.ok_or("there is nothing to write over")?;
+        place.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
 /// A section on its way.
 #[derive(Clone, Copy, Debug)]
 struct Begun {
@@ -65,10 +82,11 @@ impl<S: Sink> Composer<S> {
     /// Writes what comes next.
     ///
     /// # Errors
-    /// What the sink says.
+    /// What the sink says; which part of the item its layout has no room for. Nothing behind it can be
+    /// written.
     ///
     /// # Panics
-    /// When it cannot come next, or does not fit its layout: that is for whoever makes it to see to.
+    /// When it cannot come next: that is for whoever makes it to see to.
     pub fn item(&mut self, item: &Item) -> Result<(), String> {
         match item {
             Item::New => self.put(NEW),
@@ -79,13 +97,13 @@ impl<S: Sink> Composer<S> {
             }
             Item::Section(section, numbers) => {
                 self.finish()?;
-                self.begin(*section, *numbers);
+                self.begin(*section, *numbers)?;
             }
             Item::End => {
                 self.finish()?;
                 self.put(END);
             }
-            record => self.record(record),
+            record => self.record(record)?,
         }
         match self.buffer.len() >= PORTION || matches!(item, Item::New | Item::End) {
             true => self.give(),
@@ -104,29 +122,30 @@ impl<S: Sink> Composer<S> {
         self.buffer.extend_from_slice(bytes);
     }
 
-    fn begin(&mut self, section: Section, [first, second]: [u64; 2]) {
+    fn begin(&mut self, section: Section, [first, second]: [u64; 2]) -> Result<(), String> {
         self.put(section.name());
         let length_at = self.position();
         self.put(&[0; 8]);
-        let short = |number: u64| {
-            u32::try_from(number)
-                .expect("a number of 32 bits")
-                .to_be_bytes()
+        let short = |number: u64| -> Result<[u8; 4], String> {
+            let name = String::from_utf8_lossy(section.name());
+            let short = u32::try_from(number);
+            let short = short.map_err(|_| format!("section {name} has no room for {number}"))?;
+            Ok(short.to_be_bytes())
         };
         let mut left = None;
         match section {
             Section::Sessions => {
-                self.put(&short(first));
+                self.put(&short(first)?);
                 self.put(&16_u16.to_be_bytes());
             }
             Section::Classes => self.put(&[4]),
             Section::Nodes => {
-                self.put(&short(first));
-                self.put(&short(second));
+                self.put(&short(first)?);
+                self.put(&short(second)?);
             }
             Section::Edges | Section::Chunks => self.put(&first.to_be_bytes()),
             Section::Free | Section::Quotas | Section::Chunkservers => {
-                self.put(&short(first));
+                self.put(&short(first)?);
                 left = Some(first);
             }
             Section::Xattrs
@@ -140,6 +159,7 @@ impl<S: Sink> Composer<S> {
             length_at,
             left,
         });
+        Ok(())
     }
 
     /// Ends the section on its way, if there is one.
@@ -169,25 +189,27 @@ impl<S: Sink> Composer<S> {
         }
     }
 
-    fn record(&mut self, item: &Item) {
+    fn record(&mut self, item: &Item) -> Result<(), String> {
         let of = match item {
             Item::Session(it) => {
-                self.session(it);
+                self.session(it)?;
                 Section::Sessions
             }
             Item::Class(it) => {
-                self.class(it);
+                self.class(it)?;
                 Section::Classes
             }
             Item::Node(it) => {
-                self.node(it);
+                self.node(it)?;
                 Section::Nodes
             }
             Item::Edge(it) => {
                 self.put(&it.parent.0.to_be_bytes());
                 self.put(&it.child.0.to_be_bytes());
                 self.put(&it.edge.to_be_bytes());
-                self.counted_u16(&it.name);
+                let length = narrow::<u16>(it.name.len(), "a name or path")?;
+                self.put(&length.to_be_bytes());
+                self.put(&it.name);
                 Section::Edges
             }
             Item::Free(inode, at) => {
@@ -201,14 +223,17 @@ impl<S: Sink> Composer<S> {
             }
             Item::Xattr(inode, name, value) => {
                 self.put(&inode.0.to_be_bytes());
-                self.put(&[u8::try_from(name.len()).expect("a name of 255 bytes at most")]);
-                self.put(&length_of(value));
+                self.put(&[narrow::<u8>(
+                    name.len(),
+                    "the name of an extended attribute",
+                )?]);
+                self.put(&length_of(value, "an extended attribute")?);
                 self.put(name);
                 self.put(value);
                 Section::Xattrs
             }
             Item::Acl(it) => {
-                self.acl(it);
+                self.acl(it)?;
                 Section::Acls
             }
             Item::Open(session, inode) => {
@@ -248,18 +273,13 @@ impl<S: Sink> Composer<S> {
         if let Some(left) = &mut begun.left {
             *left = left.checked_sub(1).expect("no more records than were told");
         }
+        Ok(())
     }
 
-    fn counted_u16(&mut self, bytes: &[u8]) {
-        let length = u16::try_from(bytes.len()).expect("a path of 65,535 bytes at most");
-        self.put(&length.to_be_bytes());
-        self.put(bytes);
-    }
-
-    fn session(&mut self, it: &Session) {
+    fn session(&mut self, it: &Session) -> Result<(), String> {
         self.put(&it.session.0.to_be_bytes());
         self.put(&it.exports_checksum.to_be_bytes());
-        self.put(&length_of(&it.info));
+        self.put(&length_of(&it.info, "what a mount says of itself")?);
         self.put(&it.peer_ip.to_be_bytes());
         self.put(&it.root.0.to_be_bytes());
         self.put(&[it.flags]);
@@ -274,23 +294,25 @@ impl<S: Sink> Composer<S> {
             self.put(&counter.to_be_bytes());
         }
         self.put(&it.info);
+        Ok(())
     }
 
-    fn class(&mut self, it: &Class) {
-        let short = |length: usize| u8::try_from(length).expect("255 at most");
+    fn class(&mut self, it: &Class) -> Result<(), String> {
+        let short = |length: usize| narrow::<u8>(length, "a storage class");
         self.put(&it.id.to_be_bytes());
-        self.put(&[short(it.name.len()), it.admin_only, it.mode]);
+        self.put(&[short(it.name.len())?, it.admin_only, it.mode]);
         self.put(&it.archive_delay.to_be_bytes());
         for list in &it.wanted {
-            self.put(&[short(list.len())]);
+            self.put(&[short(list.len())?]);
         }
         self.put(&it.name);
         for mask in it.wanted.iter().flatten().flatten() {
             self.put(&mask.to_be_bytes());
         }
+        Ok(())
     }
 
-    fn node(&mut self, it: &Node) {
+    fn node(&mut self, it: &Node) -> Result<(), String> {
         self.put(&[it.kind]);
         self.put(&it.inode.0.to_be_bytes());
         self.put(&[it.class, it.eattr, it.winattr]);
@@ -303,18 +325,19 @@ impl<S: Sink> Composer<S> {
             Content::Nothing => {}
             Content::Device(number) => self.put(&number.to_be_bytes()),
             Content::Target(target) => {
-                self.put(&length_of(target));
+                self.put(&length_of(target, "a symbolic link")?);
                 self.put(target);
             }
             Content::File { length, chunks } => {
                 self.put(&length.to_be_bytes());
-                let count = u32::try_from(chunks.len()).expect("a file has 2^31 chunks at most");
+                let count = narrow::<u32>(chunks.len(), "a file of chunks")?;
                 self.put(&count.to_be_bytes());
                 for chunk in chunks {
                     self.put(&chunk.0.to_be_bytes());
                 }
             }
         }
+        Ok(())
     }
 
     fn quota(&mut self, it: &Quota) {
@@ -340,20 +363,21 @@ impl<S: Sink> Composer<S> {
         }
     }
 
-    fn acl(&mut self, it: &Acl) {
+    fn acl(&mut self, it: &Acl) -> Result<(), String> {
         self.put(&it.inode.0.to_be_bytes());
         self.put(&[it.kind]);
         for permissions in it.base {
             self.put(&permissions.to_be_bytes());
         }
         for list in [&it.users, &it.groups] {
-            let count = u16::try_from(list.len()).expect("65,535 entries at most");
+            let count = narrow::<u16>(list.len(), "a list of access")?;
             self.put(&count.to_be_bytes());
         }
         for (id, permissions) in it.users.iter().chain(&it.groups) {
             self.put(&id.to_be_bytes());
             self.put(&permissions.to_be_bytes());
         }
+        Ok(())
     }
 
     fn lock(&mut self, it: &Lock) {
@@ -369,7 +393,11 @@ impl<S: Sink> Composer<S> {
     }
 }
 
-fn length_of(bytes: &[u8]) -> [u8; 4] {
-    let length = u32::try_from(bytes.len()).expect("below 4 GiB");
-    length.to_be_bytes()
+fn length_of(bytes: &[u8], what: &str) -> Result<[u8; 4], String> {
+    Ok(narrow::<u32>(bytes.len(), what)?.to_be_bytes())
+}
+
+/// A length in as many bytes as its layout has for it.
+fn narrow<T: TryFrom<usize>>(length: usize, what: &str) -> Result<T, String> {
+    T::try_from(length).map_err(|_| format!("{what} is {length} long: there is no room for that"))
 }

@@ -30,6 +30,16 @@ pub trait Source {
     fn read(&mut self, into: &mut [u8]) -> Result<usize, String>;
 }
 
+impl Source for &[u8] {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, String> {
+        let count = self.len().min(into.len());
+        let (now, rest) = self.split_at(count);
+        into[..count].copy_from_slice(now);
+        *self = rest;
+        Ok(count)
+    }
+}
+
 /// What is wrong with a file, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {

@@ -310,3 +310,38 @@ fn other_versions_and_other_files_are_named() {
     twice.push(Item::End);
     assert!(said(&compose(&twice)).contains("has been already"));
 }
+
+#[test]
+fn what_has_no_room_in_the_file_is_refused() {
+    let edge = Edge {
+        parent: InodeId(1),
+        child: InodeId(2),
+        edge: 3,
+        name: vec![b'n'; 65_536],
+    };
+    let acl = Acl {
+        inode: InodeId(2),
+        kind: 1,
+        base: [7; 4],
+        users: vec![(1, 7); 65_536],
+        groups: Vec::new(),
+    };
+    let many = 1 << 32;
+    for (section, numbers, item) in [
+        (Section::Edges, [0, 0], Some(Item::Edge(edge))),
+        (Section::Acls, [0, 0], Some(Item::Acl(acl))),
+        (
+            Section::Xattrs,
+            [0, 0],
+            Some(Item::Xattr(InodeId(1), vec![1; 256], Vec::new())),
+        ),
+        (Section::Nodes, [1, many], None),
+        (Section::Free, [many, 0], None),
+    ] {
+        let mut composer = Composer::new(Page(Vec::new()));
+        let said = composer
+            .item(&Item::Section(section, numbers))
+            .and_then(|()| item.map_or(Ok(()), |item| composer.item(&item)));
+        assert!(said.unwrap_err().contains("room"), "{section:?}");
+    }
+}

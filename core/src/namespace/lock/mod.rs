@@ -30,6 +30,14 @@ pub enum Asked {
     Full,
 }
 
+/// Puts a range into a table without waiting requests; `false` when it is another's, or the table
+/// is full.
+#[must_use]
+pub fn hold_range(table: &mut PosixTable, range: PosixRange) -> bool {
+    let (asked, _) = posix::request(table, range, 0, false, crate::limits::LOCK_COUNT_MAX);
+    asked == Asked::Granted
+}
+
 impl Asked {
     fn reply(self) -> Result<Reply, FsError> {
         match self {

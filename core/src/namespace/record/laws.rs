@@ -68,6 +68,7 @@ laws_of_records! {
     applied: Key::Applied => Applied, any_applied();
     shard_ids: Key::ShardIds => ShardIds, any_shard_ids();
     detached: Key::Detached => DetachedBytes, any_detached();
+    metaid: Key::MetaId => MetaId, value_or_none(0..3u64);
     session: Key::Session(_) => Session, value_or_none(any_session());
     lane: Key::Lane(..) => LaneRecord, any_lane();
     class: Key::Class(_) => Class, value_or_none(any_class());

@@ -491,5 +491,8 @@ impl Record for Applied {
     }
 }
 
+/// The number by which clients and chunkservers know the cluster, when it was imported.
+pub type MetaId = Lww<Option<u64>>;
+
 /// A storage class.
 pub type Class = Lww<Option<StorageClass>>;

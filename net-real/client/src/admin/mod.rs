@@ -1,6 +1,7 @@
 //! The cluster as its operator sees it: how nodes stand, who leads, who takes part, settings.
 
 mod chunkservers;
+mod export;
 mod members;
 mod view;
 
@@ -18,6 +19,7 @@ use crate::error::{Fail, shortened};
 use crate::link::Ask;
 
 pub use chunkservers::ChunkserverError;
+pub use export::ExportError;
 pub use members::{AddStep, Added, MembersError, Removed};
 pub use view::{ClusterView, NodeView};
 
