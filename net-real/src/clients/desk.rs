@@ -381,6 +381,12 @@ impl Desk {
             self.exports
                 .begin(export, view, metaid(self.cluster()))
                 .map_err(AdminError::Unavailable)?;
+            let exports = Arc::clone(&self.exports);
+            tokio::spawn(async move {
+                while let Some(left) = exports.end_idle() {
+                    tokio::time::sleep(left).await;
+                }
+            });
         }
         let exports = Arc::clone(&self.exports);
         let next = tokio::task::spawn_blocking(move || exports.part(export, part));

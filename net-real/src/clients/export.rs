@@ -71,6 +71,20 @@ impl Exports {
         Ok(())
     }
 
+    /// Ends the export when nobody has asked for a part of it for long: the state that it holds on
+    /// to keeps the store from using its room again. Says when to look again, if there is still one.
+    pub fn end_idle(&self) -> Option<Duration> {
+        // Somebody waits for a part.
+        let Some(mut running) = self.running() else {
+            return Some(IDLE_MAX);
+        };
+        let left = running.as_ref().and_then(Running::left);
+        if left.is_none() {
+            *running = None;
+        }
+        left
+    }
+
     /// A part of the export; waits until it is there.
     pub fn part(&self, export: u64, part: u64) -> Result<ExportPart, AdminError> {
         let Some(mut running) = self.running() else {
@@ -101,7 +115,13 @@ impl Running {
             Some((_, Err(_))) => true,
             None => false,
         };
-        !is_over && self.touched.elapsed() < IDLE_MAX
+        !is_over && self.left().is_some()
+    }
+
+    /// How long somebody may still ask for a part.
+    fn left(&self) -> Option<Duration> {
+        let left = IDLE_MAX.checked_sub(self.touched.elapsed())?;
+        (!left.is_zero()).then_some(left)
     }
 }
 
@@ -218,5 +238,25 @@ mod tests {
         exports.begin(2, view(), 7).unwrap();
         assert_eq!(all(&exports, 2), expected);
         assert!(exports.part(1, 0).is_err(), "it has ended");
+    }
+
+    #[test]
+    fn an_export_that_nobody_asks_for_ends_and_lets_its_state_go() {
+        let exports = Exports::default();
+        assert_eq!(exports.end_idle(), None, "there is none");
+        exports.begin(1, view(), 7).unwrap();
+        let left = exports.end_idle().expect("somebody may still ask");
+        assert!(left <= IDLE_MAX);
+        assert!(exports.part(1, 0).is_ok());
+        let mut running = exports.running().unwrap();
+        let it = running.as_mut().unwrap();
+        it.touched = it.touched.checked_sub(IDLE_MAX).unwrap();
+        drop(running);
+        assert_eq!(exports.end_idle(), None);
+        assert!(
+            exports.running().unwrap().is_none(),
+            "and with it what it held"
+        );
+        assert!(exports.part(1, 0).is_err());
     }
 }
