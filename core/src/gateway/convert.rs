@@ -10,12 +10,15 @@ use crate::moosefs::client::xattr::WireAcl;
 use crate::moosefs::fields::Name;
 use crate::moosefs::flags;
 use crate::namespace::op::{
-    self, Acl, AclKind, Attr, Caller, ClassMode, DirStats, FlockOp, NodeKind, PosixLockKind,
-    QuotaLimits, QuotaState, SetMode, SetTime, StorageClass, SugidClear, TruncateMode, XattrMode,
+    self, Acl, Attr, Caller, DirStats, FlockOp, NodeKind, QuotaLimits, QuotaState, SetMode,
+    SetTime, StorageClass, SugidClear, TruncateMode, XattrMode,
 };
 use crate::time::WallTime;
 
 use super::session::Client;
+pub use crate::namespace::numbers::{
+    acl_kind, class_mode, class_mode_number, limit_bits, lock_kind, node_number,
+};
 
 /// The process behind a request.
 pub fn caller(client: &Client, by: &Credentials) -> Caller {
@@ -25,19 +28,6 @@ pub fn caller(client: &Client, by: &Credentials) -> Caller {
 /// A user without groups: for requests that look at the user alone.
 pub fn user(client: &Client, uid: u32) -> Caller {
     client.caller(uid, vec![0])
-}
-
-/// The number that stands for a type of node.
-pub fn node_number(kind: NodeKind) -> u8 {
-    match kind {
-        NodeKind::File => flags::node::FILE,
-        NodeKind::Directory => flags::node::DIRECTORY,
-        NodeKind::Symlink => flags::node::SYMLINK,
-        NodeKind::Fifo => flags::node::FIFO,
-        NodeKind::BlockDevice => flags::node::BLOCK_DEVICE,
-        NodeKind::CharDevice => flags::node::CHAR_DEVICE,
-        NodeKind::Socket => flags::node::SOCKET,
-    }
 }
 
 /// The types that MKNOD makes.
@@ -156,15 +146,6 @@ pub fn xattr_mode(mode: u8) -> Option<XattrMode> {
     }
 }
 
-/// Which ACL.
-pub fn acl_kind(kind: u8) -> Option<AclKind> {
-    match kind {
-        flags::acl::ACCESS => Some(AclKind::Access),
-        flags::acl::DEFAULT => Some(AclKind::Default),
-        _ => None,
-    }
-}
-
 /// An ACL to be set. Of too many names as many stay as are needed to refuse them.
 pub fn acl(acl: &WireAcl) -> Acl {
     let judged = |names: &[(u32, u16)]| {
@@ -207,16 +188,6 @@ pub fn flock_op(what: u8) -> Option<FlockOp> {
     }
 }
 
-/// Kind of a lock of bytes.
-pub fn lock_kind(kind: u8) -> Option<PosixLockKind> {
-    match kind {
-        flags::posix::UNLOCK => Some(PosixLockKind::Unlock),
-        flags::posix::READ => Some(PosixLockKind::Read),
-        flags::posix::WRITE => Some(PosixLockKind::Write),
-        _ => None,
-    }
-}
-
 /// A class to be made; `None` for a mode that there is not.
 pub fn storage_class(name: &Name, block: &ClassBlock) -> Option<StorageClass> {
     Some(StorageClass {
@@ -234,11 +205,7 @@ pub fn storage_class(name: &Name, block: &ClassBlock) -> Option<StorageClass> {
 pub fn class_block(class: &StorageClass) -> ClassBlock {
     ClassBlock {
         admin_only: u8::from(class.admin_only),
-        mode: match class.mode {
-            ClassMode::Loose => 0,
-            ClassMode::Std => 1,
-            ClassMode::Strict => 2,
-        },
+        mode: class_mode_number(class.mode),
         archive_delay_days: class.archive_delay_days,
         create: class.create.clone(),
         keep: class.keep.clone(),
@@ -264,29 +231,6 @@ pub fn class_change(change: &ClassChange) -> Option<op::ClassChange> {
         archive: asked(ARCHIVE).then(|| class.archive.clone()),
         force: asked(FORCE),
     })
-}
-
-fn class_mode(mode: u8) -> Option<ClassMode> {
-    match mode {
-        0 => Some(ClassMode::Loose),
-        1 => Some(ClassMode::Std),
-        2 => Some(ClassMode::Strict),
-        _ => None,
-    }
-}
-
-/// Which limits there are.
-fn limit_bits(limits: &QuotaLimits) -> u8 {
-    use flags::quota::{INODES, LENGTH, REAL_SIZE, SIZE};
-    [
-        (limits.inodes.is_some(), INODES),
-        (limits.length.is_some(), LENGTH),
-        (limits.size.is_some(), SIZE),
-        (limits.real_size.is_some(), REAL_SIZE),
-    ]
-    .into_iter()
-    .filter_map(|(there, bit)| there.then_some(bit))
-    .sum()
 }
 
 /// Bits of all limits of a quota.

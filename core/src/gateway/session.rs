@@ -5,9 +5,9 @@ use crate::limits;
 use crate::moosefs::client::push::{ChunkChanged, LengthChanged, TOLD_CHANGES, TOLD_TO_FORGET};
 use crate::moosefs::client::register::{MetaValues, SessionValues};
 use crate::moosefs::client::{Times, ToClient};
-use crate::moosefs::flags;
 use crate::moosefs::version::Version;
-use crate::namespace::op::{Caller, Disable, Notice, Op, SessionFlags, SessionParams};
+use crate::namespace::numbers::flags_byte;
+use crate::namespace::op::{Caller, Disable, Notice, Op, SessionParams};
 
 /// Files of one command.
 pub const OPEN_FILES_MAX: usize = 200_000;
@@ -177,19 +177,4 @@ impl Client {
             trash_seconds_max: params.trash_seconds_max,
         }
     }
-}
-
-/// Flags as the wire has them.
-pub(crate) fn flags_byte(given: SessionFlags) -> u8 {
-    use flags::session::{ADMIN, DYNAMIC_IP, IGNORE_GID, MAP_ALL, READ_ONLY};
-    [
-        (given.read_only, READ_ONLY),
-        (given.dynamic_ip, DYNAMIC_IP),
-        (given.ignore_gid, IGNORE_GID),
-        (given.admin, ADMIN),
-        (given.map_all, MAP_ALL),
-    ]
-    .into_iter()
-    .filter_map(|(set, bit)| set.then_some(bit))
-    .sum()
 }

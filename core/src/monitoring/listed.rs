@@ -6,7 +6,6 @@ use super::cluster::{at_goal, short};
 use super::task::Scene;
 use crate::chunks::{Census, placement};
 use crate::exports::{ExportPath, Record};
-use crate::gateway::session::flags_byte;
 use crate::id::{InodeId, SessionId};
 use crate::limits as bounds;
 use crate::moosefs::fields::{Blob, Name};
@@ -16,9 +15,8 @@ use crate::moosefs::monitor::sessions::{
     QuotaListed, ResolvedPaths, Rights, SessionListed, SessionsListed,
 };
 use crate::moosefs::version::Version;
-use crate::namespace::op::{
-    ClassMode, DirStats, HeldLock, LabelExpr, QuotaLimits, QuotaState, StorageClass,
-};
+use crate::namespace::numbers::{class_mode_number, flags_byte};
+use crate::namespace::op::{DirStats, HeldLock, LabelExpr, QuotaLimits, QuotaState, StorageClass};
 use crate::native::admin::ChunkserverStatus;
 use crate::native::inspect::SessionSeen;
 
@@ -220,11 +218,7 @@ pub(super) fn classes(
             dirs: short(counted.dirs),
             chunks: at_goal(counted.kept, counted.archived),
             admin_only: class.admin_only.into(),
-            mode: match class.mode {
-                ClassMode::Loose => 0,
-                ClassMode::Std => 1,
-                ClassMode::Strict => 2,
-            },
+            mode: class_mode_number(class.mode),
             archive_delay: class.archive_delay_days,
             wanted: [
                 wanted(&class.create, &labels),

@@ -10,13 +10,13 @@
 use std::ops::{Bound, ControlFlow};
 
 use super::key::{Key, SHARD};
-use super::op::{AclKind, ClassMode, NodeKind, PosixLockKind, QuotaLimits, Whereabouts};
+use super::numbers;
+use super::op::{NodeKind, PosixLockKind, QuotaLimits, Whereabouts};
 use super::record::{
     AclRecord, Applied, Chunk, ChunkSlot, Chunkserver, Class, Edge, Flocks, Inode, MetaId,
     PosixLocks, Quota, Record, Session, ShardIds, SlotIds, Sustained, Trashed, Xattr,
 };
 use super::txn::open;
-use crate::gateway::session::flags_byte;
 use crate::id::{ChunkId, InodeId, SessionId};
 use crate::limits;
 use crate::moosefs::flags;
@@ -150,7 +150,7 @@ impl<S: Sink> Export<'_, S> {
                 exports_checksum: params.exports_checksum,
                 peer_ip: params.peer_ip,
                 root: params.root,
-                flags: flags_byte(params.flags),
+                flags: numbers::flags_byte(params.flags),
                 umask: params.umask,
                 goals: [params.goal_min, params.goal_max],
                 trash: [params.trash_seconds_min, params.trash_seconds_max],
@@ -176,11 +176,7 @@ impl<S: Sink> Export<'_, S> {
                 id: id.into(),
                 name: class.name.clone(),
                 admin_only: class.admin_only.into(),
-                mode: match class.mode {
-                    ClassMode::Loose => 0,
-                    ClassMode::Std => 1,
-                    ClassMode::Strict => 2,
-                },
+                mode: numbers::class_mode_number(class.mode),
                 archive_delay: class.archive_delay_days,
                 wanted: [
                     class.create.clone(),
@@ -313,10 +309,7 @@ impl<S: Sink> Export<'_, S> {
             };
             let item = item::Acl {
                 inode,
-                kind: match kind {
-                    AclKind::Access => 1,
-                    AclKind::Default => 2,
-                },
+                kind: numbers::acl_number(kind),
                 base: [acl.user, acl.group, acl.other, acl.mask],
                 users: acl.named_users,
                 groups: acl.named_groups,
@@ -364,17 +357,14 @@ impl<S: Sink> Export<'_, S> {
             let (Key::PosixLocks(inode), Some(Some(table))) = (key, record.get()) else {
                 return Ok(());
             };
-            for range in &table.held {
+            let held = table.held.iter();
+            for range in held.filter(|range| range.kind != PosixLockKind::Unlock) {
                 let lock = item::Lock {
                     inode,
                     owner: range.owner,
                     session: range.session,
                     bytes: Some((range.pid, range.start, range.end)),
-                    kind: match range.kind {
-                        PosixLockKind::Unlock => continue,
-                        PosixLockKind::Read => 1,
-                        PosixLockKind::Write => 2,
-                    },
+                    kind: numbers::lock_number(range.kind),
                 };
                 write(out, &Item::PosixLock(lock))?;
             }
@@ -461,15 +451,9 @@ fn node(view: &dyn StateView, ino: InodeId, record: &Inode) -> Result<item::Node
         NodeKind::Directory | NodeKind::Fifo | NodeKind::Socket => Content::Nothing,
     };
     let kind = match (origin.kind, record.whereabouts.value()) {
-        (NodeKind::File, Whereabouts::Linked) => flags::node::FILE,
         (NodeKind::File, Whereabouts::Trash) => flags::node::TRASH,
         (NodeKind::File, Whereabouts::Sustained) => flags::node::SUSTAINED,
-        (NodeKind::Directory, _) => flags::node::DIRECTORY,
-        (NodeKind::Symlink, _) => flags::node::SYMLINK,
-        (NodeKind::Fifo, _) => flags::node::FIFO,
-        (NodeKind::BlockDevice, _) => flags::node::BLOCK_DEVICE,
-        (NodeKind::CharDevice, _) => flags::node::CHAR_DEVICE,
-        (NodeKind::Socket, _) => flags::node::SOCKET,
+        (kind, _) => numbers::node_number(kind),
     };
     Ok(item::Node {
         kind,
@@ -507,21 +491,13 @@ fn chunks_of(view: &dyn StateView, ino: InodeId) -> Result<Vec<ChunkId>, ExportE
 }
 
 fn quota_limits(limits: &QuotaLimits) -> (item::Limits, u8) {
-    use flags::quota::{INODES, LENGTH, REAL_SIZE, SIZE};
     let told = item::Limits {
         inodes: limits.inodes.unwrap_or(0),
         length: limits.length.unwrap_or(0),
         size: limits.size.unwrap_or(0),
         real_size: limits.real_size.unwrap_or(0),
     };
-    let bits = [
-        (limits.inodes.is_some(), INODES),
-        (limits.length.is_some(), LENGTH),
-        (limits.size.is_some(), SIZE),
-        (limits.real_size.is_some(), REAL_SIZE),
-    ];
-    let bits = bits.into_iter().filter_map(|(set, bit)| set.then_some(bit));
-    (told, bits.sum())
+    (told, numbers::limit_bits(limits))
 }
 
 /// A record, or what it is when it is not there.

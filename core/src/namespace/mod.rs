@@ -33,6 +33,7 @@ mod keeping;
 mod lock;
 mod lookup;
 mod node;
+pub(crate) mod numbers;
 mod open;
 mod passed;
 mod path;

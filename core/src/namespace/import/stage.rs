@@ -25,9 +25,9 @@ use crate::moosefs::metadata::item::{self, Content};
 use crate::moosefs::metadata::{Item, Parser, Section, Source};
 use crate::namespace::genesis::plain_goal;
 use crate::namespace::key::Key;
+use crate::namespace::numbers;
 use crate::namespace::op::{
-    Acl, AclKind, ClassMode, DirStats, NodeKind, PosixLockKind, QuotaLimits, SessionFlags,
-    SessionParams, StorageClass, Whereabouts,
+    Acl, DirStats, NodeKind, PosixLockKind, QuotaLimits, SessionParams, StorageClass, Whereabouts,
 };
 use crate::namespace::path::valid_name;
 use crate::namespace::record::{
@@ -426,7 +426,7 @@ impl Stage {
         if !self.sessions.insert(it.session) {
             return scratch.unfit(format!("a second session {number}"));
         }
-        let Some(flags) = session_flags(it.flags) else {
+        let Some(flags) = numbers::session_flags(it.flags) else {
             return scratch.unfit(format!(
                 "session {number} has flags that nobody knows: {:#04x}",
                 it.flags
@@ -468,11 +468,8 @@ impl Stage {
         let Some(id) = u8::try_from(it.id).ok().filter(|id| *id > 0) else {
             return scratch.unfit(format!("storage class {}: 1 to 255 can be", it.id));
         };
-        let mode = match it.mode {
-            0 => ClassMode::Loose,
-            1 => ClassMode::Std,
-            2 => ClassMode::Strict,
-            mode => return scratch.unfit(format!("storage class {id} has mode {mode}")),
+        let Some(mode) = numbers::class_mode(it.mode) else {
+            return scratch.unfit(format!("storage class {id} has mode {}", it.mode));
         };
         if it.name.is_empty() || it.name.contains(&0) {
             return scratch.unfit(format!("storage class {id} has no name"));
@@ -646,10 +643,9 @@ impl Stage {
         scratch: &mut Scratch<'_, impl StateStore>,
     ) -> Result<(), ImportError> {
         self.known(it.session, scratch)?;
-        let kind = match it.kind {
-            1 => PosixLockKind::Read,
-            2 => PosixLockKind::Write,
-            kind => return scratch.unfit(format!("{kind} is no kind of lock")),
+        let kind = numbers::lock_kind(it.kind).filter(|kind| *kind != PosixLockKind::Unlock);
+        let Some(kind) = kind else {
+            return scratch.unfit(format!("{} is no kind of lock", it.kind));
         };
         let (pid, start, end) = it.bytes.unwrap_or_default();
         if start >= end {
@@ -737,18 +733,6 @@ pub fn taken_of(slot: Slot, end: u64) -> u64 {
     }
 }
 
-fn session_flags(byte: u8) -> Option<SessionFlags> {
-    use flags::session::{ADMIN, DYNAMIC_IP, IGNORE_GID, MAP_ALL, READ_ONLY};
-    let known = ADMIN | DYNAMIC_IP | IGNORE_GID | MAP_ALL | READ_ONLY;
-    (byte & !known == 0).then_some(SessionFlags {
-        read_only: byte & READ_ONLY != 0,
-        dynamic_ip: byte & DYNAMIC_IP != 0,
-        ignore_gid: byte & IGNORE_GID != 0,
-        admin: byte & ADMIN != 0,
-        map_all: byte & MAP_ALL != 0,
-    })
-}
-
 fn refer(
     ino: InodeId,
     index: u32,
@@ -807,10 +791,8 @@ pub struct Bytes(#[serde(with = "crate::codec::bytes")] pub Vec<u8>);
 
 fn acl(it: item::Acl, scratch: &mut Scratch<'_, impl StateStore>) -> Result<(), ImportError> {
     let ino = it.inode;
-    let kind = match it.kind {
-        1 => AclKind::Access,
-        2 => AclKind::Default,
-        kind => return scratch.unfit(format!("{kind} is no kind of a list of access")),
+    let Some(kind) = numbers::acl_kind(it.kind) else {
+        return scratch.unfit(format!("{} is no kind of a list of access", it.kind));
     };
     if it.users.len() + it.groups.len() > limits::ACL_ENTRY_COUNT_MAX {
         return scratch.unfit(format!("a list of access of {ino} has too many entries"));
