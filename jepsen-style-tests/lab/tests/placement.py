@@ -183,15 +183,20 @@ def marked(t, host):
     return " ".join(lines[0][2:4]) if lines else ""
 
 
-@test("disk-removal", data=True, seconds_max=2400)
-def disk_removal(t):
-    """`*` in mfshdd.cfg: all that is on the disk is copied to others, and can be read all the time"""
+def ten_read_all_the_time(t):
+    """Ten files of two copies with somebody who reads them: the files, a host with copies, the others, the reader."""
     t.tool("mfssetgoal", "2", t.a)
     wanted = make(t, [f"file-{number}" for number in range(10)])
     t.until("every file has two copies", lambda: all(len(where(t, name)) == 2 for name in wanted), 120)
     victim = where(t, "file-0")[0]
     others = sorted(set(t.lab.hosts("c")) - {victim})
-    stop, reader = start_reader(t, wanted)
+    return wanted, victim, others, *start_reader(t, wanted)
+
+
+@test("disk-removal", data=True, seconds_max=2400)
+def disk_removal(t):
+    """`*` in mfshdd.cfg: all that is on the disk is copied to others, and can be read all the time"""
+    wanted, victim, others, stop, reader = ten_read_all_the_time(t)
     try:
         reload(t, victim, "mfshdd.cfg", lambda text: f"*{text}")
         t.until("mfscli shows it", lambda: "marked for removal" in marked(t, victim), 60)
@@ -255,12 +260,7 @@ def say_reads(t, reader):
 @test("undergoal", data=True, seconds_max=2400)
 def undergoal(t):
     """goal 2, a chunkserver is killed: the third takes the copies, and every file can be read all the time"""
-    t.tool("mfssetgoal", "2", t.a)
-    wanted = make(t, [f"file-{number}" for number in range(10)])
-    t.until("every file has two copies", lambda: all(len(where(t, name)) == 2 for name in wanted), 120)
-    victim = where(t, "file-0")[0]
-    others = sorted(set(t.lab.hosts("c")) - {victim})
-    stop, reader = start_reader(t, wanted)
+    wanted, victim, others, stop, reader = ten_read_all_the_time(t)
     try:
         with t.lab.locked():
             t.lab.kill(victim, at_once=True)
