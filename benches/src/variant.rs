@@ -72,4 +72,5 @@ variants![
     ArchiveAged,
     PassChunkIds,
     PassVersions,
+    ForgetPassedVersions,
 ];

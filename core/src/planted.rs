@@ -69,6 +69,9 @@ closed! {
         /// Copies of chunks and versions that the state never gave out are taken for old ones, and
         /// deleted: the state is of a backup, and they are what was written since.
         NewerCopiesDeleted,
+        /// A state that may be of a backup gives out its next numbers at once: a chunkserver that is
+        /// still to come has other chunks under them. P-CHUNKS.
+        NumbersOfTheFutureGiven,
         /// A copy that is to move is deleted where it is before it is where it shall be: when the
         /// other chunkserver cannot take it, it is nowhere. P-CHUNKS.
         MovedBeforeCopied,

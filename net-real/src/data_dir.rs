@@ -28,11 +28,12 @@ use crate::cli::exit;
 use crate::lock::{Lock, LockError};
 
 /// Version of the layout of a data directory that this program makes, and the newest it reads.
-pub const FORMAT_VERSION: u32 = 5;
+pub const FORMAT_VERSION: u32 = 6;
 /// The oldest it reads. Requests of format 1 were written without a fingerprint, chunks of format 2
 /// without what chunkservers have not been told: read as of format 3 they would be something else.
 /// Format 3 differs in the notes alone. A state of format 4 has no number that it was imported with,
-/// and a program of that time would serve one that has by another.
+/// and a program of that time would serve one that has by another. A log of format 5 never says
+/// that versions which were passed over are forgotten.
 pub const FORMAT_OLDEST: u32 = 3;
 
 const LOCK_FILE: &str = "lock";

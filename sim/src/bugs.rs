@@ -389,6 +389,12 @@ pub const ELSEWHERE: &[Elsewhere] = &[
         file: "core/src/chunks/tests/one/newer.rs",
         test: "who_deletes_copies_that_are_newer_than_the_state_is_found",
     },
+    Elsewhere {
+        bug: Bug::NumbersOfTheFutureGiven,
+        why: "the same",
+        file: "core/src/chunks/tests/one/doubt.rs",
+        test: "who_gives_out_numbers_of_the_future_is_found",
+    },
 ];
 
 /// The bug of this name; `None` for the empty name.

@@ -139,6 +139,7 @@ fn node_options(spec: &NodeSpec, seed: &Seed) -> node::Options {
             cut_off_patience: Duration::from_millis(300),
             cut_off_forget: Duration::from_secs(3),
             discovery: Duration::from_secs(1),
+            doubt: Duration::from_secs(2),
             upkeep_delay: Duration::from_millis(chunks.upkeep_delay_ms),
             absence: Duration::from_millis(chunks.absence_ms),
             upkeep_tick: Duration::from_millis(100),

@@ -43,6 +43,20 @@ pub fn cases() -> Vec<Case> {
             low: 1,
             high: 4,
         }),
+        Case::new("forget passed versions", |stage| {
+            let unused = rollback(stage);
+            let Op::RollbackChunk { new: chunk, .. } = unused else {
+                unreachable!("it was made so");
+            };
+            stage.world.ok(Op::PassVersions {
+                chunk,
+                was: 1,
+                low: 1,
+                high: 4,
+            });
+            stage.world.ok(unused);
+            Op::ForgetPassedVersions { chunk, version: 5 }
+        }),
         Case::new("forget chunk", |stage| {
             let unused = rollback(stage);
             let Op::RollbackChunk { new: chunk, .. } = unused else {

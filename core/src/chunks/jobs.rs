@@ -420,7 +420,7 @@ impl Keeper {
             return Ok(());
         };
         if !raised.is_ordered
-            && let Some((low, high)) = self.not_ours(chunk, info.version)
+            && let Some((low, high)) = self.left_out(chunk, info.version, unsettled, records)?
         {
             let was = info.version;
             let op = Op::PassVersions {
@@ -470,6 +470,22 @@ impl Keeper {
             true => self.end_round(chunk, records),
             false => Ok(()),
         }
+    }
+
+    /// Versions that are given to no copy of this state: nobody was told of `version` yet.
+    fn left_out(
+        &mut self,
+        chunk: ChunkId,
+        version: u32,
+        unsettled: &Unsettled,
+        records: &dyn Records,
+    ) -> Result<Option<(u32, u32)>, StoreError> {
+        let doubtful = self.doubtful(chunk, version, unsettled.action, records)?;
+        let there = self.not_ours(chunk, version);
+        Ok(match (doubtful, there) {
+            (Some(one), Some(other)) => Some((one.0.min(other.0), one.1.max(other.1))),
+            (one, other) => one.or(other),
+        })
     }
 
     /// The lowest and the highest version of copies that cannot be of this state: nobody was told

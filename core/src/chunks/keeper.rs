@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::channel::{Heard, Receiver, Verdict};
+use super::doubt::Doubt;
 use super::jobs::{Job, Ticket};
 use super::leading::{Leading, Raised, Why};
 use super::map::{Change, ChunkMap, PlaceNo};
@@ -46,6 +47,10 @@ pub struct Options {
     /// A chunkserver finds copies for this long after it has registered: until then no chunk is
     /// lost for good.
     pub discovery: Duration,
+    /// For this long after a node has started, and until the chunkservers of its state have named
+    /// their copies, its state may be older than they are. A chunkserver of MooseFS tries to come
+    /// back every 5 s, and waits for a node that is silent for 10 s.
+    pub doubt: Duration,
     /// After a change of leader nothing is copied or deleted for this long.
     pub upkeep_delay: Duration,
     /// A chunkserver that has been gone for less than this is waited for before its copies are
@@ -80,6 +85,7 @@ impl Default for Options {
             cut_off_patience: Duration::from_millis(500),
             cut_off_forget: Duration::from_secs(60),
             discovery: Duration::from_secs(60),
+            doubt: Duration::from_secs(20),
             upkeep_delay: Duration::from_secs(60),
             absence: Duration::from_secs(60),
             announced_absence: Duration::from_secs(1_800),
@@ -334,6 +340,7 @@ pub struct Keeper {
     /// Chunkservers that were there and are not.
     pub(super) absent: BTreeMap<CsId, Away>,
     tidied: ChunkId,
+    pub(super) doubt: Doubt,
     /// A chunkserver still names its copies.
     registering: bool,
     /// Copies are elsewhere than whoever knows some was told.
@@ -364,6 +371,7 @@ impl Keeper {
             wall: WallTime(0),
             absent: BTreeMap::new(),
             tidied: ChunkId(0),
+            doubt: Doubt::default(),
             registering: false,
             moved: false,
         }
@@ -391,6 +399,7 @@ impl Keeper {
     pub fn set_now(&mut self, now: Instant, wall: WallTime) {
         self.now = now;
         self.wall = wall;
+        self.doubt.set_now(now);
     }
 
     /// What is to be done, in order.
@@ -756,25 +765,53 @@ impl Keeper {
         };
         let room = PASSING_MAX.saturating_sub(leading.passing.len());
         for (slot, last) in self.map.take_ids_to_look_at(room) {
-            let taken = records.chunk_ids_taken(slot)?;
-            if last < taken {
-                continue;
+            let is_foreign = match ChunkId::from_parts(last, slot) {
+                Some(chunk) => records.known(chunk)? == KnownChunk::Foreign,
+                None => false,
+            };
+            if is_foreign {
+                self.tell_of_newer(slot, last);
             }
-            let ticket = leading.new_ticket();
-            leading.passing.insert(ticket, slot);
-            let next = last.saturating_add(1);
-            let op = Op::PassChunkIds { slot, next };
-            self.acts.push(Act::Propose(ticket, op));
-            if !leading.told_of_newer {
-                leading.told_of_newer = true;
-                self.acts.push(Act::Report(format!(
-                    "chunkservers have chunks that this cluster's metadata never gave out, such as \
-                     number {last} of {slot:?}, where {taken} is the next: the metadata is older \
-                     than they are. They are left alone, and their ids are given to nothing else"
-                )));
+            if last >= records.chunk_ids_taken(slot)? {
+                self.pass_over(slot, last.saturating_add(1));
             }
         }
         Ok(())
+    }
+
+    fn tell_of_newer(&mut self, slot: Slot, number: u64) {
+        let Some(leading) = &mut self.leading else {
+            return;
+        };
+        if !std::mem::replace(&mut leading.told_of_newer, true) {
+            self.acts.push(Act::Report(format!(
+                "chunkservers have chunks that this cluster's metadata never gave out, such as \
+                 number {number} of {slot:?}: the metadata is older than they are. They are left \
+                 alone, and their ids are given to nothing else"
+            )));
+        }
+    }
+
+    /// Ids of a slot below `next` are given to nothing from now.
+    fn pass_over(&mut self, slot: Slot, next: u64) {
+        let Some(leading) = &mut self.leading else {
+            return;
+        };
+        let ticket = leading.new_ticket();
+        leading.passing.insert(ticket, slot);
+        let op = Op::PassChunkIds { slot, next };
+        self.acts.push(Act::Propose(ticket, op));
+    }
+
+    /// As that, for one more slot if there is room for it.
+    pub(super) fn pass_over_if_room(&mut self, slot: Slot, next: u64) {
+        let passing = self.leading.as_ref().map(|leading| &leading.passing);
+        let is_room = passing.is_some_and(|passing| {
+            passing.len() < PASSING_MAX && !passing.values().any(|it| *it == slot)
+        });
+        if is_room {
+            self.pass_over(slot, next);
+        }
     }
 
     /// A proposal came to something; whether it was one that passes ids over. One that was not

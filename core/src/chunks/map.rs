@@ -114,6 +114,8 @@ pub struct ChunkMap {
     servers: BTreeMap<PlaceNo, Server>,
     vias: BTreeMap<Via, PlaceNo>,
     copies: BTreeMap<ChunkId, Vec<Known>>,
+    /// Chunkservers that have once named all their copies here.
+    named: BTreeSet<CsId>,
     /// The last chunk of each slot that any chunkserver ever named here.
     last: BTreeMap<Slot, u64>,
     /// Slots where that is another since it was looked at.
@@ -158,6 +160,12 @@ impl ChunkMap {
         let copies = self.copies.get(&chunk).map(Vec::as_slice);
         let there = |known: &&Known| self.servers.contains_key(&known.place);
         copies.unwrap_or_default().iter().filter(there).copied()
+    }
+
+    /// Whether a chunkserver has ever named all its copies here.
+    #[must_use]
+    pub fn has_named(&self, csid: CsId) -> bool {
+        self.named.contains(&csid)
     }
 
     /// Chunks after this one of which there may be copies, in order.
@@ -245,6 +253,7 @@ impl ChunkMap {
                 }
                 Report::Listed => {
                     server.listed = true;
+                    self.named.insert(server.joined.csid);
                     changes.push(Change::Usable(place));
                 }
                 Report::Lost(chunks) => {

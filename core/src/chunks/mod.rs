@@ -22,6 +22,7 @@
 //! | [`keeper`] | all of it on one node, and what the leader does with it |
 //! | `leading` | the books of a leader: orders that are under way |
 //! | [`jobs`] | what is done for writers |
+//! | `doubt` | what a state that may be older than its chunkservers leaves out |
 //! | `upkeep` | what is done so that every chunk has its copies |
 //! | `urgent` | of those, the most endangered first |
 //! | `balance` | which copies move to emptier chunkservers |
@@ -30,6 +31,7 @@
 mod balance;
 pub mod census;
 pub mod channel;
+mod doubt;
 pub mod jobs;
 pub mod keeper;
 mod leading;

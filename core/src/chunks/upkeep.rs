@@ -851,7 +851,7 @@ impl Keeper {
                 }
             }
             if !left {
-                self.forget(&info, &copies, &foreign);
+                self.forget(&info, &copies, &foreign, records)?;
             }
         }
         Ok(())
@@ -866,18 +866,33 @@ impl Keeper {
     /// There is no copy of it but foreign ones: the tree can forget it. One that comes back later is
     /// a stray. Foreign ones must not pass for such: the tree notes them first, and the next pass
     /// comes to it again.
-    fn forget(&mut self, info: &ChunkInfo, copies: &[Known], foreign: &BTreeSet<PlaceNo>) {
+    ///
+    /// Where versions were passed over and no such copy is there, none is anywhere once every
+    /// chunkserver is there. Until then it waits: copies of its own that come back would not be told
+    /// from those.
+    fn forget(
+        &mut self,
+        info: &ChunkInfo,
+        copies: &[Known],
+        foreign: &BTreeSet<PlaceNo>,
+        records: &dyn Records,
+    ) -> Result<(), StoreError> {
         let chunk = info.chunk;
+        let has_passed = records.passed_versions(chunk)? != Ranges::default();
+        let is_free_of_them = has_passed && foreign.is_empty();
+        if is_free_of_them && !self.is_complete(records)? {
+            return Ok(());
+        }
         let there = copies.iter().filter(|it| foreign.contains(&it.place));
         let newer = there.map(|it| it.version).filter(|it| *it >= info.version);
         let newer: BTreeSet<u32> = newer.collect();
         let Some(leading) = &mut self.leading else {
-            return;
+            return Ok(());
         };
         let upkeep = &mut leading.upkeep;
         let is_asked = upkeep.forgetting.values().any(|it| *it == chunk);
         if is_asked || upkeep.forgetting.len() >= FORGET_MAX {
-            return;
+            return Ok(());
         }
         let ticket = leading.new_ticket();
         let upkeep = &mut leading.upkeep;
@@ -890,9 +905,14 @@ impl Keeper {
                 low: *low,
                 high: *high,
             },
+            _ if is_free_of_them => Op::ForgetPassedVersions {
+                chunk,
+                version: info.version,
+            },
             _ => Op::ForgetChunk { chunk },
         };
         self.acts.push(Act::Propose(ticket, op));
+        Ok(())
     }
 
     /// A copy of a chunk that is not in the tree.

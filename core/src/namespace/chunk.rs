@@ -26,7 +26,9 @@ use crate::id::{ChunkId, InodeId};
 use crate::limits;
 use crate::time::{Stamp, WallTime};
 
-pub use told::{forget, raised, repair, rollback, set_version, settle, settled, unlock};
+pub use told::{
+    forget, get_unused, raised, repair, rollback, set_version, settle, settled, unlock,
+};
 
 /// How a chunk shall be written.
 #[derive(Clone, Copy, Debug)]

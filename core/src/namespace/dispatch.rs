@@ -299,6 +299,9 @@ pub fn run(txn: &mut Txn<'_>, op: &Op) -> Res<Reply> {
             low,
             high,
         } => passed::versions(txn, *chunk, *was, (*low, *high)),
+        Op::ForgetPassedVersions { chunk, version } => {
+            passed::forget_versions(txn, *chunk, *version)
+        }
     }
 }
 

@@ -872,6 +872,10 @@ pub enum Op {
         low: u32,
         high: u32,
     },
+    /// Every chunkserver is there, and none has a copy of this chunk, which no file has, in any of
+    /// the versions that it passed over: they need not be remembered. [`Reply::Done`], `NoChunk`;
+    /// `Invalid` for another version, `ChunkBusy` as [`Op::ForgetChunk`].
+    ForgetPassedVersions { chunk: ChunkId, version: u32 },
 }
 
 /// What is asked without changing anything.

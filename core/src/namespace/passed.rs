@@ -86,6 +86,19 @@ pub fn versions(
     Ok(Reply::Done)
 }
 
+/// No copy of a chunk that may be forgotten is of a version that was passed over.
+///
+/// # Errors
+/// `NoChunk`, `ChunkBusy` as when it is forgotten; `Invalid` for another version.
+pub fn forget_versions(txn: &mut Txn<'_>, chunk: ChunkId, version: u32) -> Res<Reply> {
+    let record = chunk::get_unused(txn, chunk)?;
+    if record.version.value() != version {
+        return Err(FsError::Invalid.into());
+    }
+    txn.set::<Ranges>(&Key::PassedVersions(chunk), None)?;
+    Ok(Reply::Done)
+}
+
 /// A chunk is forgotten: copies of versions that were passed over may be there still, so its id is
 /// one of those now.
 ///

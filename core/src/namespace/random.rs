@@ -179,6 +179,10 @@ impl Stage {
                 was: 1 + c / 3 % 3,
                 best: c.is_multiple_of(2).then_some(1 + c % 5),
             },
+            9 if b.is_multiple_of(4) => Op::ForgetPassedVersions {
+                chunk,
+                version: 1 + b / 4 % 2,
+            },
             9 => Op::ForgetChunk { chunk },
             10 => Op::UnlockChunk { chunk },
             12 => Op::SettleChunk {
@@ -455,6 +459,7 @@ fn random_sequences_get_somewhere() {
         "Flock",
         "ForgetChunk",
         "ForgetChunkserver",
+        "ForgetPassedVersions",
         "Link",
         "Mkdir",
         "Open",

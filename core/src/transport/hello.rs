@@ -26,9 +26,9 @@ pub const PEER_NOTE_KIND: u16 = 0x6e70; // "pn"
 const VERSION: u16 = 1;
 
 /// Oldest version of the protocol between nodes that this program speaks.
-pub const PEER_PROTOCOL_OLDEST: u16 = 6;
+pub const PEER_PROTOCOL_OLDEST: u16 = 7;
 /// Newest version of the protocol between nodes that this program speaks.
-pub const PEER_PROTOCOL_NEWEST: u16 = 6;
+pub const PEER_PROTOCOL_NEWEST: u16 = 7;
 
 /// What a node says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -222,7 +222,9 @@ impl Model {
             | Op::RepairChunk { .. }
             | Op::ForgetChunk { .. }
             | Op::AppendSlice { .. } => self.run_data(step, op),
-            Op::PassChunkIds { .. } | Op::PassVersions { .. } => self.run_passed(op),
+            Op::PassChunkIds { .. } | Op::PassVersions { .. } | Op::ForgetPassedVersions { .. } => {
+                self.run_passed(op)
+            }
             Op::Flock { .. } | Op::PosixLock { .. } => self.run_lock(step, op),
             Op::SetTrashTime { .. }
             | Op::SetSclass { .. }

@@ -7,7 +7,6 @@ use mfsha_core::namespace::op::{HeldLock, NodeKind, Whereabouts};
 use mfsha_core::namespace::{Dump, DumpedChunk, DumpedLocks, DumpedNode};
 
 use crate::locks::told;
-use crate::passed::ranges;
 use crate::state::{Locks, Model};
 
 impl Model {
@@ -54,12 +53,12 @@ impl Model {
             passed_ids: self
                 .passed_ids
                 .iter()
-                .map(|(slot, ids)| (Slot(*slot), ranges(ids)))
+                .map(|(slot, ids)| (Slot(*slot), ids.to_vec()))
                 .collect(),
             passed_versions: self
                 .passed_versions
                 .iter()
-                .map(|(chunk, versions)| (*chunk, ranges(versions)))
+                .map(|(chunk, versions)| (*chunk, versions.to_vec()))
                 .collect(),
             sessions_given: self.given.sessions.into(),
             chunkservers: self.chunkservers.clone(),

@@ -1,7 +1,5 @@
 //! Numbers that chunkservers know and this state never gave out: it gives them to nothing, ever.
 
-use std::collections::BTreeSet;
-
 use mfsha_core::id::{ChunkId, Slot};
 use mfsha_core::limits;
 use mfsha_core::namespace::error::FsError;
@@ -20,6 +18,17 @@ impl Model {
                 low,
                 high,
             } => self.pass_versions(*chunk, *was, (*low, *high)),
+            Op::ForgetPassedVersions { chunk, version } => {
+                let known = *self.known_chunk(*chunk)?;
+                if self.references().contains_key(chunk) {
+                    return Err(FsError::ChunkBusy);
+                }
+                if known.version != *version {
+                    return Err(FsError::Invalid);
+                }
+                self.passed_versions.remove(chunk);
+                Ok(Reply::Done)
+            }
             _ => unreachable!("dispatched by apply"),
         }
     }
@@ -31,8 +40,8 @@ impl Model {
         let fresh = self.skip_chunks(slot.0, next)?;
         if !fresh.is_empty() {
             let passed = self.passed_ids.entry(slot.0).or_default();
-            passed.extend(fresh);
-            keep_few(passed, limits::PASSED_IDS_MAX);
+            passed.add(fresh.start, fresh.end - 1);
+            passed.keep_few(limits::PASSED_IDS_MAX);
         }
         Ok(Reply::Done)
     }
@@ -57,16 +66,16 @@ impl Model {
             .get(&chunk)
             .cloned()
             .unwrap_or_default();
-        passed.extend(u64::from(low)..=u64::from(high));
-        let count = ranges(&passed).len();
-        keep_few(&mut passed, limits::PASSED_VERSIONS_MAX);
+        passed.add(low.into(), high.into());
+        let count = passed.0.len();
+        passed.keep_few(limits::PASSED_VERSIONS_MAX);
         // Versions that good copies may have are not given up.
         let good_from = match known.unsettled.map(|it| it.action) {
             Some(ChunkAction::Raised { from_version }) => from_version,
             Some(ChunkAction::Created | ChunkAction::Duplicated { .. }) => 0,
             Some(ChunkAction::Kept) | None => was,
         };
-        if count > limits::PASSED_VERSIONS_MAX && ranges(&passed)[0].1 >= u64::from(good_from) {
+        if count > limits::PASSED_VERSIONS_MAX && passed.0[0].1 >= u64::from(good_from) {
             return Err(FsError::NoSpace);
         }
         self.passed_versions.insert(chunk, passed);
@@ -85,28 +94,39 @@ impl Model {
     pub(crate) fn note_forgotten(&mut self, chunk: ChunkId) {
         if self.passed_versions.remove(&chunk).is_some() {
             let passed = self.passed_ids.entry(chunk.slot().0).or_default();
-            passed.insert(chunk.sequence());
-            keep_few(passed, limits::PASSED_IDS_MAX);
+            passed.add(chunk.sequence(), chunk.sequence());
+            passed.keep_few(limits::PASSED_IDS_MAX);
         }
     }
 }
 
-/// Numbers as first and last of what follows one another.
-pub(crate) fn ranges(numbers: &BTreeSet<u64>) -> Vec<(u64, u64)> {
-    let mut found: Vec<(u64, u64)> = Vec::new();
-    for number in numbers {
-        match found.last_mut() {
-            Some(last) if last.1 + 1 == *number => last.1 = *number,
-            _ => found.push((*number, *number)),
+/// Numbers, as the first and the last of what follows one another, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Passed(Vec<(u64, u64)>);
+
+impl Passed {
+    fn add(&mut self, low: u64, high: u64) {
+        self.0.push((low, high));
+        self.0.sort_unstable();
+        let mut joined: Vec<(u64, u64)> = Vec::new();
+        for (low, high) in self.0.drain(..) {
+            match joined.last_mut() {
+                Some(last) if last.1 + 1 >= low => last.1 = last.1.max(high),
+                _ => joined.push((low, high)),
+            }
+        }
+        self.0 = joined;
+    }
+
+    /// Fills the lowest gap when there would be too many.
+    fn keep_few(&mut self, most: usize) {
+        if self.0.len() > most {
+            let (low, high) = (self.0[0].0, self.0[1].1);
+            self.add(low, high);
         }
     }
-    found
-}
 
-/// Fills the lowest gap when there would be too many ranges.
-fn keep_few(numbers: &mut BTreeSet<u64>, most: usize) {
-    let there = ranges(numbers);
-    if there.len() > most {
-        numbers.extend(there[0].1..there[1].0);
+    pub(crate) fn to_vec(&self) -> Vec<(u64, u64)> {
+        self.0.clone()
     }
 }

@@ -18,6 +18,7 @@ use mfsha_core::namespace::op::{
 use mfsha_core::time::WallTime;
 
 use crate::ids::Given;
+use crate::passed::Passed;
 
 /// Bits of a node's extra attributes (section 1.7).
 pub(crate) mod eattr {
@@ -148,9 +149,9 @@ pub struct Model {
     /// How many ids were ever given out (P-IDS).
     pub(crate) given: Given,
     /// Ids of chunks that no slot will give out, by slot, each by its number.
-    pub(crate) passed_ids: BTreeMap<u16, BTreeSet<u64>>,
+    pub(crate) passed_ids: BTreeMap<u16, Passed>,
     /// Versions of chunks that are not of this state.
-    pub(crate) passed_versions: BTreeMap<ChunkId, BTreeSet<u64>>,
+    pub(crate) passed_versions: BTreeMap<ChunkId, Passed>,
     /// How many names were ever given.
     pub(crate) names_given: u64,
     pub(crate) chunkservers: BTreeMap<CsId, ChunkserverInfo>,

@@ -1,5 +1,6 @@
 //! One keeper that leads, and chunkservers that do at once what they are told.
 
+mod doubt;
 mod even;
 mod lacking;
 mod newer;
@@ -68,6 +69,14 @@ fn eager() -> Options {
         upkeep_tick: Duration::from_millis(10),
         upkeep_pause: Duration::from_millis(10),
         absence: Duration::from_secs(1),
+        ..sure()
+    }
+}
+
+/// Nobody doubts that the state is the newest.
+fn sure() -> Options {
+    Options {
+        doubt: Duration::ZERO,
         ..Options::default()
     }
 }
@@ -81,20 +90,24 @@ fn one_by_one() -> Options {
     }
 }
 
+fn keeper(options: Options, life: u64) -> Keeper {
+    let mut keeper = Keeper::new(options, life, Seed::from_u64(1).rng());
+    keeper.set_nodes(&BTreeSet::from([NODE]));
+    keeper
+}
+
 impl One {
     fn new() -> Self {
         Self::with(Options {
             upkeep_delay: Duration::from_secs(1_000_000),
-            ..Options::default()
+            ..sure()
         })
     }
 
     fn with(options: Options) -> Self {
-        let mut keeper = Keeper::new(options, 1, Seed::from_u64(1).rng());
-        keeper.set_nodes(&BTreeSet::from([NODE]));
         Self {
             bed: Bed::new(),
-            keeper,
+            keeper: keeper(options, 1),
             servers: BTreeMap::new(),
             answers: BTreeMap::new(),
             slow: false,

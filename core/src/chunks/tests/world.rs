@@ -97,6 +97,7 @@ fn options() -> Options {
         cut_off_patience: Duration::from_millis(300),
         cut_off_forget: Duration::from_secs(5),
         discovery: Duration::from_secs(1),
+        doubt: Duration::from_secs(1),
         upkeep_delay: Duration::from_millis(500),
         absence: Duration::from_secs(2),
         upkeep_tick: Duration::from_millis(100),

@@ -179,14 +179,24 @@ pub fn raised(from_version: u32) -> Unsettled {
     }
 }
 
+/// A chunk that no file refers to, and that no other chunk is to be made from.
+///
+/// # Errors
+/// `NoChunk`, `ChunkBusy`.
+pub fn get_unused(txn: &Txn<'_>, chunk: ChunkId) -> Res<Chunk> {
+    let record = get(txn, chunk)?;
+    match record.references.value() {
+        0 => Ok(record),
+        _ => Err(FsError::ChunkBusy.into()),
+    }
+}
+
 /// A chunk without a reference was deleted everywhere.
 ///
 /// # Errors
 /// `NoChunk`; `ChunkBusy` while a file refers to it, or another chunk is to be made from it.
 pub fn forget(txn: &mut Txn<'_>, chunk: ChunkId) -> Res<Reply> {
-    if get(txn, chunk)?.references.value() > 0 {
-        return Err(FsError::ChunkBusy.into());
-    }
+    get_unused(txn, chunk)?;
     passed::on_forgotten(txn, chunk)?;
     change(txn, chunk, |_, _| Chunk {
         gone: true,

@@ -150,3 +150,28 @@ fn the_id_of_a_chunk_with_such_versions_is_one_of_those_when_it_is_forgotten() {
         assert_eq!(bed.tree.known(*chunk), Ok(wanted), "{at}");
     }
 }
+
+#[test]
+fn versions_that_no_copy_has_are_forgotten_of_a_chunk_without_a_file_and_its_id_is_its_own() {
+    let (mut bed, used) = bed();
+    let file = bed.file(&root(), ROOT, "other");
+    let chunk = made(&mut bed, file);
+    bed.ok(pass(chunk, 1, 1, 9));
+    let forget = |chunk, version| Op::ForgetPassedVersions { chunk, version };
+    bed.refused(vec![(FsError::ChunkBusy, forget(chunk, 10))]);
+    bed.ok(Op::RollbackChunk {
+        inode: file,
+        index: 0,
+        new: chunk,
+        old: ChunkId::HOLE,
+    });
+    bed.refused(vec![
+        (FsError::Invalid, forget(chunk, 9)),
+        (FsError::NoChunk, forget(ChunkId(9 << 14), 1)),
+        (FsError::ChunkBusy, forget(used, 1)),
+    ]);
+    bed.ok(forget(chunk, 10));
+    assert_eq!(bed.tree.passed_versions(chunk), Ok(Ranges::default()));
+    bed.ok(Op::ForgetChunk { chunk });
+    assert_eq!(bed.tree.known(chunk), Ok(KnownChunk::Deleted));
+}

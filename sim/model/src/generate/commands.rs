@@ -43,7 +43,7 @@ kinds! {
     SetTrashPath 6, Undelete 10, PurgeTrash 6, Sweep 8,
     Snapshot 24, RemoveSnapshot 14,
     CreateClass 6, ChangeClass 8, DeleteClass 6, DuplicateClass 4, RenameClass 5,
-    PassChunkIds 2, PassVersions 4,
+    PassChunkIds 2, PassVersions 4, ForgetPassedVersions 4,
     RegisterChunkserver 12, ForgetChunkserver 3, SetMaintenance 3,
 }
 
@@ -105,6 +105,7 @@ impl Draw<'_> {
             | K::RepairChunk
             | K::PassChunkIds
             | K::PassVersions
+            | K::ForgetPassedVersions
             | K::ForgetChunk => self.chunk_op(kind),
             K::Flock => self.flock(),
             K::PosixLock => self.posix_lock(),
@@ -594,7 +595,8 @@ impl Draw<'_> {
                 let chunk = self.chunk();
                 Op::PassChunkIds {
                     slot: chunk.slot(),
-                    next: self.model.chunks_taken(chunk.slot()) + self.pick(&[0, 1, 2, 3, 9]),
+                    next: self.model.chunks_taken(chunk.slot())
+                        + self.pick(&[0, 1, 2, 3, 9, 1 << 20]),
                 }
             }
             CommandKind::PassVersions => {
@@ -606,6 +608,20 @@ impl Draw<'_> {
                     was: was + self.pick(&[0, 0, 0, 0, 1]),
                     low,
                     high: low + self.pick(&[0, 0, 1, 3]),
+                }
+            }
+            CommandKind::ForgetPassedVersions => {
+                let passed: Vec<ChunkId> = self.model.passed_versions.keys().copied().collect();
+                let unused = passed
+                    .iter()
+                    .find(|chunk| !self.model.references().contains_key(chunk));
+                let chunk = match unused {
+                    Some(chunk) => *chunk,
+                    None => self.chunk(),
+                };
+                Op::ForgetPassedVersions {
+                    chunk,
+                    version: version_of(self, chunk) + self.pick(&[0, 0, 0, 1]),
                 }
             }
             _ => Op::ForgetChunk {
