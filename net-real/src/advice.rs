@@ -9,8 +9,8 @@ pub(crate) fn advice(error: &io::Error) -> &'static str {
     // The standard library has no names for these yet: EIO, EMFILE and ENFILE.
     match error.raw_os_error() {
         Some(5) => {
-            return "the disk fails: look at the disk and the system's log, before anything is \
-                    started on it again";
+            return "the disk fails: look at the disk and the system's log; what it cannot read \
+                    comes from the others once there is another disk";
         }
         Some(23 | 24) => {
             return "raise the limit of open files (LimitNOFILE in the unit, or ulimit -n)";

@@ -39,16 +39,6 @@ pub(crate) async fn serve(
     axum::serve(Pages { listener, room }, routes).await
 }
 
-/// Opens the port.
-///
-/// # Errors
-/// What the system says, with the address.
-pub async fn listen(address: &str) -> Result<TcpListener, String> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| format!("cannot listen on {address} for HTTP: {error}; free the port, or set MFSHA_HTTP_PORT (0 turns HTTP off)"))
-}
-
 async fn status(State(desk): State<Arc<Desk>>) -> String {
     format!("{}\n{PAGES}", desk.page().await)
 }

@@ -115,7 +115,7 @@ pub struct Gauges {
     pub log_bytes: Gauge,
     /// Bytes of log entries held in memory.
     pub log_memory_bytes: Gauge,
-    /// Peer messages dropped because too much waited.
+    /// Peer messages dropped: no connection, or too much waited.
     pub messages_dropped: Gauge,
 }
 
@@ -286,7 +286,7 @@ impl Metrics {
             ),
             (
                 "messages_dropped",
-                "Peer messages dropped because too much waited",
+                "Peer messages dropped: no connection, or too much waited",
                 &g.messages_dropped,
             ),
         ];

@@ -33,6 +33,19 @@ pub async fn on_its_own<F: Future>(serves: F) -> F::Output {
     ON_ITS_OWN.scope((), serves).await
 }
 
+/// The same for what blocks its thread.
+pub fn on_its_own_here<T>(serves: impl FnOnce() -> T) -> T {
+    ON_ITS_OWN.sync_scope((), serves)
+}
+
+/// Panics here when the environment names this place, for tests of what a panic there means. Only
+/// in builds with debug assertions.
+pub(crate) fn plant(place: &str) {
+    if cfg!(debug_assertions) && std::env::var("MFSHA_TEST_PANIC").is_ok_and(|at| at == place) {
+        panic!("put in on purpose");
+    }
+}
+
 /// For the panic hook, on the thread that panics.
 pub(crate) fn tell(thread: &str, message: &str) {
     if ON_ITS_OWN.try_with(|()| ()).is_ok() {

@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 use crate::advice::with_advice;
 use crate::driver::Clock;
 use crate::room::{Port, Seat};
+use crate::transport::Throttle;
 
 /// What sockets say that may wait for the task: readers wait beyond it.
 const SAID_MAX: usize = 256;
@@ -58,6 +59,9 @@ pub(crate) struct Sockets<K> {
     next: u64,
     said: mpsc::Sender<Said<K>>,
     heard: mpsc::Receiver<Said<K>>,
+    /// The listener has failed: when to try it again.
+    accept_again: Option<tokio::time::Instant>,
+    told: Throttle,
 }
 
 impl<K: Copy + Ord + Send + 'static> Sockets<K> {
@@ -71,6 +75,8 @@ impl<K: Copy + Ord + Send + 'static> Sockets<K> {
             next: first,
             said,
             heard,
+            accept_again: None,
+            told: Throttle::default(),
         }
     }
 
@@ -79,17 +85,25 @@ impl<K: Copy + Ord + Send + 'static> Sockets<K> {
         let wait = deadline.map_or(IDLE, |at| at.since(clock.now()));
         let end = tokio::time::Instant::now() + wait;
         loop {
+            let again = self.accept_again.unwrap_or(end);
             tokio::select! {
                 Some((key, said)) = self.heard.recv() => return Happened::Said(key, said),
-                accepted = self.port.accept() => match accepted {
+                () = tokio::time::sleep_until(again), if self.accept_again.is_some() => {
+                    self.accept_again = None;
+                }
+                accepted = self.port.accept(), if self.accept_again.is_none() => match accepted {
                     Ok((stream, from, seat)) => match self.open(stream, from, seat) {
                         Ok((key, ip)) => return Happened::Accepted(key, ip),
                         Err(reason) => debug!(ip = %from, "{} is not served: {reason}", self.port.who),
                     },
                     Err(error) => {
+                        // Meanwhile those who are there are served.
+                        self.accept_again = Some(tokio::time::Instant::now() + ACCEPT_RETRY);
                         let error = with_advice(&error);
-                        warn!("{} cannot be accepted: {error}", self.port.who);
-                        tokio::time::sleep(ACCEPT_RETRY).await;
+                        let text = format!("{} cannot be accepted: {error}", self.port.who);
+                        if let Some(text) = self.told.pass(text) {
+                            warn!("{text}");
+                        }
                     }
                 },
                 () = tokio::time::sleep_until(end) => return Happened::Nothing,

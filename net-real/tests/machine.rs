@@ -84,6 +84,109 @@ fn a_full_disk_ends_the_node_and_loses_nothing() {
     cluster.kill(1);
 }
 
+/// Creates files at all nodes from several threads, until it is told to end.
+struct Writers<'c> {
+    cluster: &'c Cluster,
+    made: Mutex<Vec<String>>,
+    over: AtomicBool,
+}
+
+impl<'c> Writers<'c> {
+    fn new(cluster: &'c Cluster) -> Self {
+        Self {
+            cluster,
+            made: Mutex::default(),
+            over: AtomicBool::new(false),
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.made.lock().unwrap().len()
+    }
+
+    fn until(&self, what: &str, witness: u64, holds: impl Fn() -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !holds() {
+            if Instant::now() > end {
+                self.over.store(true, Ordering::Relaxed);
+                let said = self.cluster.said(witness);
+                panic!("{what} never came; node {witness} said:\n{said}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Writes while `meanwhile` runs.
+    fn during(&self, meanwhile: impl FnOnce()) {
+        std::thread::scope(|threads| {
+            for writer in 0..3 {
+                threads.spawn(move || {
+                    for number in 0.. {
+                        if self.over.load(Ordering::Relaxed) {
+                            return;
+                        }
+                        let path = format!("/writer{writer}_{number}");
+                        let create = ["--timeout", "10", "fs", "create", &path];
+                        if self.cluster.admin(&create).0 {
+                            self.made.lock().unwrap().push(path);
+                        }
+                    }
+                });
+            }
+            meanwhile();
+            self.over.store(true, Ordering::Relaxed);
+        });
+    }
+}
+
+#[test]
+fn a_leader_whose_disk_is_full_costs_three_nodes_nothing_that_was_acknowledged() {
+    let mut cluster = Cluster::new(3);
+    let mut small = Vec::new();
+    for node in 1..=3 {
+        let Some(disk) = SmallFileSystem::mount(&cluster.data(node), 48) else {
+            return;
+        };
+        small.push(disk);
+    }
+    cluster.start_all();
+    let leader = cluster.leader().expect("a node leads");
+    let ballast = small[leader as usize - 1].0.join("ballast");
+    let writers = Writers::new(&cluster);
+    writers.during(|| {
+        writers.until("the first files", leader, || writers.count() >= 10);
+        let mut fill = File::create(&ballast).unwrap();
+        while fill.write_all(&[1; 65_536]).is_ok() {}
+        drop(fill);
+        // The log has room in its segment still: large values use it up.
+        let value = "v".repeat(60_000);
+        writers.until("the leader's end", leader, || {
+            let set = ["fs", "xattr", "set", "/", "user.x", &value];
+            cluster.admin(&[&["--timeout", "3"][..], &set].concat());
+            cluster.is_over(leader)
+        });
+        let before = writers.count();
+        let others = (1..=3).find(|node| *node != leader).unwrap();
+        writers.until("further files", others, || writers.count() >= before + 10);
+    });
+    let made = writers.made.into_inner().unwrap();
+    let status = cluster.ended(leader);
+    assert_eq!(status.code(), Some(74), "{}", cluster.said(leader));
+    let said = cluster.said(leader);
+    assert!(said.contains("free some space"), "{said}");
+    cluster.all_there(&made);
+    // Also when it is back, and one of those that went on without it is not.
+    fs::remove_file(&ballast).unwrap();
+    cluster.start(leader);
+    cluster.ready(leader);
+    let other = (1..=3).find(|node| *node != leader).unwrap();
+    cluster.kill(other);
+    cluster.all_there(&made);
+    for node in 1..=3 {
+        cluster.kill(node);
+    }
+}
+
 #[test]
 fn a_failing_flush_ends_the_node_and_nothing_is_acknowledged_after_it() {
     let mut cluster = Cluster::new(1);
@@ -104,6 +207,8 @@ fn a_failing_flush_ends_the_node_and_nothing_is_acknowledged_after_it() {
     assert_eq!(status.code(), Some(74), "{}", cluster.said(1));
     let said = cluster.said(1);
     assert!(said.contains("Input/output error"), "{said}");
+    let advice = "what it cannot read comes from the others";
+    assert!(said.contains(advice), "{said}");
     fs::remove_file(&switch).unwrap();
     cluster.start(1);
     cluster.ready(1);
@@ -165,50 +270,20 @@ fn a_leader_whose_flush_fails_costs_three_nodes_nothing_that_was_acknowledged() 
         cluster.ready(node);
     }
     let leader = cluster.leader().expect("a node leads");
-    let (made, over) = (Mutex::new(Vec::new()), AtomicBool::new(false));
-    let until = |what: &str, holds: &dyn Fn() -> bool| {
-        let end = Instant::now() + PATIENCE;
-        while !holds() {
-            if Instant::now() > end {
-                over.store(true, Ordering::Relaxed);
-                panic!(
-                    "{what} never came; the leader said:\n{}",
-                    cluster.said(leader)
-                );
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
-    let count = || made.lock().unwrap().len();
-    std::thread::scope(|threads| {
-        for writer in 0..3 {
-            let (cluster, made, over) = (&cluster, &made, &over);
-            threads.spawn(move || {
-                for number in 0.. {
-                    if over.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let path = format!("/writer{writer}_{number}");
-                    let tried = cluster.admin(&["--timeout", "10", "fs", "create", &path]);
-                    if tried.0 {
-                        made.lock().unwrap().push(path);
-                    }
-                }
-            });
-        }
-        until("the first files", &|| count() >= 10);
+    let writers = Writers::new(&cluster);
+    writers.during(|| {
+        writers.until("the first files", leader, || writers.count() >= 10);
         File::create(switch(leader)).unwrap();
-        until("the leader's end", &|| cluster.is_over(leader));
-        let before = count();
-        until("further files", &|| count() >= before + 10);
-        over.store(true, Ordering::Relaxed);
+        writers.until("the leader's end", leader, || cluster.is_over(leader));
+        let before = writers.count();
+        writers.until("further files", leader, || writers.count() >= before + 10);
     });
+    let made = writers.made.into_inner().unwrap();
     let status = cluster.ended(leader);
     assert_eq!(status.code(), Some(74), "{}", cluster.said(leader));
     let said = cluster.said(leader);
     assert!(said.contains("Input/output error"), "{said}");
     assert!(said.contains("look at the disk"), "{said}");
-    let made = made.into_inner().unwrap();
     cluster.all_there(&made);
     // Also when it is back, and one of those that went on without it is not.
     fs::remove_file(switch(leader)).unwrap();
@@ -439,5 +514,50 @@ fn a_clock_set_back_disturbs_nothing() {
         assert_eq!(value.trim(), written);
     }
     assert_eq!(cluster.metric(1, "mfsha_leaderships_total"), elections);
+    cluster.all_there(&made);
+}
+
+#[test]
+fn a_leader_whose_clock_is_far_from_the_others_loses_nothing_when_it_dies() {
+    let mut cluster = Cluster::new(3);
+    let library = fault_library(cluster.directory.path());
+    let directory = cluster.directory.path().to_owned();
+    let clock = |node: u64| directory.join(format!("clock{node}"));
+    for node in 1..=3 {
+        fs::write(clock(node), "0").unwrap();
+        let mut command = cluster.command(node);
+        command
+            .env("LD_PRELOAD", &library)
+            .env("MFSHA_TEST_CLOCK", clock(node));
+        cluster.start_by(node, command);
+    }
+    for node in 1..=3 {
+        cluster.ready(node);
+    }
+    let set = |cluster: &Cluster, written: &str| {
+        let path = format!("/{written}");
+        cluster.create(&path);
+        cluster.admin_ok(&["fs", "xattr", "set", "/", "user.k", written]);
+        let value = cluster.admin_ok(&["fs", "xattr", "get", "/", "user.k"]);
+        assert_eq!(value.trim(), written);
+        path
+    };
+    let mut made = vec![set(&cluster, "first")];
+    // A day ahead, then a day behind: what the next leader writes comes after it all the same.
+    for (round, seconds) in [("ahead", "86400"), ("behind", "-86400")] {
+        let leader = cluster.leader().expect("a node leads");
+        fs::write(clock(leader), seconds).unwrap();
+        cluster.until(leader, "says that its clock was set", || {
+            let said = cluster.said(leader);
+            said.lines().any(|line| line.contains("machine was set "))
+        });
+        made.push(set(&cluster, &format!("{round}-under-it")));
+        cluster.kill(leader);
+        made.push(set(&cluster, &format!("{round}-without-it")));
+        fs::write(clock(leader), "0").unwrap();
+        cluster.start(leader);
+        cluster.ready(leader);
+        made.push(set(&cluster, &format!("{round}-with-it")));
+    }
     cluster.all_there(&made);
 }

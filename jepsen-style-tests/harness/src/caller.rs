@@ -1,7 +1,6 @@
 //! A client that asks until it is answered: the same request under the same name, at one node
 //! after the other, until its time is over.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use mfsha_core::id::{Lane, LogIndex, NodeId, RequestSeq, SessionId};
@@ -10,6 +9,7 @@ use mfsha_core::namespace::op::{Answer, Op, Outcome, Query};
 use mfsha_core::native::request::{Consistency, NodeError, RequestBody, ResponseBody};
 use tokio::time::{Instant, sleep};
 
+use crate::door::Door;
 use crate::wire::{Connection, WireError};
 
 /// How long a connection may take.
@@ -55,7 +55,7 @@ pub struct Looked {
 /// One lane of one session, asked over plain connections.
 #[derive(Debug)]
 pub struct Caller {
-    addresses: Vec<SocketAddr>,
+    doors: Vec<Door>,
     /// Whom it asks first.
     at: usize,
     connection: Option<Connection>,
@@ -82,13 +82,10 @@ impl Caller {
     /// # Panics
     /// When there is no such address.
     #[must_use]
-    pub fn new(addresses: Vec<SocketAddr>, first: usize) -> Self {
-        assert!(
-            first < addresses.len(),
-            "a caller begins at one of its addresses"
-        );
+    pub fn new(doors: Vec<Door>, first: usize) -> Self {
+        assert!(first < doors.len(), "a caller begins at one of its doors");
         Self {
-            addresses,
+            doors,
             at: first,
             connection: None,
             session: SessionId(0),
@@ -190,9 +187,9 @@ impl Caller {
                     Asked::Failed(reason)
                 };
             }
-            if self.addresses.len() > 1 {
+            if self.doors.len() > 1 {
                 self.connection = None;
-                self.at = leader.unwrap_or((self.at + 1) % self.addresses.len());
+                self.at = leader.unwrap_or((self.at + 1) % self.doors.len());
             }
             sleep(PAUSE).await;
         }
@@ -207,8 +204,8 @@ impl Caller {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
-                let address = self.addresses[self.at];
-                match Connection::open(address, patience.min(CONNECT_PATIENCE)).await {
+                let door = &self.doors[self.at];
+                match Connection::open(door, patience.min(CONNECT_PATIENCE)).await {
                     Ok(connection) => connection,
                     Err(error) => return Attempt::Nothing(error.to_string()),
                 }
@@ -236,6 +233,6 @@ impl Caller {
     /// Founders sit in the order of their ids; a node that came later is looked for.
     fn guess_seat(&self, node: NodeId) -> Option<usize> {
         let seat = usize::try_from(node.0).ok()?.checked_sub(1)?;
-        (seat < self.addresses.len() && seat != self.at).then_some(seat)
+        (seat < self.doors.len() && seat != self.at).then_some(seat)
     }
 }

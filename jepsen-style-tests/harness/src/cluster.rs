@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use mfsha_client::tls::TlsError;
 use mfsha_core::id::NodeId;
 use mfsha_core::native::request::{NodeStatus, RequestBody, ResponseBody};
 
+use crate::authority::{Authority, AuthorityError};
+use crate::door::{Door, Speech};
 use crate::lab::{Host, Lab, LabError};
 use crate::process::Process;
 use crate::wire::{self, Connection};
@@ -40,8 +43,10 @@ enum Origin {
 pub struct Seat {
     /// The host.
     pub host: Host,
-    /// Where its node takes clients.
+    /// The address.
     pub address: SocketAddr,
+    /// Where its node takes clients.
+    pub door: Door,
     /// The node.
     pub node: NodeId,
     origin: Origin,
@@ -73,6 +78,12 @@ pub enum ClusterError {
         /// Why.
         error: std::io::Error,
     },
+    /// See there.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// See there.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A membership change did not happen in time.
     #[error("{what} did not happen within {seconds} s: {last}")]
     NotInTime {
@@ -92,6 +103,8 @@ pub struct Cluster {
     pub lab: Lab,
     binary: PathBuf,
     dir: PathBuf,
+    /// Of a run with TLS.
+    authority: Option<Authority>,
     seats: Vec<Seat>,
     next_id: u64,
 }
@@ -101,7 +114,13 @@ impl Cluster {
     ///
     /// # Errors
     /// The directories for data and logs cannot be made.
-    pub fn new(lab: Lab, hosts: &[Host], binary: &Path, dir: &Path) -> Result<Self, ClusterError> {
+    pub fn new(
+        lab: Lab,
+        hosts: &[Host],
+        binary: &Path,
+        dir: &Path,
+        with_tls: bool,
+    ) -> Result<Self, ClusterError> {
         for name in ["data", "log"] {
             let path = dir.join(name);
             fs::create_dir_all(&path).map_err(|error| LabError::File {
@@ -109,14 +128,24 @@ impl Cluster {
                 error,
             })?;
         }
+        let authority = with_tls.then(|| Authority::new(&dir.join("tls")));
+        let authority = authority.transpose()?;
+        let speech = match &authority {
+            Some(authority) => Speech::tls(authority.client()?)?,
+            None => Speech::clear(),
+        };
         let seats: Vec<Seat> = (1..)
             .zip(hosts)
-            .map(|(number, host)| Seat {
-                host: host.clone(),
-                address: SocketAddr::from((lab.address(host), PORT)),
-                node: NodeId(number),
-                origin: Origin::Founder,
-                process: None,
+            .map(|(number, host)| {
+                let address = SocketAddr::from((lab.address(host), PORT));
+                Seat {
+                    host: host.clone(),
+                    address,
+                    door: Door::new(address, speech.clone()),
+                    node: NodeId(number),
+                    origin: Origin::Founder,
+                    process: None,
+                }
             })
             .collect();
         let next_id = seats.len() as u64 + 1;
@@ -124,6 +153,7 @@ impl Cluster {
             lab,
             binary: binary.to_owned(),
             dir: dir.to_owned(),
+            authority,
             seats,
             next_id,
         })
@@ -137,8 +167,8 @@ impl Cluster {
 
     /// Where nodes take clients.
     #[must_use]
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.seats.iter().map(|seat| seat.address).collect()
+    pub fn doors(&self) -> Vec<Door> {
+        self.seats.iter().map(|seat| seat.door.clone()).collect()
     }
 
     /// The seat of a node.
@@ -177,6 +207,9 @@ impl Cluster {
                 arguments.push("--join-cluster".to_owned());
                 arguments.push(format!("--peer={peer}"));
             }
+        }
+        if let Some(authority) = &self.authority {
+            arguments.extend(authority.options_of_node(it.node.0)?);
         }
         let log = self.dir.join("log").join(format!("{}.log", it.host));
         let namespace = self.lab.namespace(&it.host);
@@ -276,8 +309,9 @@ impl Cluster {
     /// How each seat's node says it stands; `None` for one that does not answer.
     pub async fn statuses(&self) -> Vec<Option<NodeStatus>> {
         let mut asked = Vec::new();
-        for address in self.addresses() {
-            asked.push(tokio::spawn(wire::status(address, STATUS_PATIENCE)));
+        for door in self.doors() {
+            let asks = async move { wire::status(&door, STATUS_PATIENCE).await };
+            asked.push(tokio::spawn(asks));
         }
         let mut statuses = Vec::new();
         for one in asked {
@@ -463,7 +497,7 @@ impl Cluster {
                     voters: voters.clone(),
                     learners: BTreeSet::new(),
                 };
-                match ask_once(self.seats[leader].address, body).await {
+                match ask_once(&self.seats[leader].door, body).await {
                     Ok(ResponseBody::MembershipChanged { .. }) => return Ok(()),
                     Ok(other) => last = format!("{other:?}"),
                     Err(reason) => last = reason,
@@ -479,9 +513,9 @@ impl Cluster {
     }
 }
 
-async fn ask_once(address: SocketAddr, body: RequestBody) -> Result<ResponseBody, String> {
+async fn ask_once(door: &Door, body: RequestBody) -> Result<ResponseBody, String> {
     let patience = Duration::from_secs(5);
-    let mut connection = Connection::open(address, patience)
+    let mut connection = Connection::open(door, patience)
         .await
         .map_err(|error| error.to_string())?;
     let answer = connection

@@ -2,7 +2,6 @@
 //! each node holds by reads of its own state.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use mfsha_core::id::{InodeId, LogIndex, NodeId, SessionId};
@@ -12,6 +11,7 @@ use mfsha_core::native::request::Consistency;
 use serde::{Deserialize, Serialize};
 
 use crate::caller::{Asked, Caller};
+use crate::door::Door;
 use crate::journal::{How, JournalError, RegisterAction, Seen};
 use crate::layout::{Layout, Make, layout, makes};
 use crate::step::{Place, Step, Want, seen_of_answer};
@@ -168,23 +168,23 @@ pub struct Reader {
 impl Reader {
     /// Strict reads, from whichever node answers.
     #[must_use]
-    pub fn strict(addresses: Vec<SocketAddr>) -> Self {
-        Self::new(addresses, Consistency::Strict)
+    pub fn strict(doors: Vec<Door>) -> Self {
+        Self::new(doors, Consistency::Strict)
     }
 
     /// One node's own state, not older than an index.
     #[must_use]
-    pub fn of_node(address: SocketAddr, not_before: u64) -> Self {
+    pub fn of_node(door: &Door, not_before: u64) -> Self {
         Self::new(
-            vec![address],
+            vec![door.clone()],
             Consistency::Fast {
                 not_before: LogIndex(not_before),
             },
         )
     }
 
-    fn new(addresses: Vec<SocketAddr>, consistency: Consistency) -> Self {
-        let caller = Caller::new(addresses, 0);
+    fn new(doors: Vec<Door>, consistency: Consistency) -> Self {
+        let caller = Caller::new(doors, 0);
         Self {
             caller,
             consistency,
@@ -307,7 +307,7 @@ pub fn digest(tree: &Tree) -> String {
 /// # Errors
 /// [`KeeperError::Cluster`].
 pub async fn remains(
-    addresses: &[SocketAddr],
+    doors: &[Door],
     round: u32,
     layout: &Layout,
     not_before: u64,
@@ -315,12 +315,12 @@ pub async fn remains(
     let mut tries = 0;
     loop {
         tries += 1;
-        let mut strict = Reader::strict(addresses.to_vec());
+        let mut strict = Reader::strict(doors.to_vec());
         let tree = strict.tree(layout).await?;
         let mut indexes = vec![strict.indexes.unwrap_or_default()];
         let mut replicas = Vec::new();
-        for address in addresses {
-            let mut reader = Reader::of_node(*address, not_before);
+        for door in doors {
+            let mut reader = Reader::of_node(door, not_before);
             let held = reader.tree(layout).await?;
             let (low, high) = reader.indexes.unwrap_or_default();
             indexes.push((low, high));

@@ -3,6 +3,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`lab`] | hosts as network namespaces that can be cut off and slowed down |
+//! | [`door`], [`authority`] | how clients speak to nodes; certificates, for a run with TLS |
 //! | [`process`], [`cluster`] | a daemon on each host; what is known of them from outside |
 //! | [`plan`] | what a seed makes of a run: which fault, on whom, for how long |
 //! | [`nemesis`] | carries a fault out, sees whether it had its effect, undoes it |
@@ -18,9 +19,11 @@
 //! is judged was told to clients.
 #![forbid(unsafe_code)]
 
+pub mod authority;
 pub mod caller;
 pub mod clock;
 pub mod cluster;
+pub mod door;
 pub mod journal;
 pub mod keeper;
 pub mod lab;

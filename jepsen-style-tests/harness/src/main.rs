@@ -95,6 +95,9 @@ struct RunArgs {
     /// Through what writers ask.
     #[arg(long, value_enum, default_value = "both")]
     client: Through,
+    /// Nodes, peers and clients speak TLS, with certificates of this run's own.
+    #[arg(long)]
+    tls: bool,
     /// Pause of each client between two operations, milliseconds: from and to.
     #[arg(long, value_name = "A..B", default_value = "5..30", value_parser = parse_pause)]
     pause: (u64, u64),
@@ -174,6 +177,7 @@ fn run(args: RunArgs) -> u8 {
         },
         keep: args.keep,
         through: args.client,
+        tls: args.tls,
         pause_ms: args.pause,
     };
     match run::run(&options, &stop) {

@@ -204,8 +204,8 @@ impl Nemesis<'_> {
     async fn pause(&mut self, round: &Round, seat: usize) -> Result<(), NemesisError> {
         let until = Instant::now() + round.fault();
         let stands = self.cluster.pause(seat, true)?;
-        let address = self.cluster.seats()[seat].address;
-        let is_silent = wire::status(address, SILENCE).await.is_none();
+        let door = &self.cluster.seats()[seat].door;
+        let is_silent = wire::status(door, SILENCE).await.is_none();
         let what = format!("stands: {stands}, silent: {is_silent}");
         self.effect(round, sight(stands && is_silent, what))?;
         tokio::time::sleep_until(until).await;
@@ -299,10 +299,8 @@ impl Nemesis<'_> {
             .cluster
             .replace(seat, round.fault(), REPLACE_PATIENCE)
             .await?;
-        let address = self.cluster.seats()[seat].address;
-        let answers = wire::status(address, ANSWER)
-            .await
-            .map(|status| status.node);
+        let door = &self.cluster.seats()[seat].door;
+        let answers = wire::status(door, ANSWER).await.map(|status| status.node);
         let what = format!("{answers:?} answers where {old} was");
         self.effect(round, sight(answers == Some(new), what))?;
         // The leader may change at this very moment: it is asked until there is one.

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::cluster::{Cluster, ClusterError};
+use crate::door::Door;
 use crate::journal::{ClientJournal, JournalError, Lines, Role, Via, write_json};
 use crate::keeper::{self, KeeperError, Reader, Remains};
 use crate::lab::{Host, Lab, LabError, Mesh, NamespaceError, enter};
@@ -72,6 +72,8 @@ pub struct Options {
     pub keep: bool,
     /// Through what writers ask.
     pub through: Through,
+    /// Whether nodes and clients speak TLS.
+    pub tls: bool,
     /// Pause of each client between two operations, milliseconds.
     pub pause_ms: (u64, u64),
 }
@@ -173,7 +175,7 @@ pub fn run(options: &Options, stop: &Stop) -> Result<Outcome, RunError> {
     )?;
     let namespace = lab.namespace(&home);
     let mesh = Mesh::open(&lab)?;
-    let cluster = Cluster::new(lab, &hosts, &options.binary, &options.out)?;
+    let cluster = Cluster::new(lab, &hosts, &options.binary, &options.out, options.tls)?;
     let lived = std::thread::scope(|scope| {
         let inside = || {
             enter(&namespace)?;
@@ -375,7 +377,7 @@ impl<'a> World<'a> {
             self.live_round(&round).await?;
         }
         self.look_back().await?;
-        for member in self.members.iter().chain(&self.keeper) {
+        for member in self.members.iter_mut().chain(&mut self.keeper) {
             member.leave().await;
         }
         let bad = self.cluster.stop_all()?;
@@ -410,19 +412,15 @@ impl<'a> World<'a> {
     }
 
     async fn make_members(&mut self) -> Result<(), Trouble> {
-        let addresses = self.cluster.addresses();
+        let doors = self.cluster.doors();
         let journal = self.files.journal();
         let common = Common {
             clock: self.clock,
             pause_ms: self.options.pause_ms,
         };
         let member = |number, role, way| Member::new(&journal, number, role, common, way);
-        let own = session(&addresses).await?;
-        self.keeper = Some(member(
-            0,
-            Role::Keeper,
-            plain(addresses.clone(), 0, own, 1),
-        )?);
+        let own = session(&doors).await?;
+        self.keeper = Some(member(0, Role::Keeper, plain(doors.clone(), 0, own, 1))?);
         let mut ways = Vec::new();
         for group in 0..groups(self.plan.writers) {
             let by_library = match self.options.through {
@@ -431,22 +429,22 @@ impl<'a> World<'a> {
                 Through::Library => true,
             };
             if by_library {
-                let client = library(&addresses).await?;
+                let client = library(&doors).await?;
                 ways.extend((0..GROUP_WRITERS).map(|_| Way::Library(client.clone())));
             } else {
-                let session = session(&addresses).await?;
+                let session = session(&doors).await?;
                 let lanes = (1..).take(GROUP_WRITERS);
-                let first = |lane: u32| lane as usize % addresses.len();
-                ways.extend(lanes.map(|it| plain(addresses.clone(), first(it), session, it)));
+                let first = |lane: u32| lane as usize % doors.len();
+                ways.extend(lanes.map(|it| plain(doors.clone(), first(it), session, it)));
             }
         }
         ways.truncate(self.plan.writers);
         for (number, way) in (1..).zip(ways) {
             self.members.push(member(number, Role::Writer, way)?);
         }
-        for (seat, address) in addresses.iter().enumerate() {
+        for (seat, door) in doors.iter().enumerate() {
             let number = (self.plan.writers + seat + 1) as u64;
-            let way = plain(vec![*address], 0, SessionId(0), 0);
+            let way = plain(vec![door.clone()], 0, SessionId(0), 0);
             self.members.push(member(number, Role::Reader, way)?);
         }
         Ok(())
@@ -473,8 +471,8 @@ impl<'a> World<'a> {
         let index = self.cluster.settled(RECOVER_PATIENCE).await?;
         self.look_for_deaths()?;
         keeper::look_again(&mut keeper, round.number, &layout).await?;
-        let addresses = self.cluster.addresses();
-        let remains = keeper::remains(&addresses, round.number, &layout, index).await?;
+        let doors = self.cluster.doors();
+        let remains = keeper::remains(&doors, round.number, &layout, index).await?;
         write_json(&self.files.remains(round.number), &remains)?;
         let clients = std::iter::once(keeper.take());
         let clients = clients
@@ -630,7 +628,7 @@ impl<'a> World<'a> {
         self.cluster.start_all()?;
         self.await_agreement(RECOVER_PATIENCE).await?;
         for (round, layout) in &self.layouts {
-            let mut reader = Reader::strict(self.cluster.addresses());
+            let mut reader = Reader::strict(self.cluster.doors());
             write_json(&self.files.last(*round), &reader.tree(layout).await?)?;
         }
         Ok(())
@@ -663,24 +661,20 @@ async fn end_work(
     Ok(members)
 }
 
-async fn session(addresses: &[SocketAddr]) -> Result<SessionId, Trouble> {
-    open_session(addresses.to_vec(), PATIENCE)
+async fn session(doors: &[Door]) -> Result<SessionId, Trouble> {
+    open_session(doors.to_vec(), PATIENCE)
         .await
         .map_err(Trouble::InTime)
 }
 
-async fn library(addresses: &[SocketAddr]) -> Result<Client, Trouble> {
+async fn library(doors: &[Door]) -> Result<Client, Trouble> {
     let own = |reason: String| Trouble::Fatal(RunError::Own(reason));
     let mut known: Vec<Address> = Vec::new();
-    for address in addresses {
-        known.push(
-            address
-                .to_string()
-                .parse()
-                .map_err(|error| own(format!("{error}")))?,
-        );
+    for door in doors {
+        known.push(door.named().map_err(own)?);
     }
     let mut client_options = ClientOptions::new(known);
+    client_options.tls = doors.first().and_then(Door::files);
     client_options.timeout = PATIENCE;
     match Client::connect(client_options).await {
         Ok(Ok(client)) => Ok(client),

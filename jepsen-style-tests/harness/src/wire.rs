@@ -4,9 +4,10 @@
 //! node (its status, what it would read) goes this way, and writers can go it too, so that the
 //! library is not the only thing between the verdict and the cluster.
 
-use std::net::SocketAddr;
+use std::fmt;
 use std::time::Duration;
 
+use mfsha_client::dial::Stream;
 use mfsha_core::codec::{DecodeError, SEAL_BYTES};
 use mfsha_core::id::NodeId;
 use mfsha_core::limits;
@@ -17,8 +18,9 @@ use mfsha_core::native::{
     ClientHello, HelloReply, PROTOCOL_NEWEST, PROTOCOL_OLDEST, ToClient, ToNode,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::door::Door;
 
 /// Why a question has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -32,11 +34,18 @@ pub enum WireError {
 }
 
 /// A connection that has been welcomed.
-#[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     node: NodeId,
     next_call: u64,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Connection {
@@ -44,9 +53,9 @@ impl Connection {
     ///
     /// # Errors
     /// [`WireError::NotSent`].
-    pub async fn open(address: SocketAddr, patience: Duration) -> Result<Self, WireError> {
-        let not_sent = |reason: String| WireError::NotSent(format!("{address}: {reason}"));
-        match timeout(patience, hello(address)).await {
+    pub async fn open(door: &Door, patience: Duration) -> Result<Self, WireError> {
+        let not_sent = |reason: String| WireError::NotSent(format!("{door}: {reason}"));
+        match timeout(patience, hello(door)).await {
             Ok(opened) => opened.map_err(not_sent),
             Err(_) => Err(not_sent("no welcome in time".to_owned())),
         }
@@ -94,10 +103,9 @@ impl Connection {
     }
 }
 
-async fn hello(address: SocketAddr) -> Result<Connection, String> {
+async fn hello(door: &Door) -> Result<Connection, String> {
     let text = |error: std::io::Error| error.to_string();
-    let mut stream = TcpStream::connect(address).await.map_err(text)?;
-    stream.set_nodelay(true).map_err(text)?;
+    let mut stream = door.open().await?;
     let hello = ClientHello {
         protocol: (PROTOCOL_OLDEST, PROTOCOL_NEWEST),
         token: Vec::new(),
@@ -117,7 +125,7 @@ async fn hello(address: SocketAddr) -> Result<Connection, String> {
 }
 
 /// One whole sealed record.
-async fn record(stream: &mut TcpStream) -> Result<Vec<u8>, String> {
+async fn record(stream: &mut Box<dyn Stream>) -> Result<Vec<u8>, String> {
     let mut bytes = vec![0; SEAL_BYTES];
     stream
         .read_exact(&mut bytes)
@@ -137,9 +145,9 @@ async fn record(stream: &mut TcpStream) -> Result<Vec<u8>, String> {
 }
 
 /// How one node says it stands; `None` when it does not answer in time.
-pub async fn status(address: SocketAddr, patience: Duration) -> Option<NodeStatus> {
+pub async fn status(door: &Door, patience: Duration) -> Option<NodeStatus> {
     let asked = async {
-        let mut connection = Connection::open(address, patience).await.ok()?;
+        let mut connection = Connection::open(door, patience).await.ok()?;
         match connection
             .ask(RequestBody::Status, patience)
             .await

@@ -1,7 +1,6 @@
 //! The clients of a round: writers, each in its own task, and a reader for every seat. Each writes
 //! down what it asks before it asks.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +18,7 @@ use mfsha_linearizability::models::NamespaceCall;
 
 use crate::caller::{Asked, Caller, Looked, Written};
 use crate::clock::Clock;
+use crate::door::Door;
 use crate::journal::{
     Answer, Call, ClientJournal, Ended, How, JournalError, Operation, Recorder, Role, Seen, Via,
 };
@@ -191,13 +191,13 @@ impl Member {
         Ok(())
     }
 
-    async fn pause(&self, rng: &mut Rng) {
+    async fn pause(&mut self, rng: &mut Rng) {
         let (low, high) = self.common.pause_ms;
         tokio::time::sleep(Duration::from_millis(rng.between(low, high))).await;
     }
 
     /// Lets go of what it holds at the cluster. A cluster that does not answer is no error here.
-    pub async fn leave(&self) {
+    pub async fn leave(&mut self) {
         if let Way::Library(client) = &self.way {
             let _ = client.with_timeout(Duration::from_secs(3)).close().await;
         }
@@ -310,11 +310,8 @@ fn by_error<T>(result: Result<T, ClientError>) -> Asked<Result<T, FsError>> {
 ///
 /// # Errors
 /// What went wrong last, when no node opens one in time.
-pub async fn open_session(
-    addresses: Vec<SocketAddr>,
-    patience: Duration,
-) -> Result<SessionId, String> {
-    let mut caller = Caller::new(addresses, 0);
+pub async fn open_session(doors: Vec<Door>, patience: Duration) -> Result<SessionId, String> {
+    let mut caller = Caller::new(doors, 0);
     let op = Op::OpenSession {
         params: SessionParams::unrestricted(),
     };
@@ -329,8 +326,8 @@ pub async fn open_session(
 
 /// A plain caller for one lane of a session, that begins at one seat.
 #[must_use]
-pub fn plain(addresses: Vec<SocketAddr>, first: usize, session: SessionId, lane: u32) -> Way {
-    let mut caller = Caller::new(addresses, first);
+pub fn plain(doors: Vec<Door>, first: usize, session: SessionId, lane: u32) -> Way {
+    let mut caller = Caller::new(doors, first);
     caller.speak_for(session, Lane(lane));
     Way::Plain(Box::new(caller))
 }

@@ -23,6 +23,7 @@ fn possible() -> bool {
 
 fn options(out: &Path, name: &str, rounds: u32, kinds: &[Kind]) -> Options {
     Options {
+        tls: false,
         name: format!("{name}-{}", std::process::id()),
         rounds,
         seed: 7,

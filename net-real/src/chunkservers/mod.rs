@@ -84,6 +84,7 @@ impl Face {
         let Self {
             inbox, port, seed, ..
         } = self;
+        crate::panics::plant("chunkservers");
         let machine = Chunkservers::new(options, &seed);
         pump::Pump::new(machine, node, clock, count, port)
             .run(inbox)

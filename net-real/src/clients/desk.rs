@@ -20,6 +20,7 @@ use super::{Registry, Token};
 use crate::driver::{Inspection, NodeHandle};
 use crate::metadata::metaid;
 use crate::metrics::Metrics;
+use crate::panics;
 
 /// A node's thread that does not answer for this long is stuck, or replays a long log.
 const INSPECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,6 +46,8 @@ pub enum Phase {
 pub trait Neighbours: Send + Sync + 'static {
     /// Peers, and whether there is a connection.
     fn peers(&self) -> BTreeMap<NodeId, PeerStatus>;
+    /// Messages to peers that were dropped: no connection, or no room.
+    fn dropped(&self) -> u64;
     /// Bytes that the state holds in memory, and may hold.
     fn memory_bytes(&self) -> (u64, u64);
     /// Bytes of the state on disk.
@@ -319,9 +322,9 @@ impl Desk {
         if let Some(raft) = &inspection.raft {
             gauges.log_memory_bytes.set(number(raft.log_bytes));
         }
-        if let Some(handle) = self.handle.get() {
-            gauges.messages_dropped.set(number(handle.dropped()));
-        }
+        let by_node = self.handle.get().map_or(0, NodeHandle::dropped);
+        let by_peers = self.neighbours.get().map_or(0, |it| it.dropped());
+        gauges.messages_dropped.set(number(by_node + by_peers));
         if let Some(neighbours) = self.neighbours.get() {
             let connected = neighbours
                 .peers()
@@ -389,7 +392,9 @@ impl Desk {
             });
         }
         let exports = Arc::clone(&self.exports);
-        let next = tokio::task::spawn_blocking(move || exports.part(export, part));
+        let next = tokio::task::spawn_blocking(move || {
+            panics::on_its_own_here(|| exports.part(export, part))
+        });
         next.await
             .unwrap_or_else(|error| Err(AdminError::Unavailable(error.to_string())))
     }

@@ -12,6 +12,7 @@ use mfsha_core::native::admin::{AdminError, ExportPart, ExportPiece};
 use mfsha_core::store::StateView;
 
 use crate::driver::View;
+use crate::panics;
 
 /// Bytes of one part, about.
 const PART_BYTES: usize = 256 << 10;
@@ -60,7 +61,7 @@ impl Exports {
         let (sender, parts) = sync_channel(WAITING_MAX);
         std::thread::Builder::new()
             .name("export".into())
-            .spawn(move || write(&*view, own, &sender))
+            .spawn(move || panics::on_its_own_here(|| write(&*view, own, &sender)))
             .map_err(|error| format!("the system gives no thread: {error}"))?;
         *running = Some(Running {
             export,
@@ -169,6 +170,7 @@ impl Sink for Parts<'_> {
 }
 
 fn write(view: &dyn StateView, own: u64, sender: &SyncSender<Part>) {
+    panics::plant("export");
     let nodes = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
     let parts = Parts {
         sender,

@@ -10,6 +10,7 @@ use mfsha_client::{Address, Client, ClientOptions, TlsFiles};
 use tracing::{info, warn};
 
 use super::SharedDir;
+use super::neighbours::Surroundings;
 use crate::clients::{Desk, Phase};
 use crate::config::Settings;
 use crate::transport;
@@ -22,11 +23,13 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// Asks until this node votes, or the process ends.
 pub(super) async fn join(
     desk: Arc<Desk>,
-    settings: Settings,
+    surroundings: Arc<Surroundings>,
     peers: transport::Handle,
     directory: SharedDir,
 ) {
     loop {
+        // Each time as they are now: a token may have been corrected.
+        let settings = surroundings.settings();
         match try_join(&desk, &settings, &peers).await {
             Ok(added) => {
                 match added {

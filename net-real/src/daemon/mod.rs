@@ -15,6 +15,7 @@ mod wall_clock;
 mod world;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,6 +56,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Runs a node in the foreground until a signal or a fault ends it.
 #[must_use]
 pub fn run(cli: &Cli) -> ExitCode {
+    panics::plant("main");
     let code = match starting::prepare(cli) {
         Ok(prepared) => run_prepared(prepared),
         Err(failure) => {
@@ -157,9 +159,9 @@ async fn serve(prepared: Prepared) -> u8 {
     };
     let ports = match Ports::open(&prepared).await {
         Ok(ports) => ports,
-        Err(reason) => {
+        Err(NotBound { reason, code }) => {
             error!("{reason}");
-            return exit::UNAVAILABLE;
+            return code;
         }
     };
     let process = match Process::start(prepared, ports) {
@@ -181,35 +183,30 @@ struct Ports {
 }
 
 impl Ports {
-    async fn open(prepared: &Prepared) -> Result<Self, String> {
+    async fn open(prepared: &Prepared) -> Result<Self, NotBound> {
         let settings = prepared.configuration.settings();
         let address = settings.listen_address();
-        let peers = TcpListener::bind(&address).await.map_err(|error| {
-            format!(
-                "cannot listen on {address} for peers and clients: {error}; correct BIND_HOST or \
-                 MFSHA_PORT, or end what uses the port"
-            )
-        })?;
+        let keys = ("BIND_HOST", "MFSHA_PORT");
+        let peers = listen(&address, "peers and clients", keys).await?;
         let pages = match settings.http_address() {
-            Some(address) => Some(http::listen(&address).await?),
+            Some(address) => {
+                let keys = ("BIND_HOST", "MFSHA_HTTP_PORT");
+                Some(listen(&address, "HTTP", keys).await?)
+            }
             None => None,
         };
         let mounts = match settings.mounts_address() {
-            Some(address) => Some(TcpListener::bind(&address).await.map_err(|error| {
-                format!(
-                    "cannot listen on {address} for mounts: {error}; correct MATOCL_LISTEN_HOST \
-                     or MATOCL_LISTEN_PORT, or end what uses the port"
-                )
-            })?),
+            Some(address) => {
+                let keys = ("MATOCL_LISTEN_HOST", "MATOCL_LISTEN_PORT");
+                Some(listen(&address, "mounts", keys).await?)
+            }
             None => None,
         };
         let chunkservers = match settings.chunkservers_address() {
-            Some(address) => Some(TcpListener::bind(&address).await.map_err(|error| {
-                format!(
-                    "cannot listen on {address} for chunkservers: {error}; correct \
-                     MATOCS_LISTEN_HOST or MATOCS_LISTEN_PORT, or end what uses the port"
-                )
-            })?),
+            Some(address) => {
+                let keys = ("MATOCS_LISTEN_HOST", "MATOCS_LISTEN_PORT");
+                Some(listen(&address, "chunkservers", keys).await?)
+            }
             None => None,
         };
         Ok(Self {
@@ -219,6 +216,39 @@ impl Ports {
             chunkservers,
         })
     }
+}
+
+/// A port that cannot be listened at.
+struct NotBound {
+    reason: String,
+    code: u8,
+}
+
+/// Listens at a port; `host` and `port` are the keys that say which.
+async fn listen(
+    address: &str,
+    who: &str,
+    (host, port): (&str, &str),
+) -> Result<TcpListener, NotBound> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let (advice, code) = match error.kind() {
+            ErrorKind::AddrInUse => (
+                format!("end what uses the port, or set another {port}"),
+                exit::UNAVAILABLE,
+            ),
+            ErrorKind::PermissionDenied => (
+                format!("let mfsha's user listen there, or set a {port} above 1023"),
+                exit::SYSTEM,
+            ),
+            // No address of this machine, or a name that is none.
+            _ => (
+                format!("set {host} to an address of this machine"),
+                exit::USAGE,
+            ),
+        };
+        let reason = format!("cannot listen on {address} for {who}: {error}; {advice}");
+        NotBound { reason, code }
+    })
 }
 
 /// Everything that runs.
@@ -393,6 +423,12 @@ impl Process {
                 _ = signals.hup.recv() => self.surroundings.reload(),
             }
         };
+        // What fails because another part has panicked may be heard of first.
+        let panicked = self.panicked.as_mut().and_then(|it| it.try_recv().ok());
+        let end = match (end, panicked) {
+            (End::Failed(_), Some(what)) => End::Panicked(what),
+            (end, _) => end,
+        };
         self.end(end, ended, signals).await
     }
 
@@ -440,15 +476,14 @@ impl Process {
             desk: Arc::clone(&self.desk),
             surroundings: Arc::clone(&self.surroundings),
         };
-        tokio::spawn(panics::on_its_own(faces.serve(handle, cluster, number)));
-        plant_panic();
+        tokio::spawn(faces.serve(handle, cluster, number));
         if is_admitted {
             info!("this node joined and was a voter: whether it is one now is the cluster's word");
         }
         if joins {
             let task = join::join(
                 Arc::clone(&self.desk),
-                self.surroundings.settings(),
+                Arc::clone(&self.surroundings),
                 self.peers.clone(),
                 self.directory.clone(),
             );
@@ -543,6 +578,7 @@ impl Faces {
         cluster: ClusterId,
         number: oneshot::Receiver<Option<u64>>,
     ) {
+        panics::plant("faces");
         // Nobody tells when the node ends before.
         let Ok(number) = number.await else { return };
         let metaid = number.unwrap_or_else(|| metaid(cluster));
@@ -563,14 +599,6 @@ async fn next_panic(panicked: &mut Option<mpsc::UnboundedReceiver<String>>) -> O
     match panicked {
         Some(panicked) => panicked.recv().await,
         None => None,
-    }
-}
-
-/// Panics in a task of its own when the environment asks for it, for the test that a process ends
-/// then. Only in builds with debug assertions.
-fn plant_panic() {
-    if cfg!(debug_assertions) && std::env::var_os("MFSHA_TEST_PANIC").is_some() {
-        tokio::spawn(async { panic!("put in on purpose") });
     }
 }
 

@@ -171,6 +171,10 @@ impl Neighbours for Arc<Surroundings> {
         self.peers.status()
     }
 
+    fn dropped(&self) -> u64 {
+        self.peers.dropped()
+    }
+
     fn memory_bytes(&self) -> (u64, u64) {
         let figures = self.store.get().map(StoreStats::figures);
         figures.map_or((0, 0), |figures| {

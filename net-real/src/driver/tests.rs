@@ -86,28 +86,37 @@ fn start_with(
     let ends = stops.then_some(handle);
     let directory = directory.to_owned();
     let open = move |handle: &NodeHandle, clock: &Clock| {
-        let report = handle.clone();
-        let disk = FileDisk::open(&directory, capacity_bytes, move |done| {
-            report.flushed(done.flush, done.result);
-        })
-        .map_err(|error| refused(&error))?;
-        let raft = raft::Options::new(NodeId(1));
-        let options = Options {
-            wal: WalOptions::small(NodeId(1)),
-            bootstrap: Some([NodeId(1)].into()),
-            apply_entries_max: if stops { 1 } else { 64 },
-            ..Options::new(GroupId(1), raft, 1)
-        };
         if stops {
             give.send(handle.clone()).unwrap();
         }
-        let seed = Seed::from_u64(1);
-        Node::open(options, disk, MemStore::new(), seed, clock.now())
-            .map_err(|error| refused(&error))
+        open_alone(&directory, capacity_bytes, stops, handle, clock)
     };
     let ended = move |how| told.send(Seen::Ended(how)).unwrap();
     let (handle, _thread) = spawn(Clock::start(), TestWorld { seen, ends }, open, ended).unwrap();
     (handle, look)
+}
+
+/// A node that is a cluster by itself; `steps` has it apply one entry at a time.
+fn open_alone(
+    directory: &Path,
+    capacity_bytes: Option<u64>,
+    steps: bool,
+    handle: &NodeHandle,
+    clock: &Clock,
+) -> Result<Node<FileDisk, MemStore>, Refused> {
+    let report = handle.clone();
+    let disk = FileDisk::open(directory, capacity_bytes, move |done| {
+        report.flushed(done.flush, done.result);
+    })
+    .map_err(|error| refused(&error))?;
+    let options = Options {
+        wal: WalOptions::small(NodeId(1)),
+        bootstrap: Some([NodeId(1)].into()),
+        apply_entries_max: if steps { 1 } else { 64 },
+        ..Options::new(GroupId(1), raft::Options::new(NodeId(1)), 1)
+    };
+    let seed = Seed::from_u64(1);
+    Node::open(options, disk, MemStore::new(), seed, clock.now()).map_err(|error| refused(&error))
 }
 
 fn refused(error: &dyn std::fmt::Display) -> Refused {
@@ -288,4 +297,40 @@ fn a_node_that_cannot_open_says_why() {
         matches!(&how, Ended::Refused(refused) if refused.reason.contains("a-file")),
         "{how:?}"
     );
+}
+
+#[test]
+fn peers_messages_that_find_too_much_waiting_are_dropped_and_counted_until_there_is_room() {
+    const MIB: usize = 1 << 20;
+    let directory = tempfile::tempdir().unwrap();
+    let (seen, look) = mpsc::channel();
+    let (let_go, gate) = mpsc::channel::<()>();
+    let told = seen.clone();
+    let at = directory.path().to_owned();
+    let open = move |handle: &NodeHandle, clock: &Clock| {
+        gate.recv().unwrap();
+        open_alone(&at, None, false, handle, clock)
+    };
+    let ended = move |how| told.send(Seen::Ended(how)).unwrap();
+    let world = TestWorld { seen, ends: None };
+    let (node, _thread) = spawn(Clock::start(), world, open, ended).unwrap();
+    // What makes no sense to it takes room as well as anything.
+    let fits = INBOX_BYTES_MAX / MIB;
+    for _ in 0..fits {
+        node.deliver(NodeId(2), vec![0; MIB]);
+    }
+    assert_eq!(node.dropped(), 0);
+    node.deliver(NodeId(2), vec![0]);
+    node.deliver(NodeId(2), vec![0; MIB]);
+    assert_eq!(node.dropped(), 2);
+    // Its clients are heard all the same, behind what waits.
+    node.request(ClientId(1), mkdir(5, "a"));
+    let_go.send(()).unwrap();
+    assert_eq!(wait(&look, answer).call, CallId(5));
+    node.deliver(NodeId(2), vec![0; INBOX_BYTES_MAX]);
+    assert_eq!(node.dropped(), 2, "there is room again");
+    node.stop();
+    wait(&look, |seen| {
+        matches!(seen, Seen::Ended(Ended::Asked)).then_some(())
+    });
 }

@@ -119,6 +119,7 @@ impl Face {
             seed,
             ..
         } = self;
+        crate::panics::plant("mounts");
         let machine = mfsha_core::mounts::Mounts::new(options, exports, &seed);
         pump::Pump::new(machine, node, clock, port).run(inbox).await;
     }

@@ -135,3 +135,42 @@ impl Handle {
         while self.ended.changed().await.is_ok() {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_finds_too_much_waiting_is_dropped_and_counted_until_there_is_room() {
+        let (asks, mut asked) = mpsc::unbounded_channel();
+        let (_ending, ended) = watch::channel(());
+        let shared = Arc::new(Shared::new(100));
+        let handle = Handle {
+            shared: Arc::clone(&shared),
+            asks,
+            ended,
+        };
+        let send = |bytes: usize| handle.send(NodeId(2), Class::Bulk, vec![0; bytes]);
+        send(60);
+        send(40);
+        assert_eq!(handle.dropped(), 0);
+        send(1);
+        send(60);
+        assert_eq!(handle.dropped(), 2);
+        let mut taken = Vec::new();
+        while let Ok(Ask::Send { message, .. }) = asked.try_recv() {
+            taken.push(message.len());
+        }
+        assert_eq!(taken, [60, 40]);
+        shared.on_taken(60);
+        send(60);
+        send(1);
+        assert_eq!(handle.dropped(), 3);
+        assert!(matches!(asked.try_recv(), Ok(Ask::Send { .. })));
+        // One that has ended takes nothing.
+        drop(asked);
+        shared.on_taken(100);
+        send(1);
+        assert_eq!(handle.dropped(), 4);
+    }
+}

@@ -18,6 +18,7 @@ use super::handle::{Ask, Handle, Shared, Shown};
 use super::link::Link;
 use super::listen::{Door, tune};
 use super::{AcceptedClient, Persist, Stream, TransportEvent, TransportOptions};
+use crate::panics;
 use crate::tls::{self, Tls};
 
 /// Happenings that may wait for the pump; who has more waits.
@@ -132,6 +133,7 @@ impl<E: Fn(TransportEvent) + Send + 'static> Pump<E> {
         mut asked: mpsc::UnboundedReceiver<Ask>,
         mut happened: mpsc::Receiver<Happening>,
     ) {
+        panics::plant("transport");
         self.step(Input::Tick);
         loop {
             let wake = self.wake();

@@ -1,5 +1,6 @@
 //! Chunkservers, played by the test, at real nodes.
 
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 
@@ -11,7 +12,7 @@ use mfsha_core::moosefs::chunkserver::{
 use mfsha_core::moosefs::frame::{Packet, PacketReader};
 use mfsha_core::moosefs::version::Version;
 
-use crate::support::{Cluster, PATIENCE};
+use crate::support::{Cluster, PATIENCE, fault_library};
 
 const PORT: u16 = 9420;
 const SECRET: &str = "sesame-open";
@@ -63,6 +64,12 @@ impl Chunkserver {
                 other => panic!("{other:?} is no answer"),
             }
         }
+    }
+
+    /// It says something, and hears a sign of life.
+    fn lives(&mut self) {
+        self.say(&ToMaster::Labels(Labels(5)));
+        assert_eq!(self.hear().expect("it is served").kind, 0);
     }
 
     fn challenge(&mut self) -> [u8; 32] {
@@ -200,4 +207,54 @@ fn a_chunkserver_registers_at_any_node_under_one_number_and_others_are_refused()
     for node in 1..=3 {
         assert!(!cluster.said(node).contains(SECRET), "it is never shown");
     }
+}
+
+#[test]
+fn who_is_there_is_served_while_nobody_can_be_accepted() {
+    let mut cluster = Cluster::new(1);
+    let library = fault_library(cluster.directory.path());
+    let switch = cluster.directory.path().join("no-descriptor");
+    let options = [
+        format!("--set=MATOCS_LISTEN_PORT={PORT}"),
+        "--set=MATOCS_TIMEOUT=7".to_owned(),
+    ];
+    cluster.options.insert(1, options.to_vec());
+    let mut command = cluster.command(1);
+    command
+        .env("AUTH_CODE", SECRET)
+        .env("LD_PRELOAD", &library)
+        .env("MFSHA_TEST_NO_DESCRIPTOR", &switch);
+    cluster.start_by(1, command);
+    cluster.ready(1);
+    let mut server = Chunkserver::connect(&cluster, 1);
+    server.join(CsId(0));
+    server.register(Register::End);
+    server.lives();
+    File::create(&switch).unwrap();
+    // It waits in the kernel's queue.
+    let mut late = Chunkserver::connect(&cluster, 1);
+    let told = |count: usize| {
+        let said = cluster.said(1);
+        let lines = said
+            .lines()
+            .filter(|line| line.contains("a chunkserver cannot be accepted"));
+        let lines: Vec<&str> = lines.collect();
+        assert!(
+            lines.iter().all(|line| line.contains("LimitNOFILE")),
+            "{said}"
+        );
+        lines.len() == count
+    };
+    cluster.until(1, "says it once", || told(1));
+    // Signs of life come every second or so; what fails is told once a second at most.
+    for _ in 0..3 {
+        server.lives();
+    }
+    let said = cluster.said(1);
+    assert!(said.contains("more of this kind"), "{said}");
+    fs::remove_file(&switch).unwrap();
+    late.join(CsId(0));
+    late.register(Register::End);
+    late.lives();
+    server.lives();
 }

@@ -28,6 +28,27 @@ fn a_second_sigterm_ends_a_leader_that_finds_nobody_to_hand_over_to() {
 }
 
 #[test]
+fn a_leader_that_finds_nobody_to_hand_over_to_ends_by_itself() {
+    let mut cluster = Cluster::new(3);
+    cluster.start_all();
+    cluster.create("/before");
+    let leader = cluster.leader().expect("it has just answered");
+    let others: Vec<_> = (1..=3).filter(|node| *node != leader).collect();
+    for other in &others {
+        cluster.signal(*other, "STOP");
+    }
+    cluster.signal(leader, "TERM");
+    let end = cluster.ended(leader);
+    let said = cluster.said(leader);
+    assert_eq!(end.code(), Some(0), "{said}");
+    assert!(said.contains("in time"), "{said}");
+    for other in &others {
+        cluster.signal(*other, "CONT");
+    }
+    cluster.all_there(&["/before".to_owned()]);
+}
+
+#[test]
 fn leadership_moves_to_the_best_placed_node_and_comes_back_to_it() {
     let mut cluster = Cluster::new(3);
     for (node, priority) in [(1, 1), (2, 10), (3, 5)] {

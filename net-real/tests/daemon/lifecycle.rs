@@ -1,5 +1,6 @@
 //! How a process starts, is asked how it is, hands over, and ends.
 
+use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -327,22 +328,86 @@ fn a_node_that_was_removed_stays_out_and_one_on_its_way_goes_on() {
 #[test]
 fn a_panic_in_any_part_ends_the_process_and_the_others_go_on() {
     let mut cluster = Cluster::new(3);
+    let exports = cluster.directory.path().join("mfsexports.cfg");
+    fs::write(&exports, "* / rw\n").unwrap();
+    let faces = vec![
+        "--set=MATOCL_LISTEN_PORT=9421".to_owned(),
+        "--set=MATOCS_LISTEN_PORT=9420".to_owned(),
+        format!("--set=EXPORTS_FILENAME={}", exports.display()),
+    ];
+    cluster.options.insert(3, faces);
     cluster.start_all();
     cluster.create("/before");
     cluster.signal(3, "TERM");
     assert_eq!(cluster.ended(3).code(), Some(0), "{}", cluster.said(3));
-    let mut command = cluster.command(3);
-    command.env("MFSHA_TEST_PANIC", "1");
-    cluster.start_by(3, command);
-    let end = cluster.ended(3);
-    let said = cluster.said(3);
-    assert_eq!(end.code(), Some(70), "{said}");
-    let why = "panicked: put in on purpose: a bug; please report it";
-    assert!(said.contains(why), "{said}");
+    let places = ["transport", "faces", "mounts", "chunkservers", "main"];
+    for place in places {
+        let mut command = cluster.command(3);
+        command.env("MFSHA_TEST_PANIC", place);
+        let before = cluster.said(3).len();
+        cluster.start_by(3, command);
+        let end = cluster.ended(3);
+        let said = cluster.said(3)[before..].to_owned();
+        let (code, why) = match place {
+            "main" => (101, "put in on purpose"),
+            _ => (70, "panicked: put in on purpose: a bug; please report it"),
+        };
+        assert_eq!(end.code(), Some(code), "{place}: {said}");
+        assert!(said.contains(why), "{place}: {said}");
+    }
     cluster.create("/without");
     cluster.start(3);
     cluster.ready(3);
     cluster.all_there(&["/before".to_owned(), "/without".to_owned()]);
+}
+
+#[test]
+fn a_panic_in_what_an_operator_asks_costs_that_answer_alone() {
+    let mut cluster = Cluster::new(1);
+    let mut command = cluster.command(1);
+    command.env("MFSHA_TEST_PANIC", "export");
+    cluster.start_by(1, command);
+    cluster.ready(1);
+    cluster.create("/before");
+    let file = cluster.directory.path().join("metadata.mfs");
+    let (good, said) = cluster.admin(&["export-metadata", &file.display().to_string()]);
+    assert!(!good, "{said}");
+    assert!(said.contains("the export has ended"), "{said}");
+    cluster.until(1, "logs the panic", || {
+        cluster.said(1).contains("put in on purpose")
+    });
+    cluster.create("/after");
+    cluster.all_there(&["/before".to_owned()]);
+    cluster.signal(1, "TERM");
+    assert_eq!(cluster.ended(1).code(), Some(0), "{}", cluster.said(1));
+}
+
+/// A second node whose port is somebody's, whose address no machine here has, and whose name is
+/// none: each says what to set, and ends with a code of its own.
+#[test]
+fn a_port_that_cannot_be_listened_at_is_named_with_what_to_set() {
+    let cluster = Cluster::new(1);
+    let _taken = std::net::TcpListener::bind((cluster.ip(1), 9430)).unwrap();
+    let run = |bind: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mfsha"));
+        let data = format!("--data-path={}", cluster.data(1).display());
+        let host = format!("--bind={bind}");
+        command
+            .args(["--node-id=1", &data, &host, "--init-cluster"])
+            .args(["--set=MFSHA_ADVERTISE_HOST=127.0.0.1"])
+            .env_remove("NOTIFY_SOCKET");
+        outcome(command)
+    };
+    let (code, said) = run(&cluster.ip(1));
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.contains("end what uses the port"), "{said}");
+    // An address that is documented never to be anybody's.
+    for foreign in ["192.0.2.77", "no-such-host.invalid"] {
+        let (code, said) = run(foreign);
+        assert_eq!(code, Some(64), "{said}");
+        let what = "set BIND_HOST to an address of this machine";
+        assert!(said.contains(what) && said.contains(foreign), "{said}");
+    }
 }
 
 #[test]

@@ -122,6 +122,29 @@ fn a_file_that_cannot_be_used_changes_nothing() {
 }
 
 #[test]
+fn exports_that_cannot_be_read_change_no_setting_either() {
+    let exports = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&exports, "* / rw\n").unwrap();
+    let text = |level: &str| {
+        format!(
+            "MFSHA_LOG_LEVEL = {level}\nMATOCL_LISTEN_PORT = 9421\nEXPORTS_FILENAME = {}\n",
+            exports.path().display()
+        )
+    };
+    let node = Node::start(&text("info"), &[]);
+    fs::write(&exports, "* / rw\n* / rw,nonsense\n").unwrap();
+    let said = node.reload(Some(&text("debug")), "nothing was reloaded");
+    let path = exports.path().display().to_string();
+    for part in [&path, "line 2", "nonsense"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(node.setting("MFSHA_LOG_LEVEL"), pair("info", "file"));
+    fs::write(&exports, "* / ro\n").unwrap();
+    node.reload(None, "reloaded");
+    assert_eq!(node.setting("MFSHA_LOG_LEVEL"), pair("debug", "file"));
+}
+
+#[test]
 fn the_environment_wins_over_the_file_also_after_a_reload() {
     let node = Node::start(
         "MFSHA_LOG_LEVEL = debug\nMFSHA_REGION = north\n",

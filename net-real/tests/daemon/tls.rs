@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use crate::lifecycle::bare;
 use crate::support::ca::{Ca, Pair};
 use crate::support::{Cluster, admin};
 
@@ -167,6 +168,11 @@ fn certificates_of_another_authority_come_into_force_by_sighup() {
     // Half of a replacement changes nothing: the old ones stay in use.
     fs::write(&files.key, "no key").unwrap();
     reload(&cluster, "the certificates in use stay");
+    assert!(
+        cluster.said(1).contains("nothing was reloaded"),
+        "{}",
+        cluster.said(1)
+    );
     cluster.admin_ok(&["fs", "stat", "/before"]);
     put(&next);
     reload(&cluster, "reloaded");
@@ -204,4 +210,49 @@ fn a_wrong_token_is_refused_and_never_logged() {
     assert!(shown.contains("***"), "{shown}");
     assert!(!shown.contains(token), "{shown}");
     assert!(!cluster.said(1).contains(token), "{}", cluster.said(1));
+}
+
+#[test]
+fn a_node_joins_under_tls_once_its_token_is_corrected() {
+    let ca = Ca::new();
+    let mut cluster = Cluster::new(3);
+    let settings = |cluster: &Cluster, node: u64, token: &str| {
+        let path = cluster.directory.path().join(format!("node{node}.cfg"));
+        fs::write(&path, format!("MFSHA_AUTH_TOKEN = {token}\n")).unwrap();
+        format!("--config={}", path.display())
+    };
+    for node in 1..=3 {
+        let token = if node == 3 { "a-wrong-one" } else { "sesame" };
+        let mut options = ca.node(node).of_node(&ca.path());
+        options.push(settings(&cluster, node, token));
+        cluster.options.insert(node, options);
+    }
+    cluster.admin_options = ca.client().of_admin(&ca.path());
+    let token = ["--token".to_owned(), "sesame".to_owned()];
+    cluster.admin_options.extend(token);
+    let bare = |cluster: &Cluster, node: u64, more: &[String]| {
+        let mut command = bare(cluster, node);
+        command.args(&cluster.options[&node]).args(more);
+        command
+    };
+    let first = bare(&cluster, 1, &["--init-cluster".to_owned()]);
+    cluster.start_by(1, first);
+    let status = |cluster: &Cluster| cluster.admin(&["--timeout", "3", "status"]).0;
+    cluster.until(1, "serves", || status(&cluster));
+    let join = [
+        "--join-cluster".to_owned(),
+        format!("--peer={}", cluster.ip(1)),
+    ];
+    let third = bare(&cluster, 3, &join);
+    cluster.start_by(3, third);
+    cluster.until(3, "says why it is not taken in", || {
+        cluster.said(3).contains("the token is missing or wrong")
+    });
+    settings(&cluster, 3, "sesame");
+    cluster.signal(3, "HUP");
+    cluster.until(3, "is a voter", || {
+        cluster.said(3).contains("this node is a voter now")
+    });
+    let voters = cluster.admin_json(&["node-status", "1"])["membership"]["voters"].clone();
+    assert_eq!(voters, serde_json::json!([[1, 3]]));
 }

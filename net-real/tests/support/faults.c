@@ -5,6 +5,7 @@
  *   MFSHA_TEST_FAIL_FLUSH   a file; while it exists, fsync, fdatasync and msync fail with EIO
  *   MFSHA_TEST_READ_ONLY    a file; while it exists, writing, and opening for writing, fail with
  *                           EROFS
+ *   MFSHA_TEST_NO_DESCRIPTOR  a file; while it exists, accept4 fails with EMFILE
  *   MFSHA_TEST_CLOCK        a file with a number of seconds that are added to the wall clock
  *
  * A file of the first two may hold a path: then only what begins with it fails. Pipes and sockets
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -132,6 +134,16 @@ int open64(const char *path, int flags, ...) {
   mode_t mode = (flags & (O_CREAT | O_TMPFILE)) ? va_arg(rest, mode_t) : 0;
   va_end(rest);
   return open_fails(path, flags) ? -1 : real(path, flags, mode);
+}
+
+int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags) {
+  static int (*real)(int, struct sockaddr *, socklen_t *, int);
+  if (!real) real = dlsym(RTLD_NEXT, "accept4");
+  if (is_on("MFSHA_TEST_NO_DESCRIPTOR", NULL)) {
+    errno = EMFILE;
+    return -1;
+  }
+  return real(fd, address, length, flags);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now) {

@@ -2,9 +2,15 @@
 
 use super::super::{PEER_PROTOCOL_NEWEST, PEER_PROTOCOL_OLDEST};
 use super::world::World;
+use crate::codec;
 use crate::id::NodeId;
-use crate::time::Duration;
-use crate::transport::{Options, PeerRefusal, Start};
+use crate::machine::{Machine, Outbox};
+use crate::rng::Seed;
+use crate::time::{Duration, Instant};
+use crate::transport::{
+    ConnId, DiskId, Effect, Founders, Identity, Input, Note, Options, PEER_HELLO_KIND, PeerRefusal,
+    Speaker, Standing, Start, Transport,
+};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -258,4 +264,42 @@ fn peers_without_a_common_version_are_told_which_they_need() {
         let identity = world.hosts[&NodeId(1)].stored.as_ref().unwrap();
         assert!(!identity.is_formed(), "no cluster with a stranger");
     }
+}
+
+/// The record of a hello has a version of its own: one that this program cannot read is answered
+/// all the same.
+#[test]
+fn a_hello_that_cannot_be_read_yet_is_told_which_versions_there_are() {
+    let mut identity = Identity::new(NodeId(1), DiskId(1));
+    let founders = Founders::from([(NodeId(1), DiskId(1)), (NodeId(2), DiskId(2))]);
+    identity.standing = Standing::Formed { founders };
+    let options = Options::new("a:1".parse().unwrap(), 1, Start::Known);
+    let seed = Seed::from_u64(1);
+    let mut transport = Transport::new(options, identity, seed, Instant::ZERO).unwrap();
+    let conn = ConnId::Accepted(1);
+    let input = Input::Accepted {
+        conn,
+        bytes: codec::seal(PEER_HELLO_KIND, u16::MAX, b"of another time"),
+        speaker: Speaker::Anyone,
+    };
+    let mut out = Outbox::new();
+    transport.step(Instant::ZERO, input, &mut out);
+    let mut told = Vec::new();
+    for effect in out.drain() {
+        if let Effect::Write { bytes, .. } = effect {
+            told.extend(bytes);
+        }
+    }
+    let refusal = PeerRefusal::Protocol {
+        node: NodeId(1),
+        oldest: PEER_PROTOCOL_OLDEST,
+        newest: PEER_PROTOCOL_NEWEST,
+    };
+    assert_eq!(
+        Note::from_bytes(&told),
+        Ok(Note::Refused {
+            by: NodeId(1),
+            refusal
+        })
+    );
 }

@@ -20,6 +20,7 @@ use mfsha_core::native::request::{
 };
 use mfsha_core::native::{ClientHello, ClusterId, HelloReply, ToClient, ToNode, Welcome};
 use mfsha_jepsen::cluster::PORT;
+use mfsha_jepsen::door::{Door, Speech};
 use mfsha_jepsen::stand_in::{Tree, founders};
 use mfsha_jepsen::wire::{self, Connection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -257,9 +258,8 @@ impl Node {
         let lost = |error: wire::WireError| NodeError::Unavailable {
             reason: error.to_string(),
         };
-        let mut connection = Connection::open(self.first(), patience)
-            .await
-            .map_err(lost)?;
+        let first = Door::new(self.first(), Speech::clear());
+        let mut connection = Connection::open(&first, patience).await.map_err(lost)?;
         connection.ask(body, patience).await.map_err(lost)?
     }
 
