@@ -488,7 +488,7 @@ impl Everything {
                 let more = match target.kind {
                     NodeKind::Directory => continue,
                     NodeKind::File => files[&target.inode],
-                    _ => stats::NODE,
+                    _ => stats::of_special(&self.nodes[&target.inode]),
                 };
                 let sum = sums.entry(*dir).or_default();
                 *sum = stats::plus(sum, &more);

@@ -5,7 +5,7 @@ use super::entry;
 use super::error::FsError;
 use super::node::{self, New};
 use super::op::{Caller, DirStats, Disable, Name, NodeKind, Reply, Whereabouts};
-use super::permission::{APPEND_ONLY, IMMUTABLE};
+use super::permission::IMMUTABLE;
 use super::quota;
 use super::record::Inode;
 use super::session;
@@ -91,7 +91,7 @@ pub fn symlink(
 /// Gives a node that is no directory another name.
 ///
 /// # Errors
-/// `NoEnt`, `Perm` for a directory or a protected node, `NoEnt` without a name, `NoSpace` with too
+/// `NoEnt`, `Perm` for a directory or an immutable node, `NoEnt` without a name, `NoSpace` with too
 /// many; then of the directory as [`entry::free_name`]; `Quota`.
 pub fn link(
     txn: &mut Txn<'_>,
@@ -102,7 +102,7 @@ pub fn link(
 ) -> Res<Reply> {
     let who = Who::enter(txn, caller, &[Disable::Link], true)?;
     let (ino, node) = who.node(txn, ino, false)?;
-    if node.kind() == NodeKind::Directory || node.eattr.value() & (IMMUTABLE | APPEND_ONLY) != 0 {
+    if node.kind() == NodeKind::Directory || node.eattr.value() & IMMUTABLE != 0 {
         return Err(FsError::Perm.into());
     }
     if node.whereabouts.value() != Whereabouts::Linked {
@@ -133,7 +133,10 @@ fn make(
     let counted: DirStats = match new.kind {
         NodeKind::Directory => stats::DIRECTORY,
         NodeKind::File => stats::FILE,
-        _ => stats::NODE,
+        _ => DirStats {
+            length: new.target.len() as i128,
+            ..stats::NODE
+        },
     };
     quota::check(txn, dir, &counted)?;
     node::make(txn, who, dir, name, new)
@@ -154,7 +157,7 @@ pub fn reply(txn: &Txn<'_>, who: &Who, ino: InodeId, node: &Inode) -> Res<Reply>
 mod tests {
     use super::super::op::{Acl, AclKind, Attr, Op, Query, QuotaLimits, SetAttr};
     use super::super::permission::{
-        NO_ENTRY_CACHE, NO_MASK, NO_OWNER, SNAPSHOT, UNDELETABLE, access_acl,
+        APPEND_ONLY, NO_ENTRY_CACHE, NO_MASK, NO_OWNER, SNAPSHOT, UNDELETABLE, access_acl,
     };
     use super::super::testing::{
         Bed, ROOT, chmod, create, hard_quota, link, mkdir, rmdir, root, set_attr, somebody,
@@ -254,11 +257,10 @@ mod tests {
             (FsError::Perm, link(&root(), dir, nowhere, "")),
             (FsError::NoEnt, link(&root(), trashed, dir, "new")),
         ]);
-        for eattr in [IMMUTABLE, APPEND_ONLY] {
-            bed.set_eattr(file, eattr);
-            bed.refused(vec![(FsError::Perm, link(&root(), file, nowhere, ""))]);
-        }
-        bed.set_eattr(file, UNDELETABLE | SNAPSHOT);
+        bed.set_eattr(file, IMMUTABLE);
+        bed.refused(vec![(FsError::Perm, link(&root(), file, nowhere, ""))]);
+        let kept = UNDELETABLE | APPEND_ONLY;
+        bed.set_eattr(file, kept | SNAPSHOT);
         bed.now = 2_000;
         bed.ok(link(&root(), file, dir, "second"));
         let attr = bed.attr(file);
@@ -269,7 +271,7 @@ mod tests {
         assert_eq!(bed.attr(dir).mtime, WallTime(2_000));
         assert_eq!(bed.sums(ROOT).files, 2);
         let eattr = bed.by_hand(|txn| txn.inode(file)).eattr.value();
-        assert_eq!(eattr, UNDELETABLE, "what is modified leaves its snapshot");
+        assert_eq!(eattr, kept, "what is modified leaves its snapshot");
     }
 
     #[test]

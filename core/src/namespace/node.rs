@@ -87,6 +87,7 @@ pub fn make(
         mtime: Lww::at(stamp, now),
         ctime: Lww::at(stamp, now),
         eattr: Lww::at(stamp, eattr),
+        length: Lww::at(stamp, new.target.len() as u64),
         class: Lww::at(
             stamp,
             if has_data {

@@ -19,7 +19,7 @@ use crate::id::InodeId;
 ///
 /// # Errors
 /// Of the source as [`entry::removable`]; of the target directory as [`entry::writable_dir`];
-/// `Invalid` name; `Perm` for a protected node; `Access` for a directory that gets another parent
+/// `Invalid` name; `Perm` for an immutable node; `Access` for a directory that gets another parent
 /// and is not writable; `Invalid` into itself; of what is replaced as [`replaceable`]; `Quota`;
 /// `NoSpace` for a directory that would lie too deep.
 pub fn rename(
@@ -42,7 +42,10 @@ pub fn rename(
     let src = entry::removable(txn, &who, src_parent, src_name)?;
     let (dst, dst_node) = entry::writable_dir(txn, &who, dst_parent, IMMUTABLE)?;
     valid_name(dst_name)?;
-    entry::not_protected(&src.node)?;
+    // Undeletable and append-only nodes move: they are still there afterwards.
+    if src.node.eattr.value() & IMMUTABLE != 0 {
+        return Err(FsError::Perm.into());
+    }
     if src.node.kind() == NodeKind::Directory {
         if src.dir != dst {
             permission::require(txn, &who, src.ino, &src.node, WRITE)?;
@@ -165,12 +168,15 @@ mod tests {
                 rename(&root(), (src, "file"), (dst, "a/b")),
             ),
         ]);
-        for eattr in [IMMUTABLE, APPEND_ONLY, UNDELETABLE] {
+        bed.set_eattr(file, IMMUTABLE);
+        bed.refused(vec![
+            (FsError::Invalid, rename(&root(), (src, "file"), (dst, ""))),
+            (FsError::Perm, rename(&root(), (src, "file"), (dst, "new"))),
+        ]);
+        for eattr in [APPEND_ONLY, UNDELETABLE] {
             bed.set_eattr(file, eattr);
-            bed.refused(vec![
-                (FsError::Invalid, rename(&root(), (src, "file"), (dst, ""))),
-                (FsError::Perm, rename(&root(), (src, "file"), (dst, "new"))),
-            ]);
+            bed.ok(rename(&root(), (src, "file"), (dst, "new")));
+            bed.ok(rename(&root(), (dst, "new"), (src, "file")));
         }
         bed.set_eattr(file, 0);
         bed.set_eattr(dst, IMMUTABLE);

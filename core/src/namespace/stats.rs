@@ -215,7 +215,19 @@ pub fn of_node(txn: &Txn<'_>, ino: InodeId, node: &Inode) -> Res<DirStats> {
     match node.kind() {
         NodeKind::Directory => of_dir(txn, ino),
         NodeKind::File => of_file(txn, ino, node),
-        _ => Ok(NODE),
+        _ => Ok(of_special(node)),
+    }
+}
+
+/// What a node that is neither file nor directory counts as: of a symlink, its target's bytes.
+///
+/// They stand in its length and are not those of the target itself: links that were made before
+/// they counted have none, and the sums above them were kept without them.
+#[must_use]
+pub fn of_special(node: &Inode) -> DirStats {
+    DirStats {
+        length: signed(node.length.value()),
+        ..NODE
     }
 }
 
@@ -401,7 +413,8 @@ mod tests {
             // Class 2, which the root began with.
             real_size: 2 * size,
         };
-        let in_inner = plus(&plus(&DIRECTORY, &one), &NODE);
+        let link = DirStats { length: 13, ..NODE };
+        let in_inner = plus(&plus(&DIRECTORY, &one), &link);
         assert_eq!(bed.sums(inner), in_inner);
         assert_eq!(bed.sums(a), plus(&in_inner, &DIRECTORY));
         assert_eq!(bed.sums(b), plus(&DIRECTORY, &one));
@@ -417,6 +430,47 @@ mod tests {
         assert_eq!(bed.sums(b).real_size, 0);
         bed.node(mkdir(&root(), inner, "last"));
         assert_eq!(bed.sums(b).dirs, 3);
+    }
+
+    #[test]
+    fn a_symlink_counts_its_targets_bytes_once_for_each_name() {
+        let mut bed = Bed::new();
+        let (a, b) = (bed.dir(&root(), ROOT, "a"), bed.dir(&root(), ROOT, "b"));
+        let soft = bed.node(symlink(&root(), a, "l", b"12345"));
+        bed.ok(link(&root(), soft, b, "l"));
+        assert_eq!((bed.sums(a).length, bed.sums(b).length), (5, 5));
+        bed.ok(rename(&root(), (a, "l"), (b, "m")));
+        assert_eq!((bed.sums(a).length, bed.sums(b).length), (0, 10));
+        bed.ok(unlink(&root(), b, "l"));
+        assert_eq!((bed.sums(b).length, bed.sums(ROOT).length), (5, 5));
+        bed.ok(unlink(&root(), b, "m"));
+        assert_eq!(bed.sums(b), DIRECTORY);
+    }
+
+    #[test]
+    fn a_symlink_of_before_targets_counted_counts_as_it_did() {
+        let mut bed = Bed::new();
+        let dir = bed.dir(&root(), ROOT, "dir");
+        let soft = bed.node(symlink(&root(), dir, "l", b"12345"));
+        bed.by_hand(|txn| {
+            super::super::node::change(txn, soft, |node, stamp| Inode {
+                length: node.length.write(stamp, 0),
+                ..Inode::default()
+            })?;
+            add(
+                txn,
+                dir,
+                &DirStats {
+                    length: -5,
+                    ..DirStats::default()
+                },
+            )
+        });
+        assert_eq!(bed.attr(soft).length, 5, "applications see its target");
+        bed.ok(rename(&root(), (dir, "l"), (ROOT, "m")));
+        assert_eq!(bed.sums(ROOT).length, 0);
+        bed.ok(unlink(&root(), ROOT, "m"));
+        assert_eq!(bed.sums(ROOT).length, 0);
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Model {
                 if matches!(kind, NodeKind::Directory | NodeKind::Symlink) {
                     return Err(FsError::Invalid);
                 }
-                let parent = self.check_new_name(step, &who, *parent, name)?;
+                let parent = self.check_new_name(step, &who, *parent, name, &[])?;
                 let making = Making {
                     kind: *kind,
                     mode: *mode,
@@ -72,7 +72,7 @@ impl Model {
             } => {
                 let who = self.tree_caller(caller)?;
                 who.may_change(&[Disable::Mkdir])?;
-                let parent = self.check_new_name(step, &who, *parent, name)?;
+                let parent = self.check_new_name(step, &who, *parent, name, &[])?;
                 let making = Making {
                     kind: NodeKind::Directory,
                     mode: *mode,
@@ -95,7 +95,7 @@ impl Model {
                 if target.is_empty() || too_long || target.contains(&0) {
                     return Err(FsError::Invalid);
                 }
-                let parent = self.check_new_name(step, &who, *parent, name)?;
+                let parent = self.check_new_name(step, &who, *parent, name, target)?;
                 let making = Making {
                     kind: NodeKind::Symlink,
                     mode: 0o777,
@@ -189,6 +189,7 @@ impl Model {
         who: &Who,
         parent: InodeId,
         name: &[u8],
+        target: &[u8],
     ) -> Result<InodeId, FsError> {
         let parent = self.check_place(who, parent, name)?;
         if self.node(parent).entries.contains_key(name) {
@@ -196,6 +197,7 @@ impl Model {
         }
         let one = DirStats {
             inodes: 1,
+            length: target.len() as i128,
             ..DirStats::default()
         };
         self.check_quota(step.now, &self.grow_below(parent, one))?;
@@ -294,7 +296,7 @@ impl Model {
         if self.node(inode).kind == NodeKind::Directory {
             return Err(FsError::Perm);
         }
-        self.forbid(inode, eattr::IMMUTABLE | eattr::APPEND_ONLY)?;
+        self.forbid(inode, eattr::IMMUTABLE)?;
         if self.node(inode).is_detached() {
             return Err(FsError::NoEnt);
         }
@@ -400,7 +402,7 @@ impl Model {
     ) -> Result<Reply, FsError> {
         let (src_parent, inode) = self.check_source(who, src_parent, src_name)?;
         let dst_parent = self.check_place(who, dst_parent, dst_name)?;
-        self.forbid(inode, eattr::PROTECTED)?;
+        self.forbid(inode, eattr::IMMUTABLE)?;
         let is_dir = self.node(inode).kind == NodeKind::Directory;
         if is_dir && src_parent != dst_parent {
             self.demand(who, inode, W)?;

@@ -335,7 +335,8 @@ impl Model {
                 sum.size = size as i128;
                 sum.real_size = i128::from(size) * i128::from(self.copies(node.class));
             }
-            _ => {}
+            // A symlink's target; nothing of what is none.
+            _ => sum.length = node.target.len() as i128,
         }
         sum
     }

@@ -517,7 +517,7 @@ fn inode(node: &Node, names: &[Named], decorated: bool, subdirs: u64) -> Inode {
         mtime,
         ctime,
         length: match node.origin.kind {
-            NodeKind::File => register(node.length),
+            NodeKind::File | NodeKind::Symlink => register(node.length),
             _ => Lww::default(),
         },
         winattr: register(node.winattr),

@@ -110,7 +110,10 @@ impl Node {
                     ..stats::FILE
                 }
             }
-            _ => stats::NODE,
+            _ => DirStats {
+                length: self.length.into(),
+                ..stats::NODE
+            },
         }
     }
 }
@@ -550,6 +553,7 @@ impl Stage {
                         target.len()
                     ));
                 }
+                node.length = target.len() as u64;
                 node.origin.target = target;
             }
             Content::File { length, chunks } => {
