@@ -20,7 +20,7 @@ const NOT_GIVEN: u16 = 0xFFFF;
 /// # Errors
 /// After the session's: `NoEnt`; `Perm` for whom the node does not belong to, or when immutable;
 /// `NotSupported` for a symlink, and for a default ACL of what is no directory; `Invalid` for a
-/// permission or too many entries; `NoAttr` for the removal of none.
+/// permission or too many entries.
 pub fn set(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -43,15 +43,15 @@ pub fn set(
     }
     valid(acl)?;
     let key = Key::Acl(ino, kind);
+    let mut is_changed = false;
     if is_removal(acl) {
-        if !txn.has(&key)? {
-            return Err(FsError::NoAttr.into());
-        }
+        // MooseFS takes the removal of none for done.
         txn.set::<Acl>(&key, None)?;
     } else {
         let acl = filled(acl, node.mode.value());
         if kind == AclKind::Access {
             let mode = mode_of(&acl, node.mode.value());
+            is_changed = mode != node.mode.value();
             node::change(txn, ino, |node, stamp| Inode {
                 mode: node.mode.write(stamp, mode),
                 ..Inode::default()
@@ -60,7 +60,8 @@ pub fn set(
         let says_more_than_mode = !is_minimal(&acl) || kind == AclKind::Default;
         txn.set(&key, says_more_than_mode.then_some(acl))?;
     }
-    change::decorate(txn, ino)?;
+    // As in MooseFS, an ACL alone is no change of the node: only another mode is.
+    change::decorate(txn, ino, is_changed)?;
     Ok(Reply::Done)
 }
 
@@ -112,13 +113,10 @@ fn filled(acl: &Acl, mode: u16) -> Acl {
     }
 }
 
-/// Permission bits that say what the ACL does, as far as they can: the group's are the mask.
+/// The node's own permission bits under an ACL. While it is there, the group's show as the mask;
+/// they come to light again when it is removed.
 fn mode_of(acl: &Acl, mode: u16) -> u16 {
-    let group = match acl.mask {
-        NO_MASK => acl.group,
-        mask => mask,
-    };
-    mode & 0o7000 | acl.user << 6 | group << 3 | acl.other
+    mode & 0o7000 | acl.user << 6 | acl.group << 3 | acl.other
 }
 
 #[cfg(test)]
@@ -176,16 +174,26 @@ mod tests {
         let kept = Acl {
             user: 6,
             group: 4,
-            ..given
+            ..given.clone()
         };
         assert_eq!(ask(&bed, file, AclKind::Access), Ok(kept));
         let attr = bed.attr(file);
         assert_eq!((attr.mode, attr.ctime.0, attr.flags & 8), (0o630, 1_005, 0));
         assert_eq!(ask(&bed, file, AclKind::Default), Err(FsError::NoAttr));
-        // Away with it: the permission bits stay.
+        // Once more changes no mode, so no time; nor does the default of a directory.
+        bed.now += 5;
+        bed.ok(set_op(&root(), file, AclKind::Access, &given));
+        assert_eq!(bed.attr(file).ctime.0, 1_005);
+        let dir = bed.dir(&root(), ROOT, "d");
+        bed.now += 5;
+        bed.ok(set_op(&root(), dir, AclKind::Default, &given));
+        bed.ok(set_op(&root(), dir, AclKind::Default, &acl([NONE; 4])));
+        assert_eq!(bed.attr(dir).ctime.0, 1_010);
+        // Away with it: the node's own permission bits are seen again.
         bed.ok(set_op(&root(), file, AclKind::Access, &acl([NONE; 4])));
         assert_eq!(ask(&bed, file, AclKind::Access), Err(FsError::NoAttr));
-        assert_eq!((bed.attr(file).mode, bed.attr(file).flags & 8), (0o630, 8));
+        assert_eq!((bed.attr(file).mode, bed.attr(file).flags & 8), (0o640, 8));
+        assert_eq!(bed.attr(file).ctime.0, 1_005);
     }
 
     #[test]
@@ -249,11 +257,9 @@ mod tests {
             ),
             (FsError::Invalid, set_op(&root(), file, kind, &named)),
             (FsError::Invalid, set_op(&root(), file, kind, &many)),
-            (
-                FsError::NoAttr,
-                set_op(&root(), file, kind, &acl([NONE; 4])),
-            ),
         ]);
+        // There is none to be removed, and that is no mistake.
+        bed.ok(set_op(&root(), file, kind, &acl([NONE; 4])));
         bed.set_eattr(file, IMMUTABLE);
         bed.refused(vec![(FsError::Perm, set_op(&root(), file, kind, &good))]);
     }

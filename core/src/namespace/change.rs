@@ -14,19 +14,29 @@ pub fn is_owner(who: &Who, node: &Inode) -> bool {
     who.is_root() || who.owns(node)
 }
 
-/// An extended attribute or ACL came or went: notes whether any is left, and the time.
+/// An extended attribute or ACL came or went: notes whether any is left, and the time if the node
+/// counts as changed by that.
 ///
 /// # Errors
 /// `NoEnt` when there is no such node.
-pub fn decorate(txn: &mut Txn<'_>, ino: InodeId) -> Res<()> {
+pub fn decorate(txn: &mut Txn<'_>, ino: InodeId, is_changed: bool) -> Res<()> {
     let decorated = txn.any(&Key::Xattr(ino, Vec::new()).prefix())?
         || txn.any(&Key::Acl(ino, AclKind::Access).prefix())?;
     let now = txn.now();
-    node::change(txn, ino, |node, stamp| Inode {
-        ctime: node.ctime.write(stamp, now),
-        decorated: node.decorated.write(stamp, decorated),
-        eattr: node::unsnapshot(node, stamp),
-        ..Inode::default()
+    node::change(txn, ino, |node, stamp| {
+        let noted = Inode {
+            decorated: node.decorated.write(stamp, decorated),
+            ..Inode::default()
+        };
+        if is_changed {
+            Inode {
+                ctime: node.ctime.write(stamp, now),
+                eattr: node::unsnapshot(node, stamp),
+                ..noted
+            }
+        } else {
+            noted
+        }
     })?;
     Ok(())
 }

@@ -59,13 +59,13 @@ pub fn set(
     }
     let value = (mode != XattrMode::Remove).then(|| value.to_vec());
     if value.is_some() && !there {
-        let names = names(txn, ino, |_| true)?;
+        let names = names(txn, ino)?;
         if names.len() + wanted.name.len() + 1 > limits::XATTR_VALUE_BYTES_MAX {
             return Err(FsError::Range.into());
         }
     }
     txn.set(&key, value)?;
-    change::decorate(txn, ino)?;
+    change::decorate(txn, ino, true)?;
     Ok(Reply::Done)
 }
 
@@ -88,7 +88,8 @@ pub fn get(txn: &Txn<'_>, caller: &Caller, wanted: Wanted<'_>) -> Res<Answer> {
     Ok(Answer::Bytes(value.ok_or(FsError::NoAttr)?))
 }
 
-/// GETXATTR without a name: the names in order, each followed by NUL; trusted ones for root alone.
+/// GETXATTR without a name: the names in order, each followed by NUL, also those whose values are
+/// not for the caller.
 ///
 /// # Errors
 /// After the session's: `NoEnt`, `Access`.
@@ -98,8 +99,7 @@ pub fn list(txn: &Txn<'_>, caller: &Caller, inode: InodeId, opened: bool) -> Res
     if !opened {
         permission::require(txn, &who, ino, &node, READ)?;
     }
-    let names = names(txn, ino, |name| who.is_root() || !name.starts_with(TRUSTED))?;
-    Ok(Answer::Bytes(names))
+    Ok(Answer::Bytes(names(txn, ino)?))
 }
 
 const TRUSTED: &[u8] = b"trusted.";
@@ -121,12 +121,10 @@ fn valid_name(name: &[u8]) -> Result<(), FsError> {
     if valid { Ok(()) } else { Err(FsError::Invalid) }
 }
 
-fn names(txn: &Txn<'_>, ino: InodeId, shown: impl Fn(&[u8]) -> bool) -> Res<Vec<u8>> {
+fn names(txn: &Txn<'_>, ino: InodeId) -> Res<Vec<u8>> {
     let mut out = Vec::new();
     txn.scan::<Xattr>(&Key::Xattr(ino, Vec::new()).prefix(), None, |key, _| {
-        if let Key::Xattr(_, name) = key
-            && shown(&name)
-        {
+        if let Key::Xattr(_, name) = key {
             out.extend_from_slice(&name);
             out.push(0);
         }
@@ -256,13 +254,10 @@ mod tests {
         ] {
             assert_eq!(bed.ask(query), Err(error));
         }
-        // Trusted names are shown to root alone.
+        // Their names are shown to everybody.
         let all = Answer::Bytes(b"trusted.x\0".to_vec());
-        assert_eq!(bed.ask(list_query(&root(), file)), Ok(all));
-        assert_eq!(
-            bed.ask(list_query(&other, file)),
-            Ok(Answer::Bytes(Vec::new()))
-        );
+        assert_eq!(bed.ask(list_query(&root(), file)), Ok(all.clone()));
+        assert_eq!(bed.ask(list_query(&other, file)), Ok(all));
         bed.set_eattr(file, 0);
         bed.ok(chmod(&root(), file, 0o600));
         let queries = [get_query(&other, file, b"user.x"), list_query(&other, file)];
@@ -281,7 +276,7 @@ mod tests {
                 let name = format!("{at:0255}").into_bytes();
                 txn.set(&Key::Xattr(file, name), Some(b"v".to_vec()))?;
             }
-            change::decorate(txn, file)
+            change::decorate(txn, file, true)
         });
         let mode = XattrMode::CreateOrReplace;
         bed.refused(vec![(FsError::Range, set_op(&root(), file, b"x", mode))]);

@@ -12,7 +12,7 @@ use mfsha_core::time::WallTime;
 use crate::access::{W, check_xattr_name};
 use crate::apply::Step;
 use crate::state::{Model, Node, eattr};
-use crate::view::{NOT_GIVEN, Who, acl_mode, shown_mode};
+use crate::view::{NOT_GIVEN, Who, shown_mode};
 
 /// Setuid and setgid.
 const SUGID: u16 = 0o6000;
@@ -216,26 +216,29 @@ impl Model {
         check_acl(acl)?;
         let nameless = acl.named_users.is_empty() && acl.named_groups.is_empty();
         let bits = [acl.user, acl.group, acl.other, acl.mask];
+        let mut is_changed = false;
         if nameless && bits == [NOT_GIVEN; 4] {
             let place = match kind {
                 AclKind::Access => &mut node.access_acl,
                 AclKind::Default => &mut node.default_acl,
             };
-            if place.take().is_none() {
-                return Err(FsError::NoAttr);
-            }
+            *place = None;
         } else {
             let acl = fill_from_mode(acl, node.mode);
             let simple = nameless && acl.mask == NOT_GIVEN;
             match kind {
                 AclKind::Default => node.default_acl = Some(acl),
                 AclKind::Access => {
-                    node.mode = node.mode & 0o7000 | acl_mode(&acl);
+                    let own = (acl.user & 7) << 6 | (acl.group & 7) << 3 | acl.other & 7;
+                    is_changed = node.mode & 0o777 != own;
+                    node.mode = node.mode & 0o7000 | own;
                     node.access_acl = (!simple).then_some(acl);
                 }
             }
         }
-        node.changed(step.now);
+        if is_changed {
+            node.changed(step.now);
+        }
         Ok(Reply::Done)
     }
 }

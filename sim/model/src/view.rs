@@ -270,7 +270,7 @@ pub(crate) fn shown_mode(node: &Node) -> u16 {
 }
 
 /// The nine bits that an ACL shows: the group's are the mask, or the group entry without one.
-pub(crate) fn acl_mode(acl: &Acl) -> u16 {
+fn acl_mode(acl: &Acl) -> u16 {
     let group = if acl.mask == NOT_GIVEN {
         acl.group
     } else {
