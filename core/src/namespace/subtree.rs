@@ -56,8 +56,8 @@ enum Verdict {
 /// SETTRASHTIME.
 ///
 /// # Errors
-/// After the session's: `NoEnt`; `Perm` for a time beyond the session's bounds; `Invalid` for a
-/// subtree that is too large; `Perm` when the one node meant is not the caller's.
+/// After the session's: `NoEnt`; `Perm` for a time beyond the session's bounds, and for what is
+/// neither file nor directory; `Invalid` for a subtree that is too large; `Perm` when the one node meant is not the caller's.
 pub fn set_trash_time(
     txn: &mut Txn<'_>,
     caller: &Caller,
@@ -65,11 +65,12 @@ pub fn set_trash_time(
     seconds: u32,
 ) -> Res<Reply> {
     let who = Who::enter(txn, caller, &[Disable::SetTrash], true)?;
-    let (top, _) = who.node(txn, scope.inode, false)?;
+    let (top, node) = who.node(txn, scope.inode, false)?;
     let allowed = who.params.trash_seconds_min..=who.params.trash_seconds_max;
     if scope.mode == SetMode::Set && !allowed.contains(&seconds) {
         return Err(FsError::Perm.into());
     }
+    require_data(&node)?;
     let hours = u16::try_from(seconds.div_ceil(HOUR)).unwrap_or(u16::MAX);
     each(txn, top, scope, |txn, ino, file| {
         if !has_data(file) {
@@ -95,6 +96,7 @@ pub fn set_trash_time(
 /// # Errors
 /// After the session's: `NoEnt`; `NoClass`; `Perm` for a class that needs an administrator, and
 /// for a goal beyond the session's bounds; `Invalid` for a user's class by increase or decrease;
+/// `Perm` for what is neither file nor directory;
 /// `Invalid` for a subtree that is too large; `Perm` when the one node meant is not the caller's.
 pub fn set_class(
     txn: &mut Txn<'_>,
@@ -104,7 +106,7 @@ pub fn set_class(
     only: Option<u8>,
 ) -> Res<Reply> {
     let who = Who::enter(txn, caller, &[Disable::SetSclass], true)?;
-    let (top, _) = who.node(txn, scope.inode, false)?;
+    let (top, node) = who.node(txn, scope.inode, false)?;
     let wanted = class::get(txn, class)?;
     if wanted.admin_only && !who.params.flags.admin {
         return Err(FsError::Perm.into());
@@ -118,6 +120,7 @@ pub fn set_class(
     } else if !plain {
         return Err(FsError::Invalid.into());
     }
+    require_data(&node)?;
     each(txn, top, scope, |txn, ino, file| {
         if !has_data(file) {
             return Ok(Verdict::Passed);
@@ -176,9 +179,10 @@ pub fn set_eattr(txn: &mut Txn<'_>, caller: &Caller, scope: Scope, bits: u8) -> 
 /// GETTRASHTIME, seconds.
 ///
 /// # Errors
-/// After the session's: `NoEnt`; `Invalid` for a subtree that is too large.
+/// After the session's: `NoEnt`; `Perm` for what is neither file nor directory; `Invalid` for a
+/// subtree that is too large.
 pub fn trash_times(txn: &Txn<'_>, caller: &Caller, inode: InodeId, recursive: bool) -> Res<Answer> {
-    count(txn, caller, inode, recursive, |node| {
+    count(txn, caller, inode, recursive, require_data, |node| {
         has_data(node).then(|| u32::from(node.trash_hours.value()) * HOUR)
     })
 }
@@ -186,9 +190,10 @@ pub fn trash_times(txn: &Txn<'_>, caller: &Caller, inode: InodeId, recursive: bo
 /// GETSCLASS.
 ///
 /// # Errors
-/// After the session's: `NoEnt`; `Invalid` for a subtree that is too large.
+/// After the session's: `NoEnt`; `Perm` for what is neither file nor directory; `Invalid` for a
+/// subtree that is too large.
 pub fn classes(txn: &Txn<'_>, caller: &Caller, inode: InodeId, recursive: bool) -> Res<Answer> {
-    count(txn, caller, inode, recursive, |node| {
+    count(txn, caller, inode, recursive, require_data, |node| {
         has_data(node).then(|| u32::from(node.class.value()))
     })
 }
@@ -198,9 +203,23 @@ pub fn classes(txn: &Txn<'_>, caller: &Caller, inode: InodeId, recursive: bool) 
 /// # Errors
 /// After the session's: `NoEnt`; `Invalid` for a subtree that is too large.
 pub fn eattrs(txn: &Txn<'_>, caller: &Caller, inode: InodeId, recursive: bool) -> Res<Answer> {
-    count(txn, caller, inode, recursive, |node| {
-        Some(u32::from(node.eattr.value()))
-    })
+    count(
+        txn,
+        caller,
+        inode,
+        recursive,
+        |_| Ok(()),
+        |node| Some(u32::from(node.eattr.value())),
+    )
+}
+
+/// A request for a value means a node that can have it; below that node others are passed over.
+fn require_data(top: &Inode) -> Result<(), FsError> {
+    if has_data(top) {
+        Ok(())
+    } else {
+        Err(FsError::Perm)
+    }
 }
 
 fn has_data(node: &Inode) -> bool {
@@ -283,10 +302,12 @@ fn count(
     caller: &Caller,
     inode: InodeId,
     recursive: bool,
+    judge_top: impl Fn(&Inode) -> Result<(), FsError>,
     value: impl Fn(&Inode) -> Option<u32>,
 ) -> Res<Answer> {
     let who = Who::enter(txn, caller, &[], false)?;
-    let (top, _) = who.node(txn, inode, false)?;
+    let (top, node) = who.node(txn, inode, false)?;
+    judge_top(&node)?;
     let mut walk = Walk::new(top, recursive);
     let (mut files, mut dirs) = (BTreeMap::new(), BTreeMap::new());
     while let Some((_, node)) = walk.next(txn)? {
@@ -402,6 +423,44 @@ mod tests {
         assert_eq!(bed.ask(query), Ok(expected));
         let most = trash_op(&root(), file, u32::MAX, SetMode::Set);
         assert_eq!(bed.ok(most), counts(1, 0, 0, 0));
+    }
+
+    #[test]
+    fn what_is_neither_file_nor_directory_has_no_trash_time_and_no_class() {
+        let mut bed = Bed::new();
+        let link = bed.node(symlink(&root(), ROOT, "l", b"target"));
+        for recursive in [false, true] {
+            let with = |op: Op| if recursive { all_below(op) } else { op };
+            bed.refused(vec![
+                (
+                    FsError::Perm,
+                    with(trash_op(&root(), link, 3_600, SetMode::Set)),
+                ),
+                (
+                    FsError::Perm,
+                    with(class_op(&root(), link, 3, SetMode::Set)),
+                ),
+            ]);
+            let (caller, inode) = (root(), link);
+            let times = Query::GetTrashTime {
+                caller: caller.clone(),
+                inode,
+                recursive,
+            };
+            assert_eq!(bed.ask(times), Err(FsError::Perm));
+            let classes = Query::GetSclass {
+                caller: caller.clone(),
+                inode,
+                recursive,
+            };
+            assert_eq!(bed.ask(classes), Err(FsError::Perm));
+            let attributes = Query::GetEattr {
+                caller,
+                inode,
+                recursive,
+            };
+            assert!(bed.ask(attributes).is_ok(), "extra attributes it has");
+        }
     }
 
     #[test]

@@ -303,10 +303,8 @@ impl Model {
                 }
                 let mut list = Vec::new();
                 for name in self.node(inode).xattrs.keys() {
-                    if who.is_root() || !name.starts_with(b"trusted.") {
-                        list.extend_from_slice(name);
-                        list.push(0);
-                    }
+                    list.extend_from_slice(name);
+                    list.push(0);
                 }
                 Ok(Answer::Bytes(list))
             }
@@ -447,16 +445,22 @@ impl Model {
                 caller,
                 inode,
                 recursive,
-            } => self.count(caller, *inode, *recursive, |node| {
-                has_class(node).then_some(node.trash_hours * 3_600)
-            }),
+            } => {
+                self.check_has_class(caller, *inode)?;
+                self.count(caller, *inode, *recursive, |node| {
+                    has_class(node).then_some(node.trash_hours * 3_600)
+                })
+            }
             Query::GetSclass {
                 caller,
                 inode,
                 recursive,
-            } => self.count(caller, *inode, *recursive, |node| {
-                has_class(node).then_some(node.class.into())
-            }),
+            } => {
+                self.check_has_class(caller, *inode)?;
+                self.count(caller, *inode, *recursive, |node| {
+                    has_class(node).then_some(node.class.into())
+                })
+            }
             Query::GetEattr {
                 caller,
                 inode,
@@ -489,6 +493,17 @@ impl Model {
     }
 
     /// How many nodes have each value: directories, and everything else.
+    /// Of what is neither file nor directory no class and no trash time is told.
+    fn check_has_class(&self, caller: &Caller, inode: InodeId) -> Result<(), FsError> {
+        let who = self.tree_caller(caller)?;
+        let inode = self.see(&who, inode, false)?;
+        if has_class(self.node(inode)) {
+            Ok(())
+        } else {
+            Err(FsError::Perm)
+        }
+    }
+
     fn count(
         &self,
         caller: &Caller,

@@ -40,6 +40,9 @@ impl Model {
                 if *mode == SetMode::Set && !allowed.contains(seconds) {
                     return Err(FsError::Perm);
                 }
+                if !has_class(self.node(inode)) {
+                    return Err(FsError::Perm);
+                }
                 let hours = seconds.div_ceil(3_600).min(TRASH_HOURS_MAX);
                 self.change_all(inode, *recursive, &mut |model, inode| {
                     model.set_trash_time(step, &who, inode, hours, *mode)
@@ -57,6 +60,9 @@ impl Model {
                 who.may_change(&[Disable::SetSclass])?;
                 let inode = self.see(&who, *inode, false)?;
                 self.check_class_choice(&who, *class, *mode)?;
+                if !has_class(self.node(inode)) {
+                    return Err(FsError::Perm);
+                }
                 self.change_all(inode, *recursive, &mut |model, inode| {
                     if only.is_some_and(|only| only != model.node(inode).class)
                         && who.owns(model.node(inode))
