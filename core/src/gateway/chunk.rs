@@ -351,6 +351,11 @@ fn shown(task: &mut Task, client: &Client, showing: Showing, copies: &[Vec<Shown
                 let count = &mut counts[valid(copies).min(COUNTED_MAX)];
                 *count = count.saturating_add(1);
             }
+            // Up to the last chunk: a file that was made longer has no holes behind it. Until the
+            // last page came, this counts slots.
+            if let Some(last) = chunks.last() {
+                counts[HOLES] = last.index.saturating_add(1);
+            }
             if let Some(next) = chunks.last().and_then(|info| info.index.checked_add(1))
                 && !done
             {
@@ -358,9 +363,10 @@ fn shown(task: &mut Task, client: &Client, showing: Showing, copies: &[Vec<Shown
                 let inode = check.inode;
                 return list(client, inode, next, PAGE);
             }
-            let slots = length.div_ceil(limits::CHUNK_BYTES);
-            let whole: u64 = counts[..HOLES].iter().map(|count| u64::from(*count)).sum();
-            counts[HOLES] = u32::try_from(slots.saturating_sub(whole)).unwrap_or(u32::MAX);
+            let whole = counts[..HOLES]
+                .iter()
+                .fold(0, |sum: u32, count| sum.saturating_add(*count));
+            counts[HOLES] = counts[HOLES].saturating_sub(whole);
             tell(Reply::Check(Ok(Checked::Copies(counts))))
         }
         Call::NodeInfo(_) => {
