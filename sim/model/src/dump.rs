@@ -102,7 +102,10 @@ impl Model {
             quota: node
                 .quota
                 .map(|q| (q.soft, q.hard, q.grace_seconds, q.over_soft_since)),
-            length: node.length,
+            length: match node.kind {
+                NodeKind::Symlink => node.target.len() as u64,
+                _ => node.length,
+            },
             reserved_end: if node.reserved_end > node.length {
                 node.reserved_end
             } else {
