@@ -142,6 +142,11 @@ impl Keeper {
         wish: ChunkWish,
         records: &dyn Records,
     ) -> Result<(), StoreError> {
+        // The state of one that does not lead yet may be from before the lock that is asked about.
+        if wish.needs_leader() && self.leading.is_none() {
+            self.acts.push(Act::AskAgain(asker));
+            return Ok(());
+        }
         match wish {
             ChunkWish::Show { chunks } => {
                 let copies = self.show(&chunks);

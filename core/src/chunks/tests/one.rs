@@ -416,6 +416,28 @@ impl One {
 }
 
 #[test]
+fn who_does_not_lead_yet_does_not_judge_a_lock_that_it_may_not_have_heard_of() {
+    let mut one = One::new();
+    one.lead(1);
+    one.join(1, true);
+    let (inode, info) = one.file("file");
+    one.end(inode, info.chunk);
+    let wish = ChunkWish::Write {
+        inode,
+        index: 0,
+        chunk: info.chunk,
+        version: info.version,
+        length: 10,
+    };
+    one.keeper.set_leads(None);
+    assert_eq!(one.wish(wish.clone()), None);
+    assert!(one.again.contains(&Asker(one.next)));
+    one.lead(2);
+    let refused = Some(ChunkAnswer::Refused(Refusal::Again));
+    assert_eq!(one.wish(wish), refused, "nobody has it locked");
+}
+
+#[test]
 fn a_place_is_told_by_a_node_that_does_not_lead_and_nobody_else_is_asked() {
     let mut one = One::new();
     one.lead(1);
