@@ -66,6 +66,9 @@ impl Model {
                     Some(ChunkAction::Duplicated { from, .. }) if from == *old => Some(from),
                     _ => return Err(FsError::NoChunk),
                 };
+                if new != old {
+                    self.known_chunk(*new)?.locked_until = WallTime(0);
+                }
                 let slots = &mut self.node_mut(*inode).chunks;
                 match back {
                     Some(chunk) => {
@@ -102,10 +105,12 @@ impl Model {
                 if known.version != *version {
                     return Err(FsError::Invalid);
                 }
-                if let Some(unsettled) = known.unsettled.take()
+                let unsettled = known.unsettled.take();
+                self.unlock_source(unsettled);
+                if let Some(unsettled) = unsettled
                     && let Some(cut) = unsettled.cut
                 {
-                    known.locked_until = WallTime(0);
+                    self.known_chunk(*chunk)?.locked_until = WallTime(0);
                     let slot = (unsettled.inode, unsettled.index);
                     if self.check_slot(slot.0, slot.1, *chunk).is_ok() {
                         self.cut(step, slot.0, cut.file_length);
@@ -136,6 +141,7 @@ impl Model {
                 if known.locked_until >= step.now {
                     return Err(FsError::Locked);
                 }
+                let before = known.unsettled;
                 match *best {
                     Some(from_version) => {
                         let next = (*was).max(from_version).checked_add(1);
@@ -146,6 +152,7 @@ impl Model {
                             inode: InodeId(0),
                             index: 0,
                         });
+                        self.unlock_source(before);
                     }
                     None => {
                         self.node_mut(*inode).chunks.remove(index);
@@ -338,8 +345,9 @@ impl Model {
             if cut.file_length != length {
                 return Err(FsError::Invalid);
             }
-            known.unsettled = None;
+            let unsettled = known.unsettled.take();
             known.locked_until = WallTime(0);
+            self.unlock_source(unsettled);
             self.cut(step, inode, length);
             self.tell_chunk_changed(step, inode, index, true);
         }
@@ -602,6 +610,15 @@ impl Model {
         let from_version = self.chunks[&from].version;
         self.insert_chunk(inode, index, chunk);
         Ok((chunk, ChunkAction::Duplicated { from, from_version }))
+    }
+
+    /// What a chunk was made from is nobody's to write any more: its writer went on to the copy.
+    fn unlock_source(&mut self, unsettled: Option<Unsettled>) {
+        if let Some(ChunkAction::Duplicated { from, .. }) = unsettled.map(|it| it.action)
+            && let Some(source) = self.chunks.get_mut(&from)
+        {
+            source.locked_until = WallTime(0);
+        }
     }
 
     fn insert_chunk(&mut self, inode: InodeId, index: u32, chunk: ChunkId) {

@@ -41,7 +41,7 @@ pub fn settle(txn: &mut Txn<'_>, chunk: ChunkId, version: u32) -> Res<Reply> {
 }
 
 /// Nothing is left to be told about a chunk, and the one that it was made from need not be kept for
-/// it any more.
+/// it any more, nor locked.
 ///
 /// # Errors
 /// `NoChunk`.
@@ -53,10 +53,15 @@ pub fn settled(txn: &mut Txn<'_>, chunk: ChunkId) -> Res<()> {
         unsettled: old.unsettled.write(stamp, None),
         ..Chunk::default()
     })?;
-    match unsettled.holds() {
-        Some(from) => hooks::release_chunk(txn, from),
-        None => Ok(()),
+    let Some(from) = unsettled.holds() else {
+        return Ok(());
+    };
+    // Who had it locked, if anybody, went on to the copy, and unlocks that. Nobody else could lock
+    // it meanwhile: it was shared.
+    if get(txn, from)?.locked_until.value() != WallTime(0) {
+        unlock(txn, from)?;
     }
+    hooks::release_chunk(txn, from)
 }
 
 /// The chunkservers could not do what a write asked for: the slot holds `old` again, or nothing.
@@ -78,11 +83,16 @@ pub fn rollback(
     }
     let unsettled = get(txn, new)?.unsettled.value();
     match unsettled.map(|it| it.action) {
-        Some(ChunkAction::Created) if old == ChunkId::HOLE => empty_slot(txn, ino, index, new)?,
+        Some(ChunkAction::Created) if old == ChunkId::HOLE => {
+            // Somebody may share it, and would find the lock of a writer who was told of nothing.
+            unlock(txn, new)?;
+            empty_slot(txn, ino, index, new)?;
+        }
         Some(ChunkAction::Duplicated { from, .. }) if old == from => {
             // The new one gives back what it holds when it goes: together nothing changes.
             refer(txn, old)?;
             txn.set(&Key::ChunkSlot(ino, index), Some(old))?;
+            unlock(txn, new)?;
             hooks::release_chunk(txn, new)?;
         }
         _ => return Err(FsError::NoChunk.into()),

@@ -310,6 +310,53 @@ fn a_rollback_gives_the_slot_back_what_the_copy_kept() {
 }
 
 #[test]
+fn nobody_finds_the_lock_of_a_writer_that_was_told_of_nothing() {
+    let mut bed = Bed::new();
+    let file = bed.file(&root(), ROOT, "f");
+    let other = bed.file(&root(), ROOT, "g");
+    let (chunk, ..) = written(&mut bed, write(file, 0, false));
+    bed.ok(Op::WriteChunkEnd {
+        caller: root(),
+        inode: file,
+        index: 0,
+        chunk,
+        length: 10,
+        may_touch_times: false,
+    });
+    written(&mut bed, write(file, 0, false));
+    bed.ok(append(other, file));
+    bed.ok(rollback(file, chunk, ChunkId::HOLE));
+    let known = info(&bed, other);
+    assert_eq!((known.chunk, known.locked_until), (chunk, WallTime(0)));
+    written(&mut bed, write(other, 0, false));
+}
+
+#[test]
+fn who_goes_on_in_a_copy_leaves_no_lock_behind() {
+    let mut bed = Bed::new();
+    let file = bed.file(&root(), ROOT, "f");
+    let (source, ..) = written(&mut bed, write(file, 0, false));
+    bed.ok(settle_op(source, 1));
+    bed.ok(snapshot(file, "g"));
+    let Op::WriteChunk { caller, .. } = write(file, 0, false) else {
+        unreachable!("it is one")
+    };
+    let go_on = Op::WriteChunk {
+        caller,
+        inode: file,
+        index: 0,
+        go_on: true,
+        chunk_moved: false,
+        may_touch_times: false,
+    };
+    let (copy, version, _) = written(&mut bed, go_on);
+    let locked = |bed: &mut Bed| bed.by_hand(|txn| Ok(get(txn, source)?.locked_until.value()));
+    assert_ne!(locked(&mut bed), WallTime(0), "the copy may be rolled back");
+    bed.ok(settle_op(copy, version));
+    assert_eq!(locked(&mut bed), WallTime(0));
+}
+
+#[test]
 fn only_what_is_unsettled_is_rolled_back() {
     let mut bed = Bed::new();
     let file = bed.file(&root(), ROOT, "f");
