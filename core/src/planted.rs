@@ -75,6 +75,16 @@ closed! {
         /// A copy that is to move is deleted where it is before it is where it shall be: when the
         /// other chunkserver cannot take it, it is nowhere. P-CHUNKS.
         MovedBeforeCopied,
+        /// A chunk whose version was told to all copies is written again without a new one, though
+        /// some of these are gone: they come back, and pass for good. P-BYTES.
+        MissedWriteCounts,
+        /// What a mount says that it has written, its node passes on without how long the file is
+        /// then: who reads finds its end before that. P-BYTES.
+        WrittenLengthLost,
+        /// Room for an append is told and not reserved: the next append is given the same. P-BYTES.
+        RoomGivenTwice,
+        /// A node answers one who asks where a chunk is with what it told somebody before. P-BYTES.
+        OldPlacesTold,
         /// 8: the range of ids that a new leader gives out overlaps that of the one before. P-IDS.
         IdRangesOverlap,
         /// 12: a replica that restarts merges counters with those of its checkpoint by adding them.

@@ -39,6 +39,18 @@ const TORN: &[&str] = &[
     "faults.weights.server-cut=10",
 ];
 
+/// Mounts that read and write, with chunkservers that come and go under them.
+const WRITTEN: &[&str] = &[
+    "chunkservers=3",
+    "chunks.mean_ms=20",
+    "chunks.goal_max=3",
+    "mounts=3",
+    "mount.scribes=2",
+    "mount.mean_ms=20",
+    "faults.weights.server-crash=10",
+    "faults.weights.server-cut=10",
+];
+
 /// All of them.
 pub const ALL: &[Planted] = &[
     Planted {
@@ -222,6 +234,42 @@ pub const ALL: &[Planted] = &[
             "chunks.upkeep_delay_ms=200",
             "chunks.balance_percent=0",
         ],
+    },
+    Planted {
+        name: "missed-write-counts",
+        bug: Bug::MissedWriteCounts,
+        mistake: "",
+        what: "a copy that missed a write, its chunkserver being away, counts as good",
+        promise: "P-BYTES",
+        judges: &["bytes", "chunks"],
+        set: WRITTEN,
+    },
+    Planted {
+        name: "written-length-lost",
+        bug: Bug::WrittenLengthLost,
+        mistake: "",
+        what: "the end of a write is passed on without the length that the file has then",
+        promise: "P-BYTES",
+        judges: &["bytes"],
+        set: WRITTEN,
+    },
+    Planted {
+        name: "room-given-twice",
+        bug: Bug::RoomGivenTwice,
+        mistake: "",
+        what: "room for an append is told and not reserved",
+        promise: "P-BYTES",
+        judges: &["bytes"],
+        set: WRITTEN,
+    },
+    Planted {
+        name: "old-places-told",
+        bug: Bug::OldPlacesTold,
+        mistake: "",
+        what: "who asks where a chunk is is told what another was told before",
+        promise: "P-BYTES",
+        judges: &["bytes"],
+        set: WRITTEN,
     },
     Planted {
         name: "id-ranges-overlap",

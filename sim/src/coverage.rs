@@ -14,6 +14,7 @@ use mfsha_core::node::request::{Consistency, NodeError, RequestBody, ResponseBod
 use mfsha_core::raft::Role;
 
 use crate::check::NodeView;
+use crate::data::{DataFact, Trouble};
 use crate::disk::DiskCounts;
 use crate::event::{
     AppliedPayload, Departure, Event, FaultStage, FileFact, LossReason, Phase, StopReason,
@@ -162,6 +163,8 @@ pub struct Coverage {
     /// Chunkservers that were taken in.
     joined: BTreeSet<u8>,
     mounted: BTreeSet<u8>,
+    /// What mounts do with data: what it is, and whether another leader came meanwhile.
+    data: BTreeMap<u64, (&'static str, bool)>,
     seats: usize,
 }
 
@@ -309,6 +312,9 @@ impl Coverage {
                 let before = self.roles.insert(*seat, *role);
                 if *role == Role::Leader && before != Some(Role::Leader) {
                     self.reached("leader changes");
+                    for (_, failed_over) in self.data.values_mut() {
+                        *failed_over = true;
+                    }
                 }
             }
             Event::NodeStarted {
@@ -359,6 +365,25 @@ impl Coverage {
                 }
             }
             Event::ServerStopped { .. } => self.reached("chunkserver dies"),
+            Event::ServerSaidThatItStops { .. } => self.reached("chunkserver says that it stops"),
+            Event::DataSaid { fact, .. } => self.on_data(fact),
+            Event::ChainBroke { why, some, .. } => {
+                self.reached("data: chain broke");
+                if *some {
+                    self.reached("data: chain broke behind one that has written");
+                }
+                match why {
+                    Trouble::Version(_) => self.reached("data: write refused for its version"),
+                    Trouble::NoCopy => self.reached("data: write found no copy"),
+                    Trouble::Disk => self.reached("data: disk could not write"),
+                    Trouble::Unreachable => {}
+                }
+            }
+            Event::FetchRefused { why, .. } => match why {
+                Trouble::Version(_) => self.reached("data: read met a copy of another version"),
+                Trouble::NoCopy => self.reached("data: read found no copy"),
+                Trouble::Disk | Trouble::Unreachable => {}
+            },
             Event::ServerLeft { why, .. } => self.reached(match why {
                 Departure::Broke => "connection of a chunkserver broke",
                 Departure::Closed => "node closed the connection of a chunkserver",
@@ -405,6 +430,44 @@ impl Coverage {
             }
             _ => self.on_client(event),
         }
+    }
+
+    fn on_data(&mut self, fact: &DataFact) {
+        let (op, what) = match fact {
+            DataFact::Writes { op, .. } => (*op, "write"),
+            DataFact::Cuts { op, .. } => {
+                if self.data.values().any(|(what, _)| *what == "write") {
+                    self.reached("data: truncate while something is written");
+                }
+                (*op, "truncate")
+            }
+            DataFact::Slices { op, .. } => (*op, "slice"),
+            DataFact::Reads { op, .. } => (*op, "read"),
+            DataFact::Reserves { op, .. } => (*op, "append"),
+            DataFact::Changed { op, done } => return self.on_data_end(*op, *done),
+            DataFact::Read { op, value, .. } => return self.on_data_end(*op, value.is_some()),
+            DataFact::Reserved { op, .. } => return self.on_data_end(*op, true),
+            DataFact::Repaired { .. } => return self.reached("data: repair"),
+            DataFact::Made { .. }
+            | DataFact::Gone { .. }
+            | DataFact::Length { .. }
+            | DataFact::Refused { .. }
+            | DataFact::Wrong { .. } => return,
+        };
+        self.data.insert(op, (what, false));
+    }
+
+    fn on_data_end(&mut self, op: u64, done: bool) {
+        let Some((what, failed_over)) = self.data.remove(&op) else {
+            return;
+        };
+        let how = match (done, failed_over) {
+            (true, true) => "over a change of leader",
+            (true, false) => "done",
+            // One that lets a file grow takes nothing away.
+            (false, _) => "given up",
+        };
+        self.reached(&format!("data: {what} {how}"));
     }
 
     fn on_started(&mut self, seat: Seat, node: NodeId, life: u32, applied: LogIndex) {

@@ -2,6 +2,7 @@
 
 use mfsha_core::node;
 
+use crate::data::{By, Served, Wish};
 use crate::event::Event;
 use crate::face::FaceEvent;
 use crate::place::Seat;
@@ -26,4 +27,8 @@ pub(crate) enum Deed<M> {
     Plan { at: SimTime, moment: M },
     /// It happened.
     Tell(Event),
+    /// A mount wants something of chunkservers.
+    Want(Wish),
+    /// It is told what came of that.
+    Serve(By, Served),
 }

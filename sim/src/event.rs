@@ -10,6 +10,7 @@ use mfsha_core::node::request::{NodeError, RequestBody, ResponseBody};
 use mfsha_core::raft::{Membership, Role};
 use mfsha_core::wal::record::LogId;
 
+use crate::data::{DataFact, Trouble};
 use crate::fault::Fault;
 use crate::fleet::{Content, Stored};
 use crate::mounts::About;
@@ -340,6 +341,8 @@ pub enum Event {
 
     /// A chunkserver runs.
     ServerStarted { server: u8 },
+    /// A chunkserver told its node that it stops, and means to come back.
+    ServerSaidThatItStops { server: u8 },
     /// A chunkserver runs no more; its disk is whole.
     ServerStopped { server: u8 },
     /// A node took a chunkserver in.
@@ -415,6 +418,31 @@ pub enum Event {
     },
     /// A mount has the lock that all want, or gives it back.
     MountLocked { mount: u8, held: bool },
+
+    /// A mount says what it does with the data of a file.
+    DataSaid {
+        mount: u8,
+        thread: u32,
+        fact: DataFact,
+    },
+    /// Data of a mount did not get through its chain, for what happened at this chunkserver.
+    /// `some`: one of the chain had written it already.
+    ChainBroke {
+        mount: u8,
+        server: u8,
+        chunk: ChunkId,
+        version: u32,
+        why: Trouble,
+        some: bool,
+    },
+    /// A chunkserver gave a mount nothing to read.
+    FetchRefused {
+        mount: u8,
+        server: u8,
+        chunk: ChunkId,
+        version: u32,
+        why: Trouble,
+    },
 
     /// A leader told others what a command changed.
     Noticed {

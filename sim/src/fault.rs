@@ -123,6 +123,18 @@ pub enum Fault {
     Shrink { seat: Seat, keep: u8, for_ms: u64 },
     /// A chunkserver dies, and starts again with its disk.
     ServerCrash { server: u8, down_ms: u64 },
+    /// A chunkserver is stopped by its operator: it tells its node that it means to come back, ends
+    /// what it is doing for it, and starts again later.
+    ServerStop { server: u8, down_ms: u64 },
+    /// Of mounts and of other chunkservers, a chunkserver sees only those whose bit is set; with
+    /// `one_way` it hears the others, and is not heard by them.
+    DataCut {
+        server: u8,
+        mounts: u8,
+        servers: u8,
+        one_way: bool,
+        for_ms: u64,
+    },
     /// A chunkserver sees only the seats whose bit is set.
     ServerCut {
         server: u8,
@@ -171,11 +183,13 @@ pub enum FaultKind {
     Shrink,
     ServerCrash,
     ServerCut,
+    ServerStop,
+    DataCut,
 }
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::Partition,
         Self::OneWayPartition,
         Self::Bridge,
@@ -211,9 +225,11 @@ impl FaultKind {
         Self::Shrink,
         Self::ServerCrash,
         Self::ServerCut,
+        Self::ServerStop,
+        Self::DataCut,
     ];
 
-    /// Those that need no chunkservers: all but the last two.
+    /// Those that need no chunkservers: all but the last four.
     pub const OF_NODES: [Self; 33] = *Self::ALL.first_chunk().expect("there are more");
 
     /// The name used in options and reports: `one-way-partition`.
@@ -255,6 +271,8 @@ impl FaultKind {
             Self::Shrink => "shrink",
             Self::ServerCrash => "server-crash",
             Self::ServerCut => "server-cut",
+            Self::ServerStop => "server-stop",
+            Self::DataCut => "data-cut",
         }
     }
 }
@@ -299,6 +317,8 @@ impl Fault {
             Self::Shrink { .. } => FaultKind::Shrink,
             Self::ServerCrash { .. } => FaultKind::ServerCrash,
             Self::ServerCut { .. } => FaultKind::ServerCut,
+            Self::ServerStop { .. } => FaultKind::ServerStop,
+            Self::DataCut { .. } => FaultKind::DataCut,
         }
     }
 

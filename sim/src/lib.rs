@@ -25,6 +25,7 @@ pub mod child;
 pub mod clock;
 pub mod coverage;
 pub mod crash_points;
+pub mod data;
 mod deed;
 pub mod disk;
 pub mod draw;

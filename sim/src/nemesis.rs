@@ -73,7 +73,10 @@ impl<K: Kind> World<K> {
             Fault::CorruptBurst { .. } if self.streams.is_none() => {
                 Err("nodes talk by whole messages in this run")
             }
-            Fault::ServerCrash { server, .. } | Fault::ServerCut { server, .. }
+            Fault::ServerCrash { server, .. }
+            | Fault::ServerStop { server, .. }
+            | Fault::DataCut { server, .. }
+            | Fault::ServerCut { server, .. }
                 if *server >= self.options.chunkservers =>
             {
                 Err("there is no such chunkserver")
@@ -130,6 +133,32 @@ impl<K: Kind> World<K> {
             }
             Fault::ServerCrash { server, down_ms } => {
                 self.with_fleet(|fleet, _, out| fleet.crash(now, server, down_ms, out));
+            }
+            Fault::ServerStop { server, down_ms } => {
+                self.with_fleet(|fleet, view, out| fleet.stop(view, server, down_ms, out));
+            }
+            Fault::DataCut {
+                server,
+                mounts,
+                servers,
+                one_way,
+                for_ms,
+            } => {
+                let bit = |bits: u8, number: u8| bits >> (number % 8) & 1 == 1;
+                let here = Place::Chunkserver(server);
+                let mounts = (0..self.options.mounts)
+                    .filter(|it| !bit(mounts, *it))
+                    .map(Place::Mount);
+                let servers = (0..self.options.chunkservers)
+                    .filter(|it| *it != server && !bit(servers, *it))
+                    .map(Place::Chunkserver);
+                let links = mounts.chain(servers).flat_map(|other| {
+                    let ways = both(here, other);
+                    ways.into_iter()
+                        .filter(move |way| !one_way || way.0 == here)
+                });
+                let links = links.collect();
+                self.bring(entry, Weather::Cut(links), for_ms);
             }
             Fault::SlowLink {
                 from,

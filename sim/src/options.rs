@@ -111,6 +111,9 @@ pub struct MountOptions {
     pub mean_ms: u64,
     /// Messages at which a connection breaks, parts of a million.
     pub break_ppm: u32,
+    /// Threads of each that read and write data, where there are chunkservers.
+    #[serde(default)]
+    pub scribes: u8,
 }
 
 impl Default for MountOptions {
@@ -119,6 +122,7 @@ impl Default for MountOptions {
             threads: 2,
             mean_ms: 50,
             break_ppm: 0,
+            scribes: 0,
         }
     }
 }
@@ -454,7 +458,18 @@ impl Options {
         } else {
             0
         };
-        let mount = MountOptions::draw(&mut crowd);
+        let mut mount = MountOptions::draw(&mut crowd);
+        let mut data = seed.child("options data").rng();
+        let mounts = match mounts {
+            0 if chunkservers > 0 && data.chance(1, 2) => data.between(1, 3) as u8,
+            mounts => mounts,
+        };
+        mount.scribes = *data.pick(&[0, 1, 1, 2, 3]);
+        for kind in [FaultKind::ServerStop, FaultKind::DataCut] {
+            let weight = data.below(11) as u32;
+            let weight = if chunkservers > 0 { weight } else { 0 };
+            faults.weights.insert(kind, weight);
+        }
         // Copies and mounts are judged by what they come to once all is well again.
         let (chunkservers, mounts) = match detection_only {
             true => (0, 0),
@@ -594,6 +609,10 @@ impl Options {
             (
                 (1..=20).contains(&self.mount.threads) && self.mount.mean_ms >= 1,
                 "a mount has 1 to 20 threads, and they take their time",
+            ),
+            (
+                self.mount.scribes <= 10,
+                "at most 10 threads of a mount read and write data",
             ),
             (
                 (1..=9).contains(&self.chunks.goal_max),
@@ -802,6 +821,7 @@ impl MountOptions {
             threads: rng.between(1, 4) as u8,
             mean_ms: *rng.pick(&[5, 20, 50, 200]),
             break_ppm: *rng.pick(&[0, 1_000, 10_000, 50_000]),
+            scribes: 0,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::schedule::{FaultEntry, OperationEntry, Schedule};
 use crate::verdict::Verdict;
 
 /// Version of what a seed draws: the same seed under another version is another run.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 
 /// Everything that fixes a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

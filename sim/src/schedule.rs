@@ -285,6 +285,17 @@ fn draw_fault(kind: FaultKind, options: &Options, rng: &mut Rng) -> Fault {
             server: rng.below(u64::from(options.chunkservers.max(1))) as u8,
             down_ms,
         },
+        FaultKind::ServerStop => Fault::ServerStop {
+            server: rng.below(u64::from(options.chunkservers.max(1))) as u8,
+            down_ms,
+        },
+        FaultKind::DataCut => Fault::DataCut {
+            server: rng.below(u64::from(options.chunkservers.max(1))) as u8,
+            mounts: rng.below(256) as u8,
+            servers: rng.below(256) as u8,
+            one_way: rng.chance(1, 2),
+            for_ms,
+        },
         FaultKind::ServerCut => Fault::ServerCut {
             server: rng.below(u64::from(options.chunkservers.max(1))) as u8,
             reachable: if rng.chance(1, 2) { side } else { 0 },

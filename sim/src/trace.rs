@@ -188,6 +188,7 @@ pub fn place(event: &Event) -> Option<Place> {
         | Event::Returned { client, .. }
         | Event::GaveUp { client, .. } => Some(Place::Client(*client)),
         Event::ServerStarted { server }
+        | Event::ServerSaidThatItStops { server }
         | Event::ServerStopped { server }
         | Event::ServerJoined { server, .. }
         | Event::ServerLeft { server, .. }
@@ -197,7 +198,10 @@ pub fn place(event: &Event) -> Option<Place> {
         | Event::MountConnected { mount, .. }
         | Event::MountLeft { mount, .. }
         | Event::MountTold { mount, .. }
-        | Event::MountLocked { mount, .. } => Some(Place::Mount(*mount)),
+        | Event::MountLocked { mount, .. }
+        | Event::DataSaid { mount, .. }
+        | Event::ChainBroke { mount, .. }
+        | Event::FetchRefused { mount, .. } => Some(Place::Mount(*mount)),
         Event::FileSaid { .. } | Event::ReadBegan { .. } | Event::ReadEnded { .. } => None,
     }
 }
@@ -315,6 +319,7 @@ pub fn words(event: &Event) -> String {
         } => format!("return     #{} {node} {result:?}", call.0),
         Event::GaveUp { call, .. } => format!("gave up    #{}", call.0),
         Event::ServerStarted { .. } => "START      chunkserver".into(),
+        Event::ServerSaidThatItStops { .. } => "says that it stops".into(),
         Event::ServerStopped { .. } => "STOP       chunkserver".into(),
         Event::ServerJoined {
             seat,
@@ -368,6 +373,22 @@ pub fn words(event: &Event) -> String {
             true => "locks      what all want".into(),
             false => "unlocks    what all want".into(),
         },
+        Event::DataSaid { thread, fact, .. } => format!("data       thread {thread} {fact:?}"),
+        Event::ChainBroke {
+            server,
+            chunk,
+            version,
+            why,
+            some,
+            ..
+        } => format!("chain torn {chunk} version {version} at cs{server} {why:?}, some: {some}"),
+        Event::FetchRefused {
+            server,
+            chunk,
+            version,
+            why,
+            ..
+        } => format!("not read   {chunk} version {version} at cs{server} {why:?}"),
         Event::Noticed { index, notices, .. } => format!("notice     {index} {notices:?}"),
         Event::DetectionJudged => "only detection is judged: the run ends here".to_owned(),
         Event::CoreLeads { after } => format!("core has a leader after {after:?}"),

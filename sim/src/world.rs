@@ -604,6 +604,12 @@ impl<K: Kind> World<K> {
                 }
                 Deed::Plan { at, moment } => self.plan(at, due(moment)),
                 Deed::Tell(event) => self.emit(event),
+                Deed::Want(wish) => {
+                    self.with_fleet(|fleet, view, out| fleet.on_want(view, wish, out));
+                }
+                Deed::Serve(by, served) => {
+                    self.with_crowd(|crowd, view, out| crowd.on_served(view, by, served, out));
+                }
             }
         }
     }

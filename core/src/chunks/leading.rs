@@ -209,6 +209,10 @@ impl Keeper {
             }
             return false;
         };
+        #[cfg(feature = "planted-bugs")]
+        if self.options.bug == Some(crate::planted::Bug::MissedWriteCounts) {
+            return *told == version && !self.sound_places(chunk, version).is_empty();
+        }
         *told == version && !places.is_empty() && *places == self.sound_places(chunk, version)
     }
 

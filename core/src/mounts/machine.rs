@@ -164,6 +164,9 @@ pub struct Mounts {
     /// Sessions that were opened here.
     #[cfg(feature = "planted-bugs")]
     opened: BTreeSet<SessionId>,
+    /// What was told of where chunks are.
+    #[cfg(feature = "planted-bugs")]
+    told_before: BTreeMap<(InodeId, u32), Reply>,
     caches: Caches,
     /// Connections of each session.
     pub(super) sessions: BTreeMap<SessionId, BTreeSet<ClientId>>,
@@ -194,6 +197,8 @@ impl Mounts {
             waits: Waits::default(),
             #[cfg(feature = "planted-bugs")]
             opened: BTreeSet::new(),
+            #[cfg(feature = "planted-bugs")]
+            told_before: BTreeMap::new(),
             caches: Caches::new(TOLD_FOR),
             sessions: BTreeMap::new(),
             registering: BTreeSet::new(),
@@ -479,6 +484,8 @@ impl Mounts {
             Step::Tell { mut reply, then } => {
                 self.note_created(client, &reply);
                 self.maybe_keep(client, pending.task.call(), &mut reply);
+                #[cfg(feature = "planted-bugs")]
+                self.maybe_tell_old(pending.task.call(), &mut reply);
                 self.tell(
                     client,
                     &pending,
@@ -521,6 +528,8 @@ impl Mounts {
         }
         #[cfg(feature = "planted-bugs")]
         let repeats = repeats && self.options.bug != Some(Bug::RepeatTakenForNew);
+        #[cfg(feature = "planted-bugs")]
+        let op = self.bent(op);
         let micros = self.wall_us;
         let Some(member) = self.member(client) else {
             return;
@@ -655,6 +664,36 @@ impl Mounts {
             && let Some(member) = self.member(client)
         {
             member.files.note(created.inode);
+        }
+    }
+
+    /// A command as a node with a bug gives it.
+    #[cfg(feature = "planted-bugs")]
+    fn bent(&self, mut op: Op) -> Op {
+        match (self.options.bug, &mut op) {
+            (Some(Bug::WrittenLengthLost), Op::WriteChunkEnd { length, .. }) => *length = 0,
+            (Some(Bug::RoomGivenTwice), Op::Truncate { length, mode, .. })
+                if *mode == op::TruncateMode::Reserve =>
+            {
+                *length = 0;
+            }
+            _ => {}
+        }
+        op
+    }
+
+    /// Every second answer is the one before, where a node has that bug.
+    #[cfg(feature = "planted-bugs")]
+    fn maybe_tell_old(&mut self, call: &Call, reply: &mut Reply) {
+        let bug = self.options.bug == Some(Bug::OldPlacesTold);
+        if let (Call::ReadChunk(asked), Reply::ReadChunk(Ok(_)), true) = (call, &*reply, bug) {
+            let chunk = (asked.inode, asked.index);
+            match self.told_before.remove(&chunk) {
+                Some(before) => *reply = before,
+                None => {
+                    self.told_before.insert(chunk, reply.clone());
+                }
+            }
         }
     }
 

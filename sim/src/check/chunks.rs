@@ -94,6 +94,8 @@ struct Read {
 #[derive(Debug)]
 pub struct ChunksChecker {
     servers: u8,
+    /// Mounts write chunks, too.
+    with_mounts: bool,
     disks: Disks,
     files: BTreeMap<u32, BTreeSet<Content>>,
     reads: BTreeMap<u64, Read>,
@@ -105,6 +107,7 @@ impl ChunksChecker {
     pub fn new(options: &Options) -> Self {
         Self {
             servers: options.chunkservers,
+            with_mounts: options.mounts > 0 && options.mount.scribes > 0,
             disks: Disks::new(),
             files: BTreeMap::new(),
             reads: BTreeMap::new(),
@@ -113,7 +116,10 @@ impl ChunksChecker {
 
     fn on_fact(&mut self, file: u32, fact: FileFact) {
         let mut may = self.files.remove(&file).unwrap_or_default();
-        let written = |stamp| Content { stamp, cut: false };
+        let written = |stamp| Content {
+            stamp,
+            ..Content::default()
+        };
         let cut = |content: &Content| Content {
             cut: true,
             ..*content
@@ -200,12 +206,18 @@ impl ChunksChecker {
             return Err(unrest);
         }
         for (chunk, copies) in &self.disks {
-            let contents: BTreeSet<Content> = copies.values().map(|it| it.content).collect();
+            // What mounts wrote is judged block by block, as P-BYTES.
+            let of_owner = |it: &Stored| Content {
+                blocks: Content::default().blocks,
+                ..it.content
+            };
+            let contents: BTreeSet<Content> = copies.values().map(of_owner).collect();
             if contents.len() > 1 {
                 return Err(format!("copies of {chunk} are not alike: {copies:?}"));
             }
             let content = contents.first().copied().unwrap_or_default();
-            if !self.files.values().any(|may| may.contains(&content)) {
+            let of_mounts = self.with_mounts && content.stamp == 0;
+            if !of_mounts && !self.files.values().any(|may| may.contains(&content)) {
                 return Err(format!("{chunk} holds {content:?}, and no file may"));
             }
         }
@@ -303,7 +315,10 @@ mod tests {
     fn copy(server: u8, stamp: Option<u64>) -> Event {
         let stored = |stamp| Stored {
             version: 1,
-            content: Content { stamp, cut: false },
+            content: Content {
+                stamp,
+                ..Content::default()
+            },
             bad: false,
         };
         Event::CopyChanged {
@@ -321,7 +336,11 @@ mod tests {
         Event::ReadEnded {
             read,
             file: 1,
-            content: Some(Content { stamp, cut }),
+            content: Some(Content {
+                stamp,
+                cut,
+                ..Content::default()
+            }),
             from: None,
         }
     }

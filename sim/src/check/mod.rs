@@ -17,6 +17,7 @@ use crate::options::Options;
 use crate::place::Seat;
 use crate::time::SimTime;
 
+pub mod bytes;
 pub mod canary;
 pub mod chunks;
 pub mod converge;
@@ -220,6 +221,7 @@ pub const NAMES: &[&str] = &[
     "chunks",
     "mounts",
     "session",
+    "bytes",
     "tree",
     "linear",
     "durable",
@@ -251,6 +253,7 @@ fn every(options: &Options) -> Vec<Box<dyn Checker>> {
         Box::new(chunks::ChunksChecker::new(options)),
         Box::<mounts::MountsChecker>::default(),
         Box::<session::SessionChecker>::default(),
+        Box::<bytes::BytesChecker>::default(),
         Box::<tree::TreeChecker>::default(),
         Box::new(linear::LinearChecker::new(options, of())),
         Box::new(durable::DurableChecker::new(options, of())),

@@ -587,7 +587,10 @@ impl Fleet {
         else {
             return false;
         };
-        stored.content = Content { stamp, cut: false };
+        stored.content = Content {
+            stamp,
+            ..Content::default()
+        };
         self.tell_copy(server, located.chunk, out);
         true
     }

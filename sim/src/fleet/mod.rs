@@ -7,6 +7,7 @@
 //! elsewhere what was not answered.
 
 mod actor;
+mod chain;
 mod face;
 mod link;
 mod server;
@@ -16,7 +17,7 @@ mod work;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mfsha_core::chunks::ConnId;
+use mfsha_core::chunks::{Address, ConnId};
 use mfsha_core::chunkservers::Chunkservers;
 use mfsha_core::id::{ChunkId, InodeId, SessionId};
 use mfsha_core::node;
@@ -30,10 +31,16 @@ use crate::place::{Place, Seat};
 use crate::view::View;
 
 use actor::Actor;
+use chain::{Chain, Fetch};
 use link::Link;
-use server::Server;
+use server::{PORT, Server};
 
 pub use server::{Content, Stored, total_bytes};
+
+/// The chunkserver at an address.
+pub(crate) fn number_at(ip: std::net::Ipv4Addr) -> u8 {
+    Server::number_at(Address { ip, port: PORT })
+}
 
 /// Who asks of a node: from this number on the fleet's clients.
 const CLIENTS: u64 = 1 << 40;
@@ -90,6 +97,10 @@ pub(crate) enum Moment {
     Go { actor: usize, turn: u64 },
     /// What a client wants of a chunkserver arrives there.
     Data { actor: usize, turn: u64 },
+    /// Data of a mount goes one step on.
+    Chain { chain: u64, step: chain::Step },
+    /// A mount's question arrives at its chunkserver, or the answer at the mount.
+    Fetch { fetch: u64, back: bool },
 }
 
 /// What the world is to do.
@@ -119,6 +130,13 @@ pub(crate) struct Fleet {
     /// Chunks of which a copy was spoilt: one is enough for a run.
     spoilt: std::collections::BTreeSet<ChunkId>,
     healed: bool,
+    /// Decides what becomes of mounts' data.
+    data_rng: Rng,
+    /// Mounts' data on its way through chunkservers.
+    chains: BTreeMap<u64, Chain>,
+    /// What mounts want to read.
+    fetches: BTreeMap<u64, Fetch>,
+    next_data: u64,
 }
 
 impl Fleet {
@@ -136,6 +154,10 @@ impl Fleet {
         Self {
             options: options.chunks.clone(),
             rng: seed.rng(),
+            data_rng: seed.child("data").rng(),
+            chains: BTreeMap::new(),
+            fetches: BTreeMap::new(),
+            next_data: 1,
             seed,
             faces: Faces::default(),
             servers,
@@ -209,6 +231,8 @@ impl Fleet {
             } => self.on_answer(view, actor, call, *result, out),
             Moment::Go { actor, turn } => self.on_go(view, actor, turn, out),
             Moment::Data { actor, turn } => self.on_data(view, actor, turn, out),
+            Moment::Chain { chain, step } => self.on_step(view, chain, step, out),
+            Moment::Fetch { fetch, back } => self.on_fetch(view, fetch, back, out),
         }
     }
 

@@ -14,18 +14,22 @@ use mfsha_core::moosefs::chunkserver::{
 use mfsha_core::moosefs::frame::PacketReader;
 use mfsha_core::moosefs::version::Version;
 
+use crate::data::{BLOCK_BYTES, BLOCKS};
 use crate::time::SimTime;
 
 /// Where chunkservers listen.
-const PORT: u16 = 9422;
+pub(crate) const PORT: u16 = 9422;
 
-/// What a copy holds: who wrote last, and whether it was cut since. 0 is what a new one holds.
+/// What a copy holds: who wrote last, and whether it was cut since; and, of files of mounts, who wrote
+/// each block last. 0 is what a new one holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Content {
     /// Number of the write.
     pub stamp: u64,
     /// It was cut afterwards.
     pub cut: bool,
+    /// Numbers of the writes to each block.
+    pub blocks: [u64; BLOCKS],
 }
 
 /// A copy on a disk.
@@ -108,6 +112,8 @@ pub(crate) struct Server {
     pub talk: Talk,
     /// What it is doing, by number.
     pub jobs: BTreeMap<u64, Job>,
+    /// Counts its starts: what a process was about to write is gone with it.
+    pub starts: u32,
     /// Counts connections that were given up, so that an old timer does nothing.
     pub turn: u64,
 }
@@ -123,6 +129,7 @@ impl Server {
             link: None,
             talk: Talk::new(SimTime::ZERO),
             jobs: BTreeMap::new(),
+            starts: 0,
             turn: 0,
         }
     }
@@ -214,11 +221,14 @@ impl Server {
                 (chunk, found.map(|it| Stored { version: to, ..it }))
             }
             Order::Truncate {
-                chunk, from, to, ..
+                chunk,
+                from,
+                to,
+                bytes,
             } => {
                 let cut = |it: Stored| Stored {
                     version: to,
-                    content: it.content.cut(),
+                    content: it.content.cut(bytes),
                     ..it
                 };
                 (chunk, sound(chunk, from).map(cut))
@@ -237,9 +247,9 @@ impl Server {
                 version,
                 from,
                 from_version,
-                ..
+                bytes,
             } => {
-                let found = sound(from, from_version).map(|it| it.content.cut());
+                let found = sound(from, from_version).map(|it| it.content.cut(bytes));
                 (chunk, fresh(disk, chunk, version, found))
             }
             Order::Delete { chunk } => return disk.remove(&chunk).is_some(),
@@ -255,8 +265,15 @@ impl Server {
 }
 
 impl Content {
-    fn cut(self) -> Self {
-        Self { cut: true, ..self }
+    /// Of a file with an owner this is all that a cut leaves; of one of mounts, what is in front.
+    fn cut(mut self, bytes: u32) -> Self {
+        self.cut = self.stamp > 0;
+        for (at, block) in self.blocks.iter_mut().enumerate() {
+            if at as u64 * BLOCK_BYTES >= u64::from(bytes) {
+                *block = 0;
+            }
+        }
+        self
     }
 }
 
@@ -312,8 +329,15 @@ mod tests {
             from_version: 3,
             bytes: 5,
         };
+        let written = Content {
+            stamp: 1,
+            blocks: [2; BLOCKS],
+            ..Content::default()
+        };
+        server.disk.get_mut(&ONE).expect("it was made").content = written;
         assert!(server.carry_out(&duplicate, None));
         assert!(server.disk[&TWO].content.cut && !server.disk[&ONE].content.cut);
+        assert_eq!(server.disk[&TWO].content.blocks, [2, 0, 0, 0]);
         assert!(server.carry_out(&Order::Delete { chunk: ONE }, None));
         let fetch = Order::Replicate {
             chunk: ONE,

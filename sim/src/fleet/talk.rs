@@ -20,7 +20,7 @@ const BEAT: Duration = Duration::from_secs(1);
 const PORTION: usize = 3;
 
 impl Fleet {
-    fn utter<T: Clone>(
+    pub(super) fn utter<T: Clone>(
         &mut self,
         view: &View<'_, T>,
         conn: ConnId,

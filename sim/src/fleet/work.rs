@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use mfsha_core::chunks::{ConnId, Order};
 use mfsha_core::id::ChunkId;
-use mfsha_core::moosefs::chunkserver::Operation;
+use mfsha_core::moosefs::chunkserver::{Operation, Register, ToMaster};
 
 use crate::event::{Departure, Event};
 use crate::place::Place;
 use crate::time::SimTime;
 use crate::view::View;
 
-use super::server::{Job, Server};
+use super::server::{Job, Server, Stage};
 use super::talk::order_of;
 use super::{Deed, Fleet, Moment};
 
@@ -126,10 +126,7 @@ impl Fleet {
             // It is there for the next try.
             Order::Delete { .. } => true,
             Order::SetVersion { from, .. } | Order::Truncate { from, .. } => {
-                let others = self.servers.iter().filter(|it| it.number != server);
-                let copies = others.filter_map(|it| it.disk.get(&chunk));
-                let sound = copies.filter(|it| !it.bad && it.version >= *from);
-                if sound.count() == 0 || !self.spoilt.insert(chunk) {
+                if !self.may_spoil(server, chunk, *from) {
                     return false;
                 }
                 if let Some(stored) = self.server(server).disk.get_mut(&chunk) {
@@ -139,6 +136,14 @@ impl Fleet {
                 true
             }
         }
+    }
+
+    /// Whether the copy of a chunkserver may be spoilt now: it is remembered that it is.
+    pub(super) fn may_spoil(&mut self, server: u8, chunk: ChunkId, version: u32) -> bool {
+        let others = self.servers.iter().filter(|it| it.number != server);
+        let copies = others.filter_map(|it| it.disk.get(&chunk));
+        let sound = copies.filter(|it| !it.bad && it.version >= version);
+        sound.count() > 0 && self.spoilt.insert(chunk)
     }
 
     /// What a chunkserver was doing for a connection is done all the same, or never; nobody is told
@@ -152,23 +157,65 @@ impl Fleet {
         }
     }
 
+    /// A chunkserver is stopped as its operator does it: it says so, and what it was told to do is
+    /// carried out, but not told of any more.
+    pub fn stop<T: Clone>(
+        &mut self,
+        view: &View<'_, T>,
+        server: u8,
+        down_ms: u64,
+        out: &mut Vec<Deed>,
+    ) {
+        let it = &self.servers[usize::from(server)];
+        if !it.up {
+            return;
+        }
+        let member = matches!(it.talk.stage, Stage::Member);
+        if let Some(conn) = it.link.filter(|_| member) {
+            let said = ToMaster::Register(Register::Disconnect);
+            self.utter(view, conn, &said, out);
+            out.push(Deed::Tell(Event::ServerSaidThatItStops { server }));
+        }
+        let jobs = std::mem::take(&mut self.server(server).jobs);
+        for job in jobs.into_values() {
+            self.carry_out(server, &job, out);
+        }
+        let now = view.now;
+        if let Some(conn) = self.go_down(now, server, down_ms, out) {
+            // Behind all that it said, so that its node hears that first.
+            self.send(view, conn, true, Moment::Gone { conn }, out);
+        }
+    }
+
     /// A chunkserver dies, and starts again later. What is on its disk stays.
     pub fn crash(&mut self, now: SimTime, server: u8, down_ms: u64, out: &mut Vec<Deed>) {
         if !self.servers[usize::from(server)].up {
             return;
         }
         self.end_jobs(server, out);
+        if let Some(conn) = self.go_down(now, server, down_ms, out) {
+            self.break_link(now, conn, Departure::Broke, out);
+        }
+    }
+
+    /// Its process ends: the connection that it had.
+    fn go_down(
+        &mut self,
+        now: SimTime,
+        server: u8,
+        down_ms: u64,
+        out: &mut Vec<Deed>,
+    ) -> Option<ConnId> {
         let it = self.server(server);
         it.up = false;
         let conn = it.link.take();
         out.push(Deed::Tell(Event::ServerStopped { server }));
-        if let Some(conn) = conn {
-            self.break_link(now, conn, Departure::Broke, out);
-        }
+        self.break_chains(now, server, out);
         out.push(Deed::Plan {
             at: now + Duration::from_millis(down_ms),
             moment: Moment::Start { server },
         });
+        conn
     }
 
     pub(super) fn start_server(&mut self, now: SimTime, server: u8, out: &mut Vec<Deed>) {
@@ -176,6 +223,7 @@ impl Fleet {
         if std::mem::replace(&mut it.up, true) {
             return;
         }
+        it.starts += 1;
         out.push(Deed::Tell(Event::ServerStarted { server }));
         self.connect_in(now, server, 1, 200, out);
     }

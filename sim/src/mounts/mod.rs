@@ -5,6 +5,7 @@
 //! its session at any node, and says again what was not answered.
 
 mod mount;
+mod scribe;
 mod thread;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use mfsha_core::node::request::ClientId;
 use mfsha_core::planted::Bug;
 use mfsha_core::rng::{Rng, Seed};
 
+use crate::data::{By, DataFact, Served, Wish};
 use crate::event::Event;
 use crate::face::{FaceEvent, Faces, METAID};
 use crate::generator::PREFIX;
@@ -31,6 +33,7 @@ use crate::time::SimTime;
 use crate::view::View;
 
 use mount::Mount;
+use scribe::{Next, Shared};
 pub use thread::About;
 
 /// Connections of mounts have numbers from here on, as in production.
@@ -63,6 +66,8 @@ pub(crate) enum Moment {
     Beat { client: ClientId },
     /// A thread asks something.
     Go { mount: u8, thread: u32 },
+    /// One that reads and writes data goes on.
+    Scribe { mount: u8, scribe: u32, turn: u64 },
     /// A face wants to be woken.
     Wake { seat: Seat, wakes: u64 },
 }
@@ -93,15 +98,22 @@ pub(crate) struct Crowd {
     reachable: Vec<Seat>,
     /// The file that all mounts lock.
     lock_file: Option<InodeId>,
+    /// What those who read and write data share.
+    shared: Shared,
     healed: bool,
 }
 
 impl Crowd {
     pub fn new(seed: &Seed, options: &Options) -> Self {
         let seed = seed.child("mounts");
+        let scribes = match options.chunkservers {
+            0 => 0,
+            _ => options.mount.scribes,
+        };
         let mounts = (0..options.mounts).map(|number| {
             let rng = seed.child("mount").index(number.into()).rng();
-            Mount::new(number, &options.mount, rng)
+            let data = seed.child("scribe").index(number.into());
+            Mount::new(number, &options.mount, rng, (scribes, &data))
         });
         Self {
             options: options.mount.clone(),
@@ -113,6 +125,10 @@ impl Crowd {
             next_client: CLIENTS,
             reachable: (0..options.nodes).map(Seat).collect(),
             lock_file: None,
+            shared: Shared {
+                goal_max: options.chunks.goal_max,
+                ..Shared::default()
+            },
             healed: false,
             seed,
         }
@@ -136,6 +152,15 @@ impl Crowd {
     pub fn start(&mut self, now: SimTime, out: &mut Vec<Deed>) {
         for mount in 0..self.mounts.len() as u8 {
             self.connect_in(now, mount, 1, 100, out);
+            let scribes = self.mount(mount).scribes.iter();
+            out.extend(scribes.map(|it| Deed::Plan {
+                at: now + Duration::from_millis(1),
+                moment: Moment::Scribe {
+                    mount,
+                    scribe: it.number,
+                    turn: it.turn,
+                },
+            }));
         }
     }
 
@@ -144,6 +169,7 @@ impl Crowd {
     pub fn heal(&mut self, now: SimTime, core: &[Seat], out: &mut Vec<Deed>) {
         self.reachable = core.to_vec();
         self.healed = true;
+        self.shared.healed = true;
         for mount in 0..self.mounts.len() as u8 {
             self.mount(mount).probe();
             self.go_on(now, mount, out);
@@ -166,7 +192,101 @@ impl Crowd {
             Moment::Dropped { client } => self.on_dropped(view.now, client, out),
             Moment::Beat { client } => self.on_beat(view, client, out),
             Moment::Go { mount, thread } => self.on_go(view, mount, thread, out),
+            Moment::Scribe {
+                mount,
+                scribe,
+                turn,
+            } => self.on_scribe(view, mount, scribe, turn, out),
             Moment::Wake { seat, wakes } => self.on_wake(view, seat, wakes, out),
+        }
+    }
+
+    // Data.
+
+    /// A scribe has paused long enough.
+    fn on_scribe<T: Clone>(
+        &mut self,
+        view: &View<'_, T>,
+        mount: u8,
+        scribe: u32,
+        turn: u64,
+        out: &mut Vec<Deed>,
+    ) {
+        let it = self.mounts[usize::from(mount)].scribe(scribe);
+        if it.turn != turn || it.asked.is_some() {
+            return;
+        }
+        let mut facts = Vec::new();
+        let next = it.go_on(&self.shared, &mut facts);
+        self.do_next(view, (mount, scribe), next, facts, out);
+    }
+
+    /// Chunkservers answer a mount.
+    pub fn on_served<T: Clone>(
+        &mut self,
+        view: &View<'_, T>,
+        by: By,
+        served: Served,
+        out: &mut Vec<Deed>,
+    ) {
+        let it = self.mounts[usize::from(by.mount)].scribe(by.thread);
+        if it.turn != by.turn {
+            return;
+        }
+        let mut facts = Vec::new();
+        let next = it.on_served(served, &self.shared, &mut facts);
+        self.do_next(view, (by.mount, by.thread), next, facts, out);
+    }
+
+    /// Carries out what a scribe wants to do next.
+    fn do_next<T: Clone>(
+        &mut self,
+        view: &View<'_, T>,
+        (mount, scribe): (u8, u32),
+        next: Next,
+        facts: Vec<DataFact>,
+        out: &mut Vec<Deed>,
+    ) {
+        let thread = scribe;
+        let said = |fact| {
+            Deed::Tell(Event::DataSaid {
+                mount,
+                thread,
+                fact,
+            })
+        };
+        out.extend(facts.into_iter().map(said));
+        let it = self.mounts[usize::from(mount)].scribe(scribe);
+        it.turn += 1;
+        let turn = it.turn;
+        match next {
+            Next::Ask => self.say_for_scribes(view, mount, out),
+            Next::Pause(after) => out.push(Deed::Plan {
+                at: view.now + after,
+                moment: Moment::Scribe {
+                    mount,
+                    scribe,
+                    turn,
+                },
+            }),
+            Next::Want(spot, what) => {
+                let by = By {
+                    mount,
+                    thread,
+                    turn,
+                };
+                out.push(Deed::Want(Wish { by, spot, what }));
+            }
+            Next::Rest => {}
+        }
+    }
+
+    /// Says what scribes of a mount ask, and did not say on its present connection.
+    fn say_for_scribes<T: Clone>(&mut self, view: &View<'_, T>, mount: u8, out: &mut Vec<Deed>) {
+        let it = self.mount(mount);
+        let bytes = it.unsaid_by_scribes();
+        if let Some(client) = it.client.filter(|_| !bytes.is_empty()) {
+            self.say(view, client, bytes, out);
         }
     }
 

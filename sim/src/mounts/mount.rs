@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use mfsha_core::id::{InodeId, SessionId};
 use mfsha_core::moosefs::client::register::{Again, NewSession, Reconnect, Register, Registered};
-use mfsha_core::moosefs::client::{FromClient, MsgId, ToClient};
+use mfsha_core::moosefs::client::{FromClient, MsgId, Reply, ToClient};
 use mfsha_core::moosefs::fields::Form;
 use mfsha_core::moosefs::frame::PacketReader;
 use mfsha_core::moosefs::version::Version;
 use mfsha_core::node::request::ClientId;
-use mfsha_core::rng::Rng;
+use mfsha_core::rng::{Rng, Seed};
 
+use super::scribe::{Asked, Scribe};
 use super::thread::{About, Opened, Thread, Waiting};
 use super::{Crowd, Deed, Moment};
 use crate::event::Event;
@@ -47,6 +48,8 @@ pub(super) struct Mount {
     /// Nothing below its directory goes to the trash.
     ready: bool,
     threads: Vec<Thread>,
+    /// Those who read and write data; numbered behind the threads.
+    pub scribes: Vec<Scribe>,
     open: BTreeSet<InodeId>,
     has_lock_file: bool,
 }
@@ -58,12 +61,21 @@ enum Heard {
     Registered,
     /// A thread was answered.
     Answered(u32),
+    /// A scribe was answered.
+    Told(u32, Reply),
     /// It is nonsense, or a refusal: the connection is given up.
     GiveUp,
 }
 
 impl Mount {
-    pub fn new(number: u8, options: &MountOptions, rng: Rng) -> Self {
+    pub fn new(number: u8, options: &MountOptions, rng: Rng, data: (u8, &Seed)) -> Self {
+        let (scribes, seed) = data;
+        let scribes = (1..=u32::from(scribes)).map(|scribe| {
+            let rng = seed.index(scribe.into()).rng();
+            let maker = number == 0 && scribe == 1;
+            let behind = u32::from(options.threads) + scribe;
+            Scribe::new(number, behind, maker, options.mean_ms, rng)
+        });
         Self {
             number,
             rng,
@@ -81,6 +93,7 @@ impl Mount {
             threads: (1..=u32::from(options.threads))
                 .map(|thread| Thread::new(number, thread))
                 .collect(),
+            scribes: scribes.collect(),
             open: BTreeSet::new(),
             has_lock_file: false,
         }
@@ -88,6 +101,12 @@ impl Mount {
 
     fn thread(&mut self, thread: u32) -> &mut Thread {
         &mut self.threads[thread as usize - 1]
+    }
+
+    /// One that reads and writes data.
+    pub fn scribe(&mut self, scribe: u32) -> &mut Scribe {
+        let at = scribe as usize - 1 - self.threads.len();
+        &mut self.scribes[at]
     }
 
     pub fn probe(&mut self) {
@@ -98,7 +117,7 @@ impl Mount {
 
     /// What it still waits for, in words.
     pub fn outstanding(&self) -> Option<String> {
-        let waits: Vec<String> = self
+        let mut waits: Vec<String> = self
             .threads
             .iter()
             .filter(|thread| !thread.is_done())
@@ -107,6 +126,8 @@ impl Mount {
                 None => format!("{} goes on", thread.number),
             })
             .collect();
+        let scribes = self.scribes.iter().filter(|it| !it.is_done());
+        waits.extend(scribes.map(Scribe::standing));
         (!waits.is_empty()).then(|| {
             let how = match (self.client, self.registered) {
                 (None, _) => "without a connection",
@@ -127,6 +148,9 @@ impl Mount {
             if let Some(waiting) = &mut thread.waiting {
                 waiting.said = false;
             }
+        }
+        for asked in self.scribes.iter_mut().filter_map(|it| it.asked.as_mut()) {
+            asked.said = false;
         }
         let metaid = Some(METAID);
         let register = match self.session.filter(|_| !self.refused) {
@@ -167,6 +191,23 @@ impl Mount {
                 && !std::mem::replace(said, true)
             {
                 let (id, call) = (MsgId(thread.number), call.clone());
+                bytes.extend(FromClient::Call { id, call }.encode());
+            }
+        }
+        bytes
+    }
+
+    /// The same of scribes.
+    pub fn unsaid_by_scribes(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if !self.registered {
+            return bytes;
+        }
+        for scribe in &mut self.scribes {
+            if let Some(Asked { call, said }) = &mut scribe.asked
+                && !std::mem::replace(said, true)
+            {
+                let (id, call) = (MsgId(scribe.number), call.clone());
                 bytes.extend(FromClient::Call { id, call }.encode());
             }
         }
@@ -220,6 +261,12 @@ impl Mount {
                 self.refused = false;
                 self.registered = true;
                 Heard::Registered
+            }
+            ToClient::Reply { id, reply }
+                if (id.0 as usize) > self.threads.len()
+                    && id.0 as usize <= self.threads.len() + self.scribes.len() =>
+            {
+                Heard::Told(id.0, reply)
             }
             ToClient::Reply { id, reply } => {
                 let Some(thread) = self.threads.get_mut((id.0 as usize).wrapping_sub(1)) else {
@@ -373,7 +420,16 @@ impl Crowd {
             };
             match it.on_packet(&mut self.lock_file, said, out) {
                 Heard::Nothing => {}
-                Heard::Registered => self.go_on(view.now, mount, out),
+                Heard::Registered => {
+                    self.go_on(view.now, mount, out);
+                    self.say_for_scribes(view, mount, out);
+                }
+                Heard::Told(scribe, reply) => {
+                    let it = self.mounts[usize::from(mount)].scribe(scribe);
+                    let mut facts = Vec::new();
+                    let next = it.on_reply(&reply, &mut self.shared, &mut facts);
+                    self.do_next(view, (mount, scribe), next, facts, out);
+                }
                 Heard::Answered(thread) => {
                     let more = self.mounts[usize::from(mount)].ready;
                     self.go_in(view.now, mount, thread, out);

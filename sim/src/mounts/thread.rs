@@ -111,14 +111,14 @@ pub struct Thread {
     pub left: Option<Vec<InodeId>>,
 }
 
-fn root() -> Credentials {
+pub(super) fn root() -> Credentials {
     Credentials {
         uid: 0,
         gids: Gids::List(vec![0]),
     }
 }
 
-fn name(text: &str) -> Name {
+pub(super) fn name(text: &str) -> Name {
     Name::new(text).expect("names of threads are short")
 }
 
