@@ -242,7 +242,9 @@ impl Keeper {
         }
         // Who asked may have seen an older state than this one.
         let present = records.chunk(info.chunk)?;
-        let refusal = match present.is_some_and(|now| now.version == info.version) {
+        // One that no file has any more may have lost its copies; its reader asks for what is there.
+        let is_same = |now: &ChunkInfo| now.version == info.version && now.references > 0;
+        let refusal = match present.is_some_and(|now| is_same(&now)) {
             true => self.verdict(info.chunk, &Sound::only(info.version), records)?,
             false => Refusal::Again,
         };
@@ -880,6 +882,16 @@ impl Keeper {
                 if let Some(leading) = &mut self.leading {
                     // It is gone, or its next round is for another version.
                     leading.raised.remove(&chunk);
+                }
+                // It was not in its place any more, and somebody else shares it: nobody was told
+                // that he may write it, and nobody would lift the lock.
+                if came == Came::Refused
+                    && let Some(info) = records.chunk(chunk)?
+                    && info.references > 0
+                    && info.locked_until != WallTime(0)
+                {
+                    self.propose(chunk, Step::GiveUp(refusal), Op::UnlockChunk { chunk });
+                    return Ok(());
                 }
                 self.finish_refused(chunk, refusal);
                 return Ok(());

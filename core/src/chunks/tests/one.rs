@@ -438,6 +438,102 @@ fn who_does_not_lead_yet_does_not_judge_a_lock_that_it_may_not_have_heard_of() {
 }
 
 #[test]
+fn a_chunk_that_no_file_has_any_more_is_not_lost_for_who_still_reads_it() {
+    let mut one = One::new();
+    one.lead(1);
+    one.join(1, true);
+    let (inode, info) = one.file("file");
+    one.end(inode, info.chunk);
+    one.bed.ok(Op::Truncate {
+        caller: root(),
+        inode,
+        length: 0,
+        mode: crate::namespace::op::TruncateMode::Opened,
+    });
+    one.disk(1).clear();
+    one.keeper
+        .on_report(one.servers[&CsId(1)].conn, Report::Lost(vec![info.chunk]));
+    one.pass(Duration::from_secs(61));
+    let refused = Some(ChunkAnswer::Refused(Refusal::Again));
+    assert_eq!(one.wish(ChunkWish::Read { info, length: 10 }), refused);
+}
+
+#[test]
+fn a_chunk_that_could_not_be_made_is_not_locked_for_who_shares_it() {
+    let mut one = One::new();
+    one.lead(1);
+    one.join(1, true);
+    let inode = one.bed.file(&root(), ROOT, "file");
+    let other = one.bed.file(&root(), ROOT, "other");
+    let wish = one.begin(inode, false);
+    let chunk = one.info(inode).chunk;
+    one.bed.ok(Op::WriteChunkEnd {
+        caller: root(),
+        inode,
+        index: 0,
+        chunk,
+        length: 10,
+        may_touch_times: false,
+    });
+    let again = one.begin(inode, false);
+    assert_eq!(again, wish_of_length(wish, 10));
+    one.bed.ok(Op::AppendSlice {
+        caller: root(),
+        dst: other,
+        src: inode,
+        from: 0,
+        to: 1,
+    });
+    one.bed.ok(Op::Truncate {
+        caller: root(),
+        inode,
+        length: 0,
+        mode: crate::namespace::op::TruncateMode::Opened,
+    });
+    // The chunkserver is gone: there is nobody to make it.
+    let conn = one.servers[&CsId(1)].conn;
+    one.keeper.on_report(conn, Report::Gone);
+    one.run();
+    let inode = other;
+    let ChunkWish::Write {
+        chunk,
+        version,
+        length,
+        ..
+    } = again
+    else {
+        panic!("it is one");
+    };
+    one.wish(ChunkWish::Write {
+        inode,
+        index: 0,
+        chunk,
+        version,
+        length,
+    });
+    assert_eq!(one.info(other).locked_until, WallTime(0));
+}
+
+fn wish_of_length(wish: ChunkWish, bytes: u64) -> ChunkWish {
+    match wish {
+        ChunkWish::Write {
+            inode,
+            index,
+            chunk,
+            version,
+            ..
+        } => ChunkWish::Write {
+            inode,
+            index,
+            chunk,
+            version,
+            length: bytes,
+        },
+        other => other,
+    }
+}
+
+#[test]
 fn a_place_is_told_by_a_node_that_does_not_lead_and_nobody_else_is_asked() {
     let mut one = One::new();
     one.lead(1);
