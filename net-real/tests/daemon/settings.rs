@@ -140,7 +140,7 @@ fn exports_that_cannot_be_read_change_no_setting_either() {
     }
     assert_eq!(node.setting("MFSHA_LOG_LEVEL"), pair("info", "file"));
     fs::write(&exports, "* / ro\n").unwrap();
-    node.reload(None, "reloaded");
+    node.reload(Some(&text("debug")), "reloaded");
     assert_eq!(node.setting("MFSHA_LOG_LEVEL"), pair("debug", "file"));
 }
 
