@@ -431,15 +431,13 @@ def old_state(t):
     all_nodes(t, lambda: swap(t, "newest", "early"))
     began = time.monotonic()
     t.until("the old names are there alone", lambda: sorted(os.listdir(t.b)) == sorted(early), 120)
-    # At once, while chunkservers are still to come: neither may be taken for what was written since.
-    mine = content("early-0 in the old state", 90_000)
-    write(f"{t.a}/early-0", mine, os.O_WRONLY)
-    write(f"{t.a}/mine", mine)
+    # At once, while chunkservers are still to come: their chunks must not be taken for those of the later ones.
+    mine = {f"mine-{number}": content(f"mine-{number}", 90_000) for number in range(4)}
+    for name, data in mine.items():
+        write(f"{t.a}/{name}", data)
     t.until("every chunkserver has named its copies", lambda: all_have_named(t, before), 60)
     t.equal(read(f"{t.b}/early-5") == early["early-5"], True, "a file that has not changed since")
-    t.equal(read(f"{t.b}/mine") == mine, True, "a file that was made in the old state")
-    there = read(f"{t.b}/early-0")
-    t.equal(there == mine + early["early-0"][len(mine):], True, "a file that was changed in the old state")
+    compare(t, mine, "made in the old state")
     # Upkeep waits for a minute, and then looks at every chunk every ten seconds.
     time.sleep(max(0, 100 - (time.monotonic() - began)))
     t.spoil(lambda: destroy_one(t, before))
